@@ -1,0 +1,27 @@
+"""The one exception for anything a user can put right."""
+
+from pathlib import Path
+
+
+class InputError(Exception):
+    """An input or a request is wrong, and the user can mend it.
+
+    Printed by the command line as one line, ``FILE: PROBLEM. REMEDY``, with exit code 2 (or, for
+    one scan among many, listed at the end with exit code 1).
+
+    Args:
+        path: the file, folder or option at fault.
+        problem: what is wrong with it, without a full stop.
+        remedy: what to do about it, without a full stop.
+    """
+
+    def __init__(self, path: str | Path, problem: str, remedy: str) -> None:
+        """Keep the three parts, so that reports can list them apart."""
+        self.path = str(path)
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(path, problem, remedy)  # all arguments: it must survive pickling
+
+    def __str__(self) -> str:
+        """One line, whatever the parts hold."""
+        return " ".join(f"{self.path}: {self.problem}. {self.remedy}.".split())

@@ -1,0 +1,1 @@
+"""2D lesion detection on CT: convert, train, evaluate, predict."""

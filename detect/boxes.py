@@ -1,0 +1,35 @@
+"""Boxes on one image: what detectors return, what the evaluator and the linker read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Boxes on one image.
+
+    Attributes:
+        xyxy: ``(n, 4)`` float64 px, corners (x1, y1, x2, y2): a box over the whole pixels of columns
+            a…b reaches from x1 = a to x2 = b + 1, as in COCO (width = x2 - x1).
+        label: ``(n,)`` int64 class index, from 0.
+        score: ``(n,)`` float64 confidence in [0, 1]; all ones for ground truth.
+    """
+
+    xyxy: NDArray[np.float64]
+    label: NDArray[np.int64]
+    score: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Count the boxes."""
+        return len(self.label)
+
+    def __getitem__(self, index: NDArray[np.generic] | slice) -> "Boxes":
+        """Select boxes by mask, indices or slice."""
+        return Boxes(self.xyxy[index], self.label[index], self.score[index])
+
+    @staticmethod
+    def empty() -> "Boxes":
+        """No boxes."""
+        return Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
