@@ -1,0 +1,106 @@
+"""Audit a dataset folder: does what it says of itself hold?"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from converters.dataset import Dataset, open_dataset, read_png
+from converters.errors import InputError
+from converters.progress import progress
+from converters.split import SPLITS
+from converters.yolo import read_labels
+
+TOLERANCE_PX = 1e-3  # YOLO's nine decimals against COCO's whole pixels
+
+
+def check(folder: Path, quiet: bool = False) -> list[str]:
+    """Check a dataset; returns what is wrong with it, one line each, empty where all is well.
+
+    Images readable and of the size stated, boxes inside them, classes known, no patient on two
+    sides, YOLO and COCO the same, every file accounted for.
+
+    Raises:
+        InputError: the folder is no dataset.
+    """
+    dataset = open_dataset(folder)
+    contents = {split: dataset.annotations(split) for split in SPLITS}
+    problems = list(_patients(dataset, contents))
+    total = sum(len(content["images"]) for content in contents.values())
+    with progress("check", total, quiet) as advance:
+        for split, content in contents.items():
+            boxes = defaultdict(list)
+            for box in content["annotations"]:
+                boxes[box["image_id"]].append(box)
+            for image in content["images"]:
+                problems += _image(dataset, split, image, boxes.pop(image["id"], []))
+                advance(split)
+            problems += [f"{split}: boxes of an unknown image id {key}" for key in boxes]
+            problems += _strays(dataset, split, {image["file_name"] for image in content["images"]})
+    return problems
+
+
+def _patients(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[str]:
+    sides: dict[str, set[str]] = defaultdict(set)
+    for case in dataset.manifest.cases:
+        sides[case.patient].add(case.split)
+    for split, content in contents.items():
+        for image in content["images"]:
+            sides[image["patient_id"]].add(split)
+        names = [c["name"] for c in sorted(content["categories"], key=lambda c: int(c["id"]))]
+        if names != dataset.manifest.class_names:
+            yield f"{split}: COCO's categories {names} are not the manifest's classes"
+    for patient, splits in sides.items():
+        if len(splits) > 1:
+            yield f"patient {patient} is on two sides: {', '.join(sorted(splits))}"
+    hashes: dict[str, set[str]] = defaultdict(set)
+    for case in dataset.manifest.cases:
+        hashes[case.image_sha256].add(case.split)
+    for splits in hashes.values():
+        if len(splits) > 1:
+            yield f"one and the same scan is on two sides: {', '.join(sorted(splits))}"
+
+
+def _image(
+    dataset: Dataset, split: str, image: dict[str, Any], boxes: list[dict[str, Any]]
+) -> Iterator[str]:
+    path = dataset.image_path(split, image["file_name"])
+    height, width = image["height"], image["width"]
+    try:
+        pixels = read_png(path)
+        yolo = sorted(read_labels(_label_path(path), height, width))
+    except InputError as error:
+        yield str(error)
+        return
+    except OSError as error:
+        yield f"{error.filename}: cannot be read ({error.strerror})"
+        return
+    if pixels.shape[:2] != (height, width):
+        yield f"{path.name}: is {pixels.shape[1]}x{pixels.shape[0]}, COCO says {width}x{height}"
+    classes = len(dataset.manifest.class_names)
+    coco = sorted((b["category_id"] - 1, *map(float, b["bbox"])) for b in boxes)
+    for label, x, y, w, h in coco:
+        if not 0 <= label < classes:
+            yield f"{path.name}: unknown class {label}"
+        if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
+            yield f"{path.name}: box {x:g},{y:g},{w:g},{h:g} leaves the image"
+    same = len(coco) == len(yolo) and all(
+        a[0] == b[0] and all(abs(p - q) < TOLERANCE_PX for p, q in zip(a[1:], b[1:], strict=True))
+        for a, b in zip(coco, yolo, strict=True)
+    )
+    if not same:
+        yield f"{path.name}: YOLO has {len(yolo)} and COCO {len(coco)} boxes, or they differ"
+
+
+def _label_path(image: Path) -> Path:
+    return (image.parents[2] / "labels" / image.parent.name / image.name).with_suffix(".txt")
+
+
+def _strays(dataset: Dataset, split: str, known: set[str]) -> Iterator[str]:
+    for path in sorted((dataset.folder / "images" / split).glob("*")):
+        if path.name not in known:
+            yield f"{split}/{path.name}: COCO does not list it"
+    stems = {Path(name).stem for name in known}
+    for path in sorted((dataset.folder / "labels" / split).glob("*.txt")):
+        if path.stem not in stems:
+            yield f"{split}/{path.name}: a label without an image"

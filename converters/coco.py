@@ -1,0 +1,69 @@
+"""COCO's annotation file, with the geometry that COCO lacks."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from converters.case import CaseAnalysis, image_name
+from converters.recipe import Recipe
+
+
+def annotations(
+    recipe: Recipe, cases: Iterable[tuple[CaseAnalysis, Sequence[int]]]
+) -> dict[str, Any]:
+    """Build the annotation file of one split.
+
+    Args:
+        recipe: gives the categories; `category_id` is the class index + 1.
+        cases: each case with the slices that were written, negatives included.
+
+    Returns:
+        JSON-ready mapping; ids count from 1 in the order given.
+    """
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    for case, slices in cases:
+        _, height, width = case.shape
+        affine = np.asarray(case.affine)
+        spacing = [float(v) for v in np.linalg.norm(affine[:3, :3], axis=0)]
+        by_slice = case.components_by_slice()
+        for z in slices:
+            images.append(
+                {
+                    "id": len(images) + 1,
+                    "file_name": image_name(case.case_id, z),
+                    "width": width,
+                    "height": height,
+                    "case_id": case.case_id,
+                    "patient_id": case.patient_id,
+                    "slice_index": z,
+                    "position_mm": [float(v) for v in affine[:3, 2] * z + affine[:3, 3]],
+                    "spacing_mm": spacing,
+                }
+            )
+            for box in by_slice.get(z, []):
+                boxes.append(
+                    {
+                        "id": len(boxes) + 1,
+                        "image_id": len(images),
+                        "category_id": box.label + 1,
+                        "bbox": [box.x, box.y, box.width, box.height],
+                        "area": box.area,
+                        "iscrowd": 0,
+                        "segmentation": {"size": [height, width], "counts": box.rle},
+                        "lesion_id": box.lesion_id,
+                        "area_mm2": box.area_mm2,
+                        "diameter_mm": box.diameter_mm,
+                    }
+                )
+    return {
+        "info": {"description": recipe.title, "version": "1.0"},
+        "licenses": [{"id": 1, "name": recipe.licence}],
+        "categories": [
+            {"id": i + 1, "name": name, "supercategory": "lesion"}
+            for i, name in enumerate(recipe.class_names)
+        ],
+        "images": images,
+        "annotations": boxes,
+    }

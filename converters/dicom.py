@@ -1,0 +1,310 @@
+"""A folder with one DICOM image series.
+
+Only the tags listed here are ever read, none of which says who the patient is, and no error repeats
+a value of a text tag or a UID. pydicom's own warnings and messages may hold both, so neither is let
+through.
+"""
+
+import os
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from converters.dicom_geometry import Slice, series_geometry
+from converters.dicom_pixels import fill
+from converters.errors import InputError
+from converters.rawdata import COPY_AGAIN, open_file, unreadable
+from converters.stored import Stored
+
+_TAGS = [
+    "SOPClassUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+_DERIVED = {  # objects with pixels, or frames of them, that are not slices of a scan
+    "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
+    "1.2.840.10008.5.1.4.1.1.66.7",  # label map segmentation
+    "1.2.840.10008.5.1.4.1.1.481.2",  # radiotherapy dose
+}
+_DICOM_NAMES = ("", ".dcm", ".dicom", ".ima")
+
+
+@dataclass(frozen=True)
+class _Series:
+    modality: str
+    slices: list[Slice]
+
+    def files(self) -> list[Path]:
+        return sorted({item.path for item in self.slices})
+
+
+def read(folder: Path) -> Stored:
+    """Read the one image series in ``folder``; what is no image (RTSTRUCT, SEG, …) is ignored.
+
+    Raises:
+        InputError: there is no series or more than one, or it is incomplete, damaged or not an even
+            stack of equal slices.
+    """
+    series = _series(folder)
+    slices, affine = series_geometry(folder, series.slices)
+    return Stored(fill(folder, slices), affine, modality=series.modality)
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of the one image series in ``folder``, sorted.
+
+    Raises:
+        InputError: there is no series, or more than one.
+    """
+    return _series(folder).files()
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether any file directly in ``folder`` is a DICOM image."""
+    for path in _candidates(folder, strict=False):
+        try:
+            header = _header(path)
+            if header is not None and _is_image(path, header):
+                return True
+        except InputError:  # a damaged image is an image: reading it will say what is wrong
+            return True
+    return False
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with a preamble or without."""
+    with open_file(path) as stream:
+        head = stream.read(132)
+    # without a preamble a file starts with group 0002 or 0008, little endian
+    return head[128:] == b"DICM" or (
+        len(head) == 132 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00"
+    )
+
+
+def _series(folder: Path) -> _Series:
+    found: dict[str, list[Slice]] = defaultdict(list)
+    modalities: dict[str, str] = {}
+    others = 0
+    for path in _candidates(folder, strict=True):
+        header = _header(path)
+        if header is None:
+            continue
+        if not _is_image(path, header):
+            others += 1
+            continue
+        key = str(header.get("SeriesInstanceUID", ""))
+        modalities.setdefault(key, _code(header))
+        with _plain_errors(path):
+            found[key].extend(_slices(path, header))
+    if not found:
+        hint = f" but {others} other DICOM objects (such as RTSTRUCT or SEG)" if others else ""
+        raise InputError(
+            folder, f"holds no DICOM images{hint}", "give the folder that holds the slices"
+        )
+    if len(found) > 1:
+        counts = sorted(((len(found[key]), modalities[key]) for key in found), reverse=True)
+        listed = ", ".join(f"{count} {modality or 'unnamed'}" for count, modality in counts)
+        raise InputError(
+            folder,
+            f"mixes {len(found)} image series (slices: {listed})",
+            "put each series into a folder of its own and give that",
+        )
+    ((key, slices),) = found.items()
+    return _Series(modalities[key], slices)
+
+
+def _candidates(folder: Path, strict: bool) -> Iterator[Path]:
+    """Regular files of ``folder`` that begin as DICOM does, sorted by name.
+
+    Args:
+        folder: not searched below its first level.
+        strict: refuse files that ought to be DICOM and are not; else pass over them.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted(Path(entry.path) for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    home = folder.resolve()
+    for path in paths:
+        if not path.is_file():
+            if path.is_symlink() and strict and not path.exists():
+                raise InputError(path, "is a link to a file that is missing", COPY_AGAIN)
+            continue
+        if path.is_symlink() and path.resolve().parent != home:
+            if strict:
+                raise InputError(
+                    path, "is a link that leaves the folder", "put the file itself there"
+                )
+            continue
+        named_so = path.suffix.lower() in _DICOM_NAMES or path.suffix[1:].isdigit()
+        try:
+            if is_dicom(path):
+                yield path
+            elif strict and path.suffix.lower() in _DICOM_NAMES[1:]:
+                raise InputError(path, "is not a DICOM file, or is cut short", COPY_AGAIN)
+        except InputError:
+            if strict and named_so:  # an empty or unreadable slice must not go missing silently
+                raise
+
+
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    """Turn whatever pydicom raises into one ``InputError``, without its text."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they may quote names and UIDs
+            yield
+    except InputError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except Exception:  # pydicom raises many kinds on a damaged file
+        raise InputError(path, "has a damaged DICOM header", COPY_AGAIN) from None
+
+
+def _header(path: Path) -> Dataset | None:
+    """The tags needed, or None for a file without preamble that is not DICOM after all."""
+    with _plain_errors(path):
+        try:
+            return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        except InvalidDicomError:
+            pass
+        try:
+            header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+        except Exception:  # force makes sense of nothing: a text file, an archive
+            return None
+        return header if _class(header) else None
+
+
+def _class(header: Dataset) -> str:
+    meta = getattr(header, "file_meta", Dataset())
+    return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+
+
+def _code(header: Dataset) -> str:
+    """The modality if it is a DICOM code: capitals; never free text that could name somebody."""
+    code = str(header.get("Modality") or "")
+    return code if len(code) <= 4 and code.isascii() and code.isupper() and code.isalpha() else ""
+
+
+def _is_image(path: Path, header: Dataset) -> bool:
+    kind = _class(header)
+    if kind in _DERIVED or _code(header) in ("SEG", "RTDOSE"):
+        return False
+    if "Rows" in header and "Columns" in header:
+        return True
+    # an image cut short within its header must not pass for an object without pixels
+    nameless = not kind and _code(header) in ("", "CT", "MR", "PT")
+    if nameless or "Image Storage" in UID(kind).name:
+        raise InputError(path, "lacks image dimensions, perhaps cut short", COPY_AGAIN)
+    return False
+
+
+def _slices(path: Path, header: Dataset) -> list[Slice]:
+    """One for an ordinary file, one a frame for an enhanced one."""
+    if int(header.get("SamplesPerPixel") or 1) != 1:
+        raise InputError(
+            path, "holds a colour picture, not a scan", "take it out of the folder of the series"
+        )
+    if "ModalityLUTSequence" in header:
+        raise InputError(
+            path,
+            "maps its values by a table instead of slope and intercept",
+            "export the series with RescaleSlope and RescaleIntercept, or as NIfTI",
+        )
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        if int(header.get("NumberOfFrames") or 1) != 1:
+            raise InputError(
+                path,
+                "holds several frames without the geometry of each",
+                "convert it to single-frame DICOM or NIfTI",
+            )
+        return [_slice(path, header, 0, (header,))]
+    shared = _first(header, "SharedFunctionalGroupsSequence")
+    frames = header.PerFrameFunctionalGroupsSequence
+    if len(frames) != int(header.get("NumberOfFrames") or 1):
+        raise InputError(
+            path,
+            "states another number of frames than it describes",
+            "convert it to single-frame DICOM or NIfTI",
+        )
+    groups = (
+        "PlanePositionSequence",
+        "PlaneOrientationSequence",
+        "PixelMeasuresSequence",
+        "PixelValueTransformationSequence",
+    )
+    result = []
+    for index, frame in enumerate(frames):
+        sources = [_first(place, group) for place in (frame, shared) for group in groups]
+        result.append(_slice(path, header, index, tuple(sources)))
+    return result
+
+
+def _first(holder: Dataset, keyword: str) -> Dataset:
+    sequence = holder.get(keyword)
+    return sequence[0] if sequence else Dataset()
+
+
+def _slice(path: Path, header: Dataset, frame: int, sources: tuple[Dataset, ...]) -> Slice:
+    def numbers(keyword: str, count: int, default: list[float] | None = None) -> list[float]:
+        value: Any = next((s[keyword].value for s in sources if s.get(keyword) is not None), None)
+        if value is None or value == "":
+            if default is not None:
+                return default
+            raise InputError(
+                path,
+                f"lacks {keyword}, without which a slice has no place in the patient",
+                "give an original image series, not screenshots or secondary captures",
+            )
+        found = [float(number) for number in (value if count > 1 else [value])]
+        if len(found) != count or not np.isfinite(found).all():
+            raise InputError(path, f"has an impossible {keyword}", "export the series again")
+        return found
+
+    slope = numbers("RescaleSlope", 1, [1.0])[0]
+    spacing = numbers("PixelSpacing", 2)
+    if slope == 0 or min(spacing) <= 0:
+        raise InputError(path, "has a RescaleSlope or PixelSpacing of 0", "export the series again")
+    return Slice(
+        path=path,
+        frame=frame,
+        shape=(int(header.Rows), int(header.Columns)),
+        position=_vector(numbers("ImagePositionPatient", 3)),
+        orientation=_vector(numbers("ImageOrientationPatient", 6)),
+        spacing=_vector(spacing),
+        thickness=numbers("SliceThickness", 1, [0.0])[0],
+        slope=slope,
+        intercept=numbers("RescaleIntercept", 1, [0.0])[0],
+    )
+
+
+def _vector(numbers: list[float]) -> NDArray[np.float64]:
+    return np.array(numbers, dtype=np.float64)

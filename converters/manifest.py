@@ -1,0 +1,118 @@
+"""`dataset.json`: what a dataset folder holds, and how it came about."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from converters.atomic import write_json
+from converters.errors import InputError
+from converters.negatives import Policy
+from converters.recipe import Recipe
+
+FILE_NAME = "dataset.json"
+
+
+class CaseEntry(BaseModel):
+    """One case of the dataset.
+
+    Attributes:
+        id, patient: names.
+        split: train, val or test.
+        spacing_mm: along (column, row, slice).
+        shape: slices, rows, columns.
+        affine: canonical voxel (column, row, slice) to patient mm, LPS.
+        slices: slices written.
+        boxes, lesions: counts by class name.
+        small_boxes: boxes under 3 mm, whether kept or not.
+        dropped_boxes: boxes under the minimum size.
+        image_sha256, mask_sha256: of the source files.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    patient: str
+    split: Literal["train", "val", "test"]
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    affine: list[list[float]]
+    slices: int
+    boxes: dict[str, int]
+    lesions: dict[str, int]
+    small_boxes: int
+    dropped_boxes: int
+    image_sha256: str
+    mask_sha256: str
+
+
+class FailedCase(BaseModel):
+    """A case that could not be read, and why; no path, since those can name patients."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    problem: str
+
+
+class Request(BaseModel):
+    """What was asked for: two conversions with equal requests and sources give equal bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: Recipe
+    negatives: dict[str, Policy]
+    split: dict[str, float] | dict[str, list[str]]
+    min_size_mm: float
+    seed: int
+
+
+class Manifest(BaseModel):
+    """The content of `dataset.json`."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    schema_name: Literal["detect-dataset/1"] = Field("detect-dataset/1", alias="schema")
+    request: Request
+    versions: dict[str, str]
+    cases: list[CaseEntry]
+    failed: list[FailedCase]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Class names in order of their index."""
+        return self.request.recipe.class_names
+
+    def write(self, folder: Path) -> None:
+        """Write `dataset.json` into a folder."""
+        write_json(folder / FILE_NAME, self.model_dump(mode="json", by_alias=True))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a dataset's manifest.
+
+    Raises:
+        InputError: no dataset there, or a manifest that is not one of ours.
+    """
+    path = folder / FILE_NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(
+            folder, f"is no dataset: it has no {FILE_NAME}", "make one with `detect convert`"
+        ) from error
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            path, f"is not a dataset manifest ({where}: {first['msg']})", "convert again"
+        ) from error
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what the bytes of a dataset depend on."""
+    parts = ("detect", "opencv-python", "connected-components-3d", "nibabel", "SimpleITK", "pydicom")
+    return {part: version(part) for part in parts}

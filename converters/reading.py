@@ -1,0 +1,175 @@
+"""Read any scan or mask into the canonical volume, and find scans below a folder."""
+
+import os
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters import itk_images
+from converters.errors import InputError
+from converters.orientation import canonical
+from converters.rawdata import open_file, unreadable
+from converters.stored import Stored, intensities, labels
+from converters.volume import Volume
+
+GRID_TOLERANCE_MM = 0.1
+"""How far the corners of a mask may lie from those of its scan: well below any voxel of a CT.
+
+Tools round the geometry they write to single precision or to four digits, and over 500 mm that adds
+up to some hundredths of a millimetre.
+"""
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+ITK_SUFFIXES = itk_images.NRRD_SUFFIXES + itk_images.META_SUFFIXES
+SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+"""Names of the files that are scans by themselves; a DICOM series is a folder."""
+
+_FORMATS = ".nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or a folder with one DICOM series"
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a scan: HU as int16 where every value is whole and fits, else float32.
+
+    Args:
+        path: a NIfTI, NRRD or MetaImage file, or a folder that holds one DICOM series.
+
+    Raises:
+        InputError: whatever is wrong with it; it names the file at fault.
+    """
+    stored = _stored(path)
+    return _canonical(intensities(stored, path), stored, path)
+
+
+def read_mask(path: Path) -> Volume:
+    """Read a mask of labels, in the smallest unsigned integer type that holds them.
+
+    Raises:
+        InputError: as ``read_volume``, or a value is negative or not whole.
+    """
+    stored = _stored(path)
+    return _canonical(labels(stored, path), stored, path)
+
+
+def check_same_grid(mask: Volume, scan: Volume, mask_path: Path, scan_path: Path) -> None:
+    """Make sure that each voxel of the mask is the same place as that of the scan.
+
+    Raises:
+        InputError: the shapes differ, or a corner is off by more than ``GRID_TOLERANCE_MM``.
+    """
+    if mask.array.shape == scan.array.shape:
+        last = np.array(mask.array.shape[::-1], dtype=np.float64) - 1
+        corners = np.array(list(product((0.0, 1.0), repeat=3))) * last
+        apart = np.linalg.norm(mask.to_patient(corners) - scan.to_patient(corners), axis=1).max()
+        if apart <= GRID_TOLERANCE_MM:
+            return
+        how = f"corners up to {apart:.3g} mm apart, tolerance {GRID_TOLERANCE_MM:g} mm"
+    else:
+        how = "shapes differ"
+    raise InputError(
+        mask_path,
+        f"is not on the grid of {scan_path} ({how}; mask {_grid(mask)}; scan {_grid(scan)})",
+        "resample the mask onto the scan's grid by nearest neighbour",
+    )
+
+
+def source_files(path: Path) -> list[Path]:
+    """The files that make up a scan, sorted: itself, its detached data, or the series' slices.
+
+    Raises:
+        InputError: they cannot be determined.
+    """
+    if _is_folder(path):
+        from converters import dicom
+
+        return dicom.files(path)
+    if _suffix(path) in ITK_SUFFIXES:
+        return itk_images.files(path)
+    open_file(path).close()
+    return [path]
+
+
+def is_scan(path: Path) -> bool:
+    """Whether ``path`` looks like a scan: a file by its name, a folder by a DICOM image in it."""
+    if path.is_dir():
+        from converters import dicom
+
+        try:
+            return dicom.holds_images(path)
+        except InputError:
+            return False
+    return _suffix(path) in SUFFIXES and path.is_file()
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """All that looks like a scan in or below ``folder``, itself included, sorted.
+
+    Hidden files are passed over; so are links to folders and links that leave ``folder``.
+
+    Raises:
+        InputError: it is not a folder, or may not be read.
+    """
+    if not _is_folder(folder):
+        raise InputError(folder, "is not a folder", "give the folder that holds the scans")
+    home = folder.resolve()
+    found: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise unreadable(Path(error.filename), error) from error
+
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=False):
+        here = Path(root)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = [here / name for name in names if not name.startswith(".")]
+        found += [
+            path
+            for path in paths
+            if is_scan(path) and (not path.is_symlink() or path.resolve().is_relative_to(home))
+        ]
+        if is_scan(here):
+            found.append(here)
+    return sorted(found)
+
+
+def _stored(path: Path) -> Stored:
+    """Dispatch; nibabel and pydicom are imported only when a file needs them."""
+    if _is_folder(path):
+        from converters import dicom
+
+        return dicom.read(path)
+    suffix = _suffix(path)
+    if suffix in NIFTI_SUFFIXES:
+        from converters import nifti
+
+        return nifti.read(path)
+    if suffix in ITK_SUFFIXES:
+        return itk_images.read(path)
+    from converters import dicom
+
+    if dicom.is_dicom(path):
+        raise InputError(path, "is a single DICOM file", "give the folder that holds the series")
+    raise InputError(path, "is not a format that can be read", f"give {_FORMATS}")
+
+
+def _canonical(array: NDArray[np.generic], stored: Stored, path: Path) -> Volume:
+    return canonical(array.transpose(2, 1, 0), stored.affine, path, stored.modality)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # a name too long, a folder above it closed
+        raise unreadable(path, error) from error
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def _grid(volume: Volume) -> str:
+    shape = " x ".join(str(extent) for extent in volume.array.shape[::-1])
+    spacing = " x ".join(f"{size:.5g}" for size in volume.spacing)
+    origin = ", ".join(f"{value:.2f}" for value in volume.affine[:3, 3])
+    return f"{shape} voxels of {spacing} mm from ({origin}) mm"

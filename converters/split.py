@@ -1,0 +1,108 @@
+"""Train, val and test: by patient, always."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from converters.errors import InputError
+
+SPLITS = ("train", "val", "test")
+NORMAL = -1  # the stratum of patients without any lesion
+
+
+def split_patients(
+    strata: Mapping[str, frozenset[int]], ratios: Sequence[float], seed: int
+) -> dict[str, str]:
+    """Deal patients to train, val and test so that each class and the normals are spread alike.
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011): the rarest stratum
+    is dealt first, each patient to the split that lacks most of that stratum.
+
+    Args:
+        strata: patient → class indices found in that person's scans; empty for a normal patient.
+        ratios: weights of train, val and test; they need not sum to one.
+        seed: breaks ties; the same patients and seed give the same split in any order.
+
+    Returns:
+        patient → split. A split with a ratio above zero gets at least one patient where there are
+        enough.
+    """
+    rng = np.random.default_rng(seed)
+    order = sorted(strata)
+    rng.shuffle(order)
+    share = np.asarray(ratios, dtype=float) / sum(ratios)
+    wanted = share * len(order)
+    sets = {p: strata[p] or frozenset({NORMAL}) for p in order}
+    wanted_of = {
+        s: share * sum(s in own for own in sets.values()) for s in set().union(*sets.values())
+    }
+    result: dict[str, str] = {}
+    while len(result) < len(order):
+        left = [p for p in order if p not in result]
+        counts = {s: sum(s in sets[p] for p in left) for s in wanted_of}
+        rarest = min((s for s in counts if counts[s]), key=lambda s: (counts[s], s))
+        for patient in (p for p in left if rarest in sets[p]):
+            need = [
+                (share[i] > 0, round(wanted_of[rarest][i], 9), round(wanted[i], 9), -i)
+                for i in range(len(SPLITS))
+            ]
+            chosen = max(range(len(SPLITS)), key=lambda i: need[i])
+            result[patient] = SPLITS[chosen]
+            wanted[chosen] -= 1
+            for s in sets[patient]:
+                wanted_of[s][chosen] -= 1
+    _fill_empty_splits(result, order, share)
+    return result
+
+
+def _fill_empty_splits(result: dict[str, str], order: list[str], share: np.ndarray) -> None:
+    """With few patients a small share can come out empty: it takes one from the largest split."""
+    for i, name in enumerate(SPLITS):
+        if share[i] == 0 or name in result.values():
+            continue
+        counts = {s: sum(v == s for v in result.values()) for s in SPLITS}
+        largest = max(SPLITS, key=lambda s: counts[s])
+        if counts[largest] > 1:
+            result[next(p for p in reversed(order) if result[p] == largest)] = name
+
+
+def read_split_file(path: Path, patient_of: Mapping[str, str]) -> dict[str, str]:
+    """Read named lists: a YAML or JSON mapping `train`, `val`, `test` → patient or case names.
+
+    Args:
+        path: the file.
+        patient_of: case → patient, of every case there is.
+
+    Returns:
+        patient → split.
+
+    Raises:
+        InputError: unreadable, an unknown name, a patient on two sides, or one left out.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        lists = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(path, f"cannot be read ({error})", "give a YAML or JSON file") from error
+    if not isinstance(lists, dict) or not set(lists) <= set(SPLITS):
+        raise InputError(path, "is not a mapping of train, val and test to lists", "mend the file")
+    patients = set(patient_of.values())
+    result: dict[str, str] = {}
+    for split, names in lists.items():
+        for name in map(str, names or []):
+            patient = name if name in patients else patient_of.get(name)
+            if patient is None:
+                raise InputError(path, f"`{name}` is no case or patient here", "correct the name")
+            if result.setdefault(patient, split) != split:
+                raise InputError(
+                    path,
+                    f"patient `{patient}` would be in both {result[patient]} and {split}",
+                    "keep all scans of one person in one list",
+                )
+    left_out = sorted(patients - set(result))
+    if left_out:
+        raise InputError(path, f"leaves out {', '.join(left_out[:5])}", "list every patient")
+    return result

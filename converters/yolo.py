@@ -1,0 +1,41 @@
+"""YOLO's label files: one line a box, `class cx cy width height` as fractions of the image."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from converters.atomic import write_text
+from converters.components import Component
+from converters.errors import InputError
+from converters.split import SPLITS
+
+
+def label_text(boxes: Iterable[Component], height: int, width: int) -> str:
+    """Format one image's boxes; nine decimals give back whole pixels on any image below 10^6 px."""
+    return "".join(
+        f"{b.label} {(b.x + b.width / 2) / width:.9f} {(b.y + b.height / 2) / height:.9f}"
+        f" {b.width / width:.9f} {b.height / height:.9f}\n"
+        for b in boxes
+    )
+
+
+def read_labels(path: Path, height: int, width: int) -> list[tuple[int, float, float, float, float]]:
+    """Read a label file as (class, x, y, width, height) in px, COCO's corner convention.
+
+    Raises:
+        InputError: a line that is not five numbers.
+    """
+    boxes = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            label, cx, cy, w, h = (float(part) for part in line.split())
+        except ValueError as error:
+            raise InputError(path, f"line {number} is not `class cx cy w h`", "convert again") from error
+        boxes.append((int(label), (cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height))
+    return boxes
+
+
+def write_data_yaml(path: Path, class_names: Sequence[str]) -> None:
+    """Write ultralytics' `data.yaml`; without a `path:` key the folder can move."""
+    lines = [f"{split}: images/{split}" for split in SPLITS]
+    lines += ["names:"] + [f"  {i}: {name}" for i, name in enumerate(class_names)]
+    write_text(path, "\n".join(lines) + "\n")

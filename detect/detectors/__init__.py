@@ -1,0 +1,1 @@
+"""Detector families behind one protocol, each imported only when it is used."""

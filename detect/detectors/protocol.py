@@ -1,0 +1,89 @@
+"""What every detector family offers."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.boxes import Boxes
+from detect.dataset import Split
+from detect.model_card import ModelSpec, Parameters
+from detect.settings import TrainSettings
+
+SCORE_FLOOR = 0.001  # raw detections reach the evaluator down to here …
+MAX_DETECTIONS = 300  # … and up to so many an image
+
+Advance = Callable[[str], None]
+
+
+class Detector(Protocol):
+    """A detector of one family.
+
+    Attributes:
+        spec: what it is; `model.json` stores it.
+        parameters: counts from the built network.
+    """
+
+    spec: ModelSpec
+    parameters: Parameters
+
+    def load_weights(self, path: Path, trust: bool) -> None:
+        """Start from a weight file; layers of another class count keep their initial values.
+
+        Args:
+            path: safetensors, or a checkpoint of the family's own format.
+            trust: allow full unpickling, which can run code of the file's author.
+
+        Raises:
+            InputError: unreadable, unsafe without `trust`, or of another architecture.
+        """
+
+    def train(
+        self,
+        train: Split,
+        val: Split,
+        settings: TrainSettings,
+        run_dir: Path,
+        resume: bool,
+        advance: Advance,
+    ) -> None:
+        """Train and leave the weights of the best val epoch in the network.
+
+        Args:
+            train, val: what to learn from, and what chooses the best epoch.
+            settings: as resolved.
+            run_dir: gets `history.csv`, `weights/` and whatever `resume` needs.
+            resume: go on from what lies in `run_dir`.
+            advance: call once an epoch with a short note.
+
+        Raises:
+            InputError: nothing to resume from, or training cannot go on (divergence, memory).
+        """
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """Find boxes.
+
+        Args:
+            images: ``(rows, columns)`` grey, windowed as `spec` says.
+
+        Returns:
+            For each image its boxes in px of that image, best score first, down to
+            `SCORE_FLOOR` and at most `MAX_DETECTIONS`.
+        """
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors."""
+
+    @classmethod
+    def create(cls, spec: ModelSpec, device: str) -> Self:
+        """Build the network with fresh weights."""
+
+    @classmethod
+    def load(cls, spec: ModelSpec, weights: Path, device: str) -> Self:
+        """Build the network with the weights that `save` wrote.
+
+        Raises:
+            InputError: they do not fit.
+        """

@@ -1,0 +1,301 @@
+"""ultralytics' training loop, with our data, our scoring, our checkpoints, and no side effects."""
+
+import csv
+import io
+import logging
+import math
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import Module
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.models.rtdetr.val import RTDETRDataset
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import unwrap_model
+
+from converters.atomic import replacing, write_text
+from converters.errors import InputError
+from detect.dataset import Split
+from detect.detectors.augmentation import GEOMETRY, grey_transforms
+from detect.detectors.protocol import Advance
+from detect.detectors.ultralytics.network import is_rtdetr, save_network
+from detect.evaluation.metrics import evaluate
+from detect.model_card import ModelSpec
+from detect.settings import TrainSettings
+
+YOLO_LR, RTDETR_LR = 1e-3, 1e-4  # AdamW from scratch or COCO weights on small data
+VAL_BATCH = 16
+
+
+def train_network(
+    spec: ModelSpec,
+    network: Module,
+    device: torch.device,
+    train: Split,
+    val: Split,
+    settings: TrainSettings,
+    run_dir: Path,
+    resume: bool,
+    advance: Advance,
+) -> None:
+    """Train; `run_dir/weights` gets `best.safetensors`, `last.safetensors` and `resume.pt`.
+
+    Raises:
+        InputError: nothing to resume, divergence, or not enough memory.
+    """
+    LOGGER.setLevel(logging.ERROR)
+    kind = _RTDETRTraining if is_rtdetr(spec.model) else _YOLOTraining
+    loop = kind(overrides=_arguments(spec, device, settings, run_dir))
+    loop.prepare(spec, network, train, val, resume, advance)
+    try:
+        loop.train()
+    except torch.OutOfMemoryError as error:
+        raise InputError("--batch", "does not fit into memory", "use a smaller one") from error
+
+
+def _arguments(
+    spec: ModelSpec, device: torch.device, settings: TrainSettings, run_dir: Path
+) -> dict[str, Any]:
+    """Translate our settings into ultralytics' arguments."""
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return {
+        "model": f"{spec.model}.yaml",
+        "data": "data.yaml",
+        "project": str(run_dir.parent),
+        "name": run_dir.name,
+        "exist_ok": True,
+        "epochs": settings.epochs,
+        "batch": settings.batch,
+        "nbs": settings.batch,  # one optimiser step a batch: the batch size means what it says
+        "imgsz": spec.imgsz,
+        "optimizer": "AdamW",
+        "lr0": settings.lr or (RTDETR_LR if is_rtdetr(spec.model) else YOLO_LR),
+        "cos_lr": True,
+        "momentum": 0.9,
+        "weight_decay": settings.weight_decay,
+        "warmup_epochs": settings.warmup_epochs,
+        "warmup_bias_lr": 0.0,  # the default, 0.1, is made for SGD
+        "patience": settings.patience,
+        "seed": settings.seed,
+        "deterministic": True,
+        "device": "cpu" if device.type == "cpu" else str(device.index),
+        "workers": settings.workers,
+        # fp16 would make it fetch a model for its own check; bf16 does not, and does not overflow.
+        "amp": "bf16" if bf16 else False,
+        "plots": False,
+        "verbose": False,
+        "pretrained": False,
+        "hsv_h": 0.0,
+        "hsv_s": 0.0,
+        "hsv_v": 0.0,
+        "degrees": GEOMETRY.rotation,
+        "translate": GEOMETRY.translation,
+        "scale": GEOMETRY.scale,
+        "fliplr": GEOMETRY.mirror,
+        "flipud": 0.0,
+        "mosaic": GEOMETRY.mosaic,
+        "close_mosaic": max(1, settings.epochs // 10),
+        "augmentations": grey_transforms(),
+    }
+
+
+class _InMemoryLabels:
+    """Takes labels from our dataset: no scan of the folder, and no `.cache` file left in it."""
+
+    data: dict[str, Any]
+    img_path: str
+    im_files: list[str]
+
+    def get_img_files(self, img_path: str) -> list[str]:
+        return [str(path) for path in self.data["splits"][img_path].paths]
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        split: Split = self.data["splits"][self.img_path]
+        return [
+            {
+                "im_file": str(path),
+                "shape": size,
+                "cls": truth.label[:, None].astype(np.float32),
+                "bboxes": _fractions(truth.xyxy, size),
+                "segments": [],
+                "keypoints": None,
+                "normalized": True,
+                "bbox_format": "xywh",
+            }
+            for path, size, truth in zip(split.paths, split.sizes, split.truth, strict=True)
+        ]
+
+    def build_transforms(self, hyp: Any) -> Any:
+        transforms = super().build_transforms(hyp)  # type: ignore[misc]
+        for transform in getattr(transforms, "transforms", []):
+            if type(transform).__name__ == "Albumentations" and transform.transform is not None:
+                transform.transform.set_random_seed(hyp.seed)  # it draws from a generator of its own
+        return transforms
+
+
+class _YOLOData(_InMemoryLabels, YOLODataset):  # type: ignore[misc]
+    pass
+
+
+class _RTDETRData(_InMemoryLabels, RTDETRDataset):  # type: ignore[misc]
+    pass
+
+
+def _fractions(xyxy: Any, size: tuple[int, int]) -> Any:
+    height, width = size
+    x1, y1, x2, y2 = xyxy.T
+    return np.stack(
+        [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height], axis=1
+    ).astype(np.float32)
+
+
+class _Loop:
+    """What we change of ultralytics' trainer.
+
+    The subclasses must not have `Trainer` in their names: ultralytics would hang its platform and
+    logging services on them.
+    """
+
+    data_class: type[Any]
+
+    def prepare(
+        self, spec: ModelSpec, network: Module, train: Split, val: Split, resume: bool, advance: Advance
+    ) -> None:
+        """Hand over everything that its constructor cannot take."""
+        self.spec, self.model, self.val_split = spec, network, val
+        self.data = {
+            "splits": {"train": train, "val": val},
+            "train": "train",
+            "val": "val",
+            "nc": len(spec.classes),
+            "names": dict(enumerate(spec.classes)),
+            "channels": 3,
+        }
+        self.resume, self.advance = resume, advance
+        self.weights_dir = Path(self.save_dir) / "weights"
+        self.history: list[dict[str, Any]] = []
+
+    def get_dataset(self) -> dict[str, Any]:
+        return {}  # `prepare` sets it
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
+        return self.data_class(
+            img_path=img_path,
+            imgsz=self.args.imgsz,
+            batch_size=batch,
+            augment=mode == "train",
+            hyp=self.args,
+            rect=False,
+            stride=32,
+            data=self.data,
+        )
+
+    def setup_model(self) -> dict[str, Any] | None:
+        if not self.resume:
+            return None
+        path = self.weights_dir / "resume.pt"
+        try:
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(checkpoint["model"])
+        except Exception as error:
+            raise InputError(
+                path, "cannot be resumed from", "start anew with --overwrite"
+            ) from error
+        return checkpoint
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        if ckpt is None:
+            return
+        self.ema.ema.load_state_dict(ckpt["ema"])
+        self.ema.updates = ckpt["updates"]
+        self.optimizer.load_state_dict(ckpt["optimizer"])
+        self.scaler.load_state_dict(ckpt["scaler"])
+        self.best_fitness = ckpt["best_fitness"]
+        self.stopper.best_fitness, self.stopper.best_epoch = ckpt["stopper"]
+        self.start_epoch = ckpt["epoch"] + 1
+        self.history = ckpt["history"]
+        for row in self.history:
+            self.advance(_note(row))
+        if self.start_epoch >= self.epochs:
+            raise InputError(
+                self.save_dir, f"was trained for all of its {self.epochs} epochs", "raise --epochs"
+            )
+
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Score the averaged network on val with our evaluator; mAP50 decides which epoch is best."""
+        from detect.detectors.ultralytics.detector import predict_boxes
+
+        network = self.ema.ema
+        detections = []
+        for images in self.val_split.batches(VAL_BATCH):
+            detections += predict_boxes(network, self.spec, images, self.device)
+        metrics = evaluate(self.val_split.truth, detections, self.spec.classes)
+        fitness = metrics.map50 if math.isfinite(metrics.map50) else 0.0
+        if self.best_fitness is None or fitness > self.best_fitness:
+            self.best_fitness = fitness
+        point = metrics.best_f1
+        return {
+            "val/mAP50": metrics.map50,
+            "val/mAP50-95": metrics.map50_95,
+            "val/P": point.precision,
+            "val/R": point.recall,
+        }, fitness
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        row = {"epoch": self.epoch + 1, "seconds": round(time.time() - self.train_time_start, 2)}
+        row |= {k: float(v) for k, v in metrics.items()}
+        self.history.append(row)
+        text = io.StringIO()
+        table = csv.DictWriter(text, self.history[-1], extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.history)
+        write_text(Path(self.save_dir) / "history.csv", text.getvalue())
+        self.advance(_note(row))
+
+    def save_model(self) -> bool:
+        """Write tensors and numbers only: no path, no repository, no code, nothing to unpickle."""
+        if self.fitness == self.best_fitness:
+            save_network(self.ema.ema, self.weights_dir / "best.safetensors")
+        save_network(self.ema.ema, self.weights_dir / "last.safetensors")
+        checkpoint = {
+            "model": unwrap_model(self.model).state_dict(),
+            "ema": self.ema.ema.state_dict(),
+            "updates": self.ema.updates,
+            "optimizer": deepcopy(self.optimizer.state_dict()),
+            "scaler": self.scaler.state_dict(),
+            "best_fitness": self.best_fitness,
+            "stopper": (self.stopper.best_fitness, self.stopper.best_epoch),
+            "epoch": self.epoch,
+            "history": self.history,
+        }
+        with replacing(self.weights_dir / "resume.pt") as temporary:
+            torch.save(checkpoint, temporary)
+        return True
+
+    def final_eval(self) -> None:
+        """Leave scoring to the caller: every family is scored alike."""
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        if self.loss is not None and not bool(self.loss.isfinite()):
+            raise InputError(
+                "--lr", f"training diverged in epoch {epoch + 1} (the loss is not finite)", "lower it"
+            )
+        return False
+
+
+class _YOLOTraining(_Loop, DetectionTrainer):  # type: ignore[misc]
+    data_class = _YOLOData
+
+
+class _RTDETRTraining(_Loop, RTDETRTrainer):  # type: ignore[misc]
+    data_class = _RTDETRData
+
+
+def _note(row: dict[str, Any]) -> str:
+    return f"epoch {row['epoch']}: val mAP50 {row['val/mAP50']:.3f}"

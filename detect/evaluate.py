@@ -1,0 +1,145 @@
+"""Score a trained model on a split of a dataset."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converters.atomic import write_json, write_text
+from converters.case import write_png
+from converters.dataset import Dataset, open_dataset, read_png
+from converters.errors import InputError
+from detect.boxes import Boxes
+from detect.dataset import Split, load_split
+from detect.detectors.registry import load_detector
+from detect.evaluation.coco_results import detections_to_coco
+from detect.evaluation.metrics import Metrics
+from detect.model_card import FILE_NAME as MODEL_CARD
+from detect.model_card import ModelSpec, read_model_card
+from detect.pictures import draw
+from detect.scoring import detect_split, score
+
+PICTURE_CONFIDENCE = 0.25  # where the model has no operating point of its own
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What an evaluation gave.
+
+    Attributes:
+        metrics: the numbers.
+        folder: holds `metrics.json`, `predictions.json` (COCO results) and `pictures/`.
+        pictures: paths of the pictures.
+    """
+
+    metrics: Metrics
+    folder: Path
+    pictures: list[Path]
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    *,
+    split: str = "test",
+    out: Path | None = None,
+    device: str = "auto",
+    pictures: int = 12,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> EvaluateResult:
+    """Score a model on a split.
+
+    Args:
+        model: bundle of `detect train`.
+        data: dataset folder, of the same classes, window and channels as the model's.
+        split: train, val or test.
+        out: folder to make; `MODEL/evaluation-SPLIT` if not given.
+        device: `auto`, `cpu`, or a GPU's number.
+        pictures: how many slices with lesions to draw, spread over the cases.
+        overwrite: replace what lies at `out`.
+        quiet: no progress bar.
+
+    Raises:
+        InputError: the model does not suit the dataset, or one of them cannot be read.
+    """
+    card = read_model_card(model)
+    dataset = open_dataset(data)
+    check_suits(card.spec, dataset, model)
+    part = load_split(dataset, split)
+    out = out or model / f"evaluation-{split}"
+    if out.exists() and not (overwrite and (out / "metrics.json").is_file()):
+        raise InputError(out, "exists", "give another --out, or --overwrite an evaluation")
+
+    detector = load_detector(model, device)
+    detections = detect_split(detector, part, quiet)
+    metrics = score(card.spec, part, detections, card.operating_point)
+    work = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    write_json(
+        work / "metrics.json",
+        {"split": split, "model": json.loads((model / MODEL_CARD).read_bytes()), **metrics.to_json()},
+    )
+    results = detections_to_coco(detections, part.image_ids)
+    write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
+    point = card.operating_point
+    confidence = point.confidence if point else PICTURE_CONFIDENCE
+    names = _draw(work / "pictures", part, detections, card.spec, confidence, pictures)
+    if out.exists():
+        shutil.rmtree(out)
+    work.rename(out)
+    return EvaluateResult(metrics, out, [out / "pictures" / name for name in names])
+
+
+def check_suits(spec: ModelSpec, dataset: Dataset, model: Path) -> None:
+    """Refuse a dataset that a model cannot be scored on.
+
+    Raises:
+        InputError: other classes, window or channels.
+    """
+    recipe = dataset.manifest.request.recipe
+    for what, own, theirs in (
+        ("classes", spec.classes, recipe.class_names),
+        ("window", spec.window, recipe.window),
+        ("channels", spec.channels, recipe.channels),
+    ):
+        if own != theirs:
+            raise InputError(
+                dataset.folder,
+                f"has {what} {theirs}, but the model {model.name} was trained with {own}",
+                "convert the scans with the model's recipe, or train on this dataset",
+            )
+
+
+def _draw(
+    folder: Path,
+    split: Split,
+    detections: list[Boxes],
+    spec: ModelSpec,
+    confidence: float,
+    limit: int,
+) -> list[str]:
+    """Draw the slice with the largest truth of each case first, then the next ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    by_case: dict[str, list[int]] = {}
+    for k, truth in enumerate(split.truth):
+        if len(truth):
+            by_case.setdefault(split.case_ids[k], []).append(k)
+    ranked = [
+        (rank, case, k)
+        for case, own in by_case.items()
+        for rank, k in enumerate(sorted(own, key=lambda k: -_area(split.truth[k])))
+    ]
+    names = []
+    for _, _, k in sorted(ranked)[:limit]:
+        shown = detections[k][detections[k].score >= confidence]
+        path = split.paths[k]
+        write_png(folder / path.name, draw(read_png(path), shown, spec.classes, split.truth[k]))
+        names.append(path.name)
+    return names
+
+
+def _area(boxes: Boxes) -> float:
+    return float(np.prod(boxes.xyxy[:, 2:] - boxes.xyxy[:, :2], axis=1).sum())

@@ -1,0 +1,55 @@
+"""Average precision as COCO defines it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.evaluation.matching import IOU_THRESHOLDS, Matches
+
+MAX_DETECTIONS = 100
+"""COCO's ``maxDets``: the best-scored detections of an image and class that count for AP."""
+
+_RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+
+
+def average_precision(matches: Matches) -> NDArray[np.float64]:
+    """Average precision of each class at each of ``IOU_THRESHOLDS``.
+
+    Source: ``COCOeval.accumulate`` of pycocotools. With the detections of all images in order of
+    falling score, precision = TP / (TP + FP) and recall = TP / true boxes after each of them;
+    precision is made non-increasing from the right, read at the 101 recalls 0, 0.01 … 1 (0 where
+    the recall is never reached), and averaged.
+
+    Returns:
+        ``(num_classes, T)`` float64 in [0, 1]; NaN for a class without a true box, which
+        pycocotools marks -1 and leaves out of every mean.
+    """
+    boxes = matches.boxes_per_class()
+    result = np.full((matches.num_classes, len(IOU_THRESHOLDS)), np.nan)
+    counts = matches.rank < MAX_DETECTIONS
+    for label in np.flatnonzero(boxes).tolist():
+        of_class = matches.of_class(label)
+        hit = matches.hit[:, of_class][:, counts[of_class]] >= 0
+        result[label] = _class_average_precision(hit, int(boxes[label]))
+    return result
+
+
+def _class_average_precision(hit: NDArray[np.bool_], boxes: int) -> NDArray[np.float64]:
+    """AP ``(T,)`` of one class from its hits ``(T, n)`` by falling score and its true boxes."""
+    true_positives = np.cumsum(hit, axis=1)
+    # pycocotools adds np.spacing(1) below; without it a perfect AP is 1 and not 1 - 2e-16
+    precision = true_positives / np.arange(1, hit.shape[1] + 1)
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    # a recall beyond the last one reached has precision 0
+    envelope = np.concatenate([envelope, np.zeros((len(hit), 1))], axis=1)
+    return np.array(
+        [
+            row[np.searchsorted(recall, _RECALLS)].mean()
+            for row, recall in zip(envelope, true_positives / boxes, strict=True)
+        ]
+    )
+
+
+def mean_over_classes(values: NDArray[np.float64]) -> float:
+    """Mean of the values that are defined; NaN if none is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")

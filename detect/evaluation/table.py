@@ -1,0 +1,73 @@
+"""The numbers of one evaluation as a table for the terminal."""
+
+import math
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from detect.evaluation.metrics import Metrics
+from detect.evaluation.operating_point import Rates
+
+
+def render_table(metrics: Metrics) -> Table:
+    """One row for all classes together, one for each class; "–" where a number is undefined.
+
+    Every precision, recall and F1 stands under its operating point and its confidence; the caption
+    spells the operating points out.
+    """
+    best, frozen = metrics.best_f1, metrics.frozen
+    points = [("best", best.confidence)]
+    caption = [f"best: best F1 on this set @ conf {_confidence(best.confidence)}"]
+    if frozen:
+        points.append(("frozen", frozen.confidence))
+        caption.append(f"frozen: frozen from val @ conf {_confidence(frozen.confidence)}")
+    caption.append("P, R, F1 at IoU 0.5; all: mean over the classes with boxes")
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="\n".join(caption))
+    table.caption_justify = "left"
+    table.add_column("class")
+    for header in ("images", "boxes"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, confidence in points:
+        for rate in ("P", "R", "F1"):
+            header = f"{rate}\n{name}\n@ {_confidence(confidence)}"
+            table.add_column(header, justify="right", no_wrap=True)
+    for header in ("mAP50", "mAP50-95"):
+        table.add_column(header, justify="right", no_wrap=True)
+
+    table.add_row(
+        "all",
+        str(metrics.images),
+        str(metrics.boxes),
+        *_rates(best.mean),
+        *(_rates(frozen.mean) if frozen else ()),
+        _value(metrics.map50),
+        _value(metrics.map50_95),
+        end_section=True,
+    )
+    for one in metrics.per_class:
+        table.add_row(
+            Text(one.name),  # a name is no markup
+            str(one.images),
+            str(one.boxes),
+            *_rates(one.best_f1),
+            *(_rates(one.frozen.rates()) if one.frozen else ()),
+            _value(one.ap50),
+            _value(one.ap50_95),
+        )
+    return table
+
+
+def _rates(rates: Rates) -> tuple[str, str, str]:
+    return _value(rates.precision), _value(rates.recall), _value(rates.f1)
+
+
+def _value(value: float) -> str:
+    """Three decimals."""
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _confidence(value: float) -> str:
+    """Two decimals without the leading zero, as in ".31"."""
+    return "–" if math.isnan(value) else f"{value:.2f}".removeprefix("0")

@@ -1,0 +1,134 @@
+"""`model.json`: what a trained model is, wants and was made from. Inference trusts nothing else."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from converters.atomic import write_json
+from converters.errors import InputError
+from converters.windowing import Window
+
+FILE_NAME = "model.json"
+
+
+class ModelSpec(BaseModel):
+    """What a detector is, before any training.
+
+    Attributes:
+        family: of the registry.
+        model: the name a user types.
+        classes: class names in order of their index.
+        channels: how slices become image channels.
+        window: HU window of the 8-bit input.
+        modality: DICOM's code of what it was made for.
+        imgsz: side of the network's square input, px.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: str
+    model: str
+    classes: list[str] = Field(min_length=1)
+    channels: Literal["gray"] = "gray"
+    window: Window
+    modality: str = "CT"
+    imgsz: int = Field(multiple_of=32, ge=32)
+
+
+class Parameters(BaseModel):
+    """Number of parameters.
+
+    Attributes:
+        unfused: as trained.
+        fused: as deployed, batch norms folded into convolutions and training-only parts left out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    unfused: int
+    fused: int
+
+
+class OperatingPoint(BaseModel):
+    """The confidence chosen on val and frozen.
+
+    Attributes:
+        confidence: boxes with this score or more count as found.
+        rule: how it was chosen.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    confidence: float = Field(ge=0, le=1)
+    rule: str = "best class-mean F1 at IoU 0.5 on val"
+
+
+class ModelCard(BaseModel):
+    """The content of `model.json`.
+
+    Attributes:
+        spec: what the detector is.
+        parameters: counts from the built network.
+        weights, weights_sha256: file inside the bundle, and its hash.
+        operating_point: None where val held no lesion.
+        started_from: `scratch`, or name and hash of the starting weights.
+        training: settings as resolved.
+        dataset_sha256: of the dataset's manifest.
+        versions: of the tools.
+    """
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    schema_name: Literal["detect-model/1"] = Field("detect-model/1", alias="schema")
+    spec: ModelSpec
+    parameters: Parameters
+    weights: str
+    weights_sha256: str
+    operating_point: OperatingPoint | None
+    started_from: str
+    training: dict[str, Any]
+    dataset_sha256: str
+    versions: dict[str, str]
+
+    def write(self, bundle: Path) -> None:
+        """Write `model.json` into a bundle; it is written last and makes the bundle whole."""
+        write_json(bundle / FILE_NAME, self.model_dump(mode="json", by_alias=True))
+
+
+def read_model_card(bundle: Path) -> ModelCard:
+    """Read a bundle's `model.json` and check that its weights are the ones it was written for.
+
+    Raises:
+        InputError: no bundle there, not one of ours, or weights missing, changed or outside it.
+    """
+    path = bundle / FILE_NAME
+    try:
+        card = ModelCard.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            bundle, f"is no model: it has no {FILE_NAME}", "make one with `detect train`"
+        ) from error
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            path, f"is not a model card ({where}: {first['msg']})", "train again"
+        ) from error
+    weights = bundle / card.weights
+    if not weights.resolve().is_relative_to(bundle.resolve()):
+        raise InputError(path, "names weights outside its own folder", "do not use this model")
+    if not weights.is_file():
+        raise InputError(weights, "is missing", "copy the whole folder of the model")
+    if sha256(weights) != card.weights_sha256:
+        raise InputError(weights, "is not the file model.json was written for", "copy it again")
+    return card
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,5 @@
+"""A seeded, procedural abdomen CT with liver lesions: data that needs no download and no consent."""
+
+from detect.phantom.cases import CLASSES, make_case, make_phantom
+
+__all__ = ["CLASSES", "make_case", "make_phantom"]

@@ -1,0 +1,34 @@
+"""What a training run can be told, with the defaults."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainSettings(BaseModel):
+    """Settings of one training run, the same for every family.
+
+    Attributes:
+        epochs: passes over the training slices.
+        batch: images a step.
+        imgsz: side of the square that slices are scaled to, px; a multiple of 32. None: the
+            dataset's longest side, rounded up, at most 640.
+        lr: peak learning rate of AdamW. None: the family's own default.
+        weight_decay: AdamW's.
+        warmup_epochs: epochs over which the learning rate rises.
+        patience: stop after so many epochs without a better val mAP50; 0 never stops early.
+        seed: of initialisation, order and augmentation.
+        device: `auto`, `cpu`, or a CUDA index such as `0`.
+        workers: processes that load images; not used on a CPU, where the model is the bottleneck.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(100, ge=1)
+    batch: int = Field(16, ge=1)
+    imgsz: int | None = Field(None, ge=32)
+    lr: float | None = Field(None, gt=0)
+    weight_decay: float = Field(5e-4, ge=0)
+    warmup_epochs: float = Field(3.0, ge=0)
+    patience: int = Field(50, ge=0)
+    seed: int = 0
+    device: str = "auto"
+    workers: int = Field(4, ge=0)

@@ -1,0 +1,218 @@
+"""Train a detector on a dataset folder; the run becomes a model bundle when it is whole."""
+
+import json
+import math
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from converters.atomic import write_json
+from converters.dataset import Dataset, open_dataset
+from converters.errors import InputError
+from converters.manifest import FILE_NAME as MANIFEST
+from converters.progress import progress
+from detect.dataset import Split, load_split
+from detect.detectors.protocol import Detector
+from detect.detectors.registry import create_detector, family_of
+from detect.evaluation.metrics import Metrics
+from detect.model_card import ModelCard, ModelSpec, OperatingPoint, sha256
+from detect.scoring import detect_split, score
+from detect.settings import TrainSettings
+from weights import resolve
+
+LARGEST_DEFAULT_IMGSZ = 640
+# What may differ between an interrupted run and the one that resumes it.
+_FREE_ON_RESUME = {"device", "workers"}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run gave.
+
+    Attributes:
+        bundle: folder of the model.
+        metrics: of the best epoch on val.
+        card: its `model.json`.
+    """
+
+    bundle: Path
+    metrics: Metrics
+    card: ModelCard
+
+
+def train(
+    model: str,
+    data: Path,
+    *,
+    out: Path | None = None,
+    weights: str | None = None,
+    trust: bool = False,
+    settings: TrainSettings | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> TrainResult:
+    """Train a detector.
+
+    Args:
+        model: a name of `detect models`.
+        data: dataset folder.
+        out: bundle to make; `runs/MODEL` if not given. Until it is whole it is `OUT.partial`.
+        weights: file to start from, or the name of a known one; None trains from scratch.
+        trust: unpickle a weight file that holds more than tensors.
+        settings: of the training.
+        resume: go on with the interrupted run in `OUT.partial`.
+        overwrite: replace what lies at `out`.
+        quiet: no progress bar.
+
+    Raises:
+        InputError: the request, the dataset or the weights are wrong.
+    """
+    settings = settings or TrainSettings()
+    family = family_of(model)
+    weight_file = _find_weights(weights) if weights else None
+    dataset = open_dataset(data)
+    splits = load_split(dataset, "train"), load_split(dataset, "val")
+    if not splits[0].boxes:
+        raise InputError(data, "has no box in train", "convert with another --split")
+    spec = ModelSpec(
+        family=family,
+        model=model,
+        classes=dataset.manifest.class_names,
+        channels=dataset.manifest.request.recipe.channels,
+        window=dataset.manifest.request.recipe.window,
+        modality=dataset.manifest.request.recipe.modality,
+        imgsz=_imgsz(settings.imgsz, splits[0]),
+    )
+    out = out or Path("runs") / model
+    request = {
+        "spec": spec.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"),
+        "started_from": _started_from(weight_file),
+        "dataset_sha256": sha256(dataset.folder / MANIFEST),
+    }
+    run_dir = _open_run(out, request, resume, overwrite)
+
+    torch.manual_seed(settings.seed)  # before the network draws its first weights
+    detector = create_detector(spec, settings.device)
+    if weight_file and not resume:
+        detector.load_weights(weight_file, trust)
+    with progress(f"train {model}", settings.epochs, quiet) as advance:
+        detector.train(*splits, settings, run_dir, resume, advance)
+    return _finish(run_dir, out, detector, dataset, splits[1], request, quiet)
+
+
+def _find_weights(weights: str) -> Path:
+    try:
+        return resolve.find(weights)
+    except resolve.MissingWeights as error:
+        raise InputError(weights, error.problem, error.remedy) from error
+
+
+def _imgsz(asked: int | None, split: Split) -> int:
+    if asked is None:
+        longest = max(max(size) for size in split.sizes)
+        return min(math.ceil(longest / 32) * 32, LARGEST_DEFAULT_IMGSZ)
+    if asked % 32:
+        raise InputError("--imgsz", f"{asked} is not a multiple of 32", f"use {round(asked / 32) * 32}")
+    return asked
+
+
+def _started_from(weight_file: Path | None) -> str:
+    return f"{weight_file.name} sha256:{sha256(weight_file)}" if weight_file else "scratch"
+
+
+def _open_run(out: Path, request: dict[str, Any], resume: bool, overwrite: bool) -> Path:
+    """Make or reopen the folder of a run that is not finished yet."""
+    run_dir = out.with_name(out.name + ".partial")
+    if resume and overwrite:
+        raise InputError("--resume", "contradicts --overwrite", "give one of them")
+    if out.exists() and not overwrite:
+        remedy = "there is nothing to resume" if resume else "give another --out, or --overwrite"
+        raise InputError(out, "is a finished model" if resume else "exists", remedy)
+    if out.exists() and not _is_run(out):
+        raise InputError(out, "is no model, and will not be overwritten", "give another --out")
+    if resume:
+        _check_resume(run_dir, request)
+        return run_dir
+    if run_dir.exists():
+        if not overwrite:
+            raise InputError(
+                run_dir, "holds an interrupted run", "go on with --resume, or start with --overwrite"
+            )
+        shutil.rmtree(run_dir)
+    write_json(run_dir / "request.json", request)
+    return run_dir
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "model.json").is_file() or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _check_resume(run_dir: Path, request: dict[str, Any]) -> None:
+    try:
+        before = json.loads((run_dir / "request.json").read_text(encoding="utf-8"))
+        old, new = (_flat(r, "") for r in (before, request))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(run_dir, "holds no interrupted run", "start one without --resume") from error
+    for key, value in new.items():
+        if key.split(".")[-1] not in _FREE_ON_RESUME and old.get(key) != value:
+            raise InputError(
+                run_dir,
+                f"was started with {key} = {old.get(key)}, not {value}",
+                "resume with the same settings",
+            )
+
+
+def _flat(content: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _finish(
+    run_dir: Path,
+    out: Path,
+    detector: Detector,
+    dataset: Dataset,
+    val: Split,
+    request: dict[str, Any],
+    quiet: bool,
+) -> TrainResult:
+    """Score the best epoch on val, freeze its operating point, and make the run a bundle."""
+    weights = "weights/best.safetensors"
+    detections = detect_split(detector, val, quiet)
+    confidence = score(detector.spec, val, detections).best_f1.confidence
+    point = OperatingPoint(confidence=confidence) if math.isfinite(confidence) else None
+    metrics = score(detector.spec, val, detections, point)
+    write_json(run_dir / "metrics.json", {"split": "val", **metrics.to_json()})
+    card = ModelCard(
+        spec=detector.spec,
+        parameters=detector.parameters,
+        weights=weights,
+        weights_sha256=sha256(run_dir / weights),
+        operating_point=point,
+        started_from=request["started_from"],
+        training=request["settings"],
+        dataset_sha256=request["dataset_sha256"],
+        versions=tool_versions(),
+    )
+    for leftover in ("request.json", "weights/resume.pt"):
+        (run_dir / leftover).unlink(missing_ok=True)
+    card.write(run_dir)
+    if out.exists():
+        shutil.rmtree(out)
+    run_dir.rename(out)
+    return TrainResult(out, metrics, card)
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what a model's numbers depend on."""
+    parts = ("detect", "torch", "torchvision", "ultralytics", "albumentations", "numpy")
+    return {"python": platform.python_version(), **{part: version(part) for part in parts}}

@@ -1,0 +1,1 @@
+"""The register of known weights and its resolver; no weights themselves."""
