@@ -138,8 +138,7 @@ def write_case(
         affine=np.asarray(analysis.affine),
         to_file=np.eye(4),
     )
-    assert case.mask is not None
-    check_same_grid(grid, scan, case.mask, case.image)
+    check_same_grid(grid, scan, case.mask or case.image, case.image)
     by_slice = analysis.components_by_slice()
     _, height, width = analysis.shape
     for z in slices:

@@ -170,9 +170,7 @@ def _hash_case(case: CaseSource) -> tuple[str, str]:
 
 def _prepare(work: Path, request: Request, cases: Sequence[CaseSource]) -> None:
     """Open the working folder; one left by the same request on the same files is kept."""
-    stamps = [
-        [c.case_id, *(_stamp(p) for p in (c.image, c.mask) if p is not None)] for c in cases
-    ]
+    stamps = [[c.case_id, *(_stamp(p) for p in (c.image, c.mask) if p is not None)] for c in cases]
     plan = json.dumps([request.model_dump(mode="json"), tool_versions(), stamps], sort_keys=True)
     fingerprint = hashlib.sha256(plan.encode()).hexdigest()
     plan_file = work / "plan"

@@ -6,7 +6,6 @@ through.
 """
 
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from pydicom.uid import UID
 
 from converters.dicom_geometry import Slice, series_geometry
 from converters.dicom_pixels import fill
+from converters.dicom_quiet import quiet
 from converters.errors import InputError
 from converters.rawdata import COPY_AGAIN, open_file, unreadable
 from converters.stored import Stored
@@ -90,8 +90,9 @@ def holds_images(folder: Path) -> bool:
     for path in _candidates(folder, strict=False):
         try:
             header = _header(path)
-            if header is not None and _is_image(path, header):
-                return True
+            with _plain_errors(path):
+                if header is not None and _is_image(path, header):
+                    return True
         except InputError:  # a damaged image is an image: reading it will say what is wrong
             return True
     return False
@@ -115,12 +116,12 @@ def _series(folder: Path) -> _Series:
         header = _header(path)
         if header is None:
             continue
-        if not _is_image(path, header):
-            others += 1
-            continue
-        key = str(header.get("SeriesInstanceUID", ""))
-        modalities.setdefault(key, _code(header))
         with _plain_errors(path):
+            if not _is_image(path, header):
+                others += 1
+                continue
+            key = str(header.get("SeriesInstanceUID", ""))
+            modalities.setdefault(key, _code(header))
             found[key].extend(_slices(path, header))
     if not found:
         hint = f" but {others} other DICOM objects (such as RTSTRUCT or SEG)" if others else ""
@@ -178,8 +179,7 @@ def _candidates(folder: Path, strict: bool) -> Iterator[Path]:
 def _plain_errors(path: Path) -> Iterator[None]:
     """Turn whatever pydicom raises into one ``InputError``, without its text."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they may quote names and UIDs
+        with quiet():
             yield
     except InputError:
         raise

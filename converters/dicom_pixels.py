@@ -1,6 +1,5 @@
 """Decode the pixels of a DICOM series into one array of HU."""
 
-import warnings
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -12,15 +11,28 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from converters.dicom_geometry import Slice
+from converters.dicom_quiet import quiet
 from converters.errors import InputError
 from converters.rawdata import COPY_AGAIN, unreadable
 
 MAX_COMPRESSION = 5000
 """No slice packs more than this; an all-air 512 x 512 JPEG 2000 slice reaches about 500."""
 
+_UNCOMPRESSED = {
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+}
 _INT16 = np.iinfo(np.int16)
 _PLUGINS = ("gdcm", "pydicom")  # a fixed choice: with others about, results could depend on luck
 
@@ -65,16 +77,13 @@ def _check_promise(folder: Path, slices: list[Slice], shape: tuple[int, ...]) ->
 
 def _frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]:
     """Decode the frames wanted of one file; no text of pydicom's gets out (it may quote tags)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             dataset = dcmread(path, force=True)
             syntax = _transfer_syntax(path, dataset)
             if "PixelData" not in dataset:
                 raise InputError(path, "has no pixel data, or is cut short within them", COPY_AGAIN)
-            plugin = ""
-            if syntax.is_encapsulated:
-                plugin = _plugin(path, syntax)
+            plugin = "" if syntax in _UNCOMPRESSED else _plugin(path, syntax)
             yield from iter_pixels(dataset, indices=indices, raw=True, decoding_plugin=plugin)
         except InputError:
             raise

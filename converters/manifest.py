@@ -114,5 +114,12 @@ def read_manifest(folder: Path) -> Manifest:
 
 def tool_versions() -> dict[str, str]:
     """Versions of what the bytes of a dataset depend on."""
-    parts = ("detect", "opencv-python", "connected-components-3d", "nibabel", "SimpleITK", "pydicom")
+    parts = (
+        "detect",
+        "opencv-python",
+        "connected-components-3d",
+        "nibabel",
+        "SimpleITK",
+        "pydicom",
+    )
     return {part: version(part) for part in parts}

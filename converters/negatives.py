@@ -8,7 +8,6 @@ import numpy as np
 from converters.errors import InputError
 from converters.split import SPLITS
 
-
 Policy = str | float  # "all", "none", or negatives for each lesion slice
 
 DEFAULT = "train=1,val=all,test=all"  # train quickly, but score on everything a reader would see

@@ -113,7 +113,9 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         near = get_close_matches(key, Recipe.model_fields, n=1, cutoff=0.5)
-        hint = f"did you mean `{near[0]}`" if near else f"known keys: {', '.join(Recipe.model_fields)}"
+        hint = (
+            f"did you mean `{near[0]}`" if near else f"known keys: {', '.join(Recipe.model_fields)}"
+        )
         return f"unknown key `{key}`", hint
     return f"`{key}`: {first['msg']}" if key else str(first["msg"]), "mend the recipe"
 

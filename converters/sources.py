@@ -34,7 +34,9 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
         InputError: no such folder, no case in it, or two files claiming one case.
     """
     if not root.is_dir():
-        raise InputError(root, "is not a folder", "give the folder that holds the dataset with --root")
+        raise InputError(
+            root, "is not a folder", "give the folder that holds the dataset with --root"
+        )
     paths = _relative_paths(root)
     image_pattern = template_pattern(recipe.image)
     matches = [(m["case"], path) for path in paths if (m := image_pattern.fullmatch(path))]
@@ -86,7 +88,7 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def _relative_paths(root: Path) -> list[str]:
-    """Every file and folder below `root` as a POSIX path; links to other folders are not followed."""
+    """Every file and folder below `root` as a POSIX path; links to folders are not followed."""
     found: list[str] = []
     for folder, folders, files in os.walk(root):
         base = Path(folder).relative_to(root)

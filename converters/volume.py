@@ -46,7 +46,7 @@ class Volume:
 
     def from_patient(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map patient mm ``(n, 3)``, LPS, to canonical voxels (column, row, slice)."""
-        return _transform(np.linalg.inv(self.affine), points)
+        return _transform(np.linalg.inv(self.affine).astype(np.float64), points)
 
     def to_file_voxels(self, voxels: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map canonical voxels ``(n, 3)`` to the file's own voxels (i, j, k)."""

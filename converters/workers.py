@@ -39,10 +39,12 @@ def run_all(
         futures: dict[Future[Result], Item] = {pool.submit(function, i): i for i in items}
         try:
             for future in as_completed(futures):
-                error = future.exception()
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                yield futures[future], error if error is not None else future.result()
+                outcome: Result | Exception
+                try:
+                    outcome = future.result()
+                except Exception as error:
+                    outcome = error
+                yield futures[future], outcome
         finally:
             for future in futures:
                 future.cancel()

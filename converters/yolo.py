@@ -18,7 +18,9 @@ def label_text(boxes: Iterable[Component], height: int, width: int) -> str:
     )
 
 
-def read_labels(path: Path, height: int, width: int) -> list[tuple[int, float, float, float, float]]:
+def read_labels(
+    path: Path, height: int, width: int
+) -> list[tuple[int, float, float, float, float]]:
     """Read a label file as (class, x, y, width, height) in px, COCO's corner convention.
 
     Raises:
@@ -29,8 +31,12 @@ def read_labels(path: Path, height: int, width: int) -> list[tuple[int, float, f
         try:
             label, cx, cy, w, h = (float(part) for part in line.split())
         except ValueError as error:
-            raise InputError(path, f"line {number} is not `class cx cy w h`", "convert again") from error
-        boxes.append((int(label), (cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height))
+            raise InputError(
+                path, f"line {number} is not `class cx cy w h`", "convert again"
+            ) from error
+        boxes.append(
+            (int(label), (cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
+        )
     return boxes
 
 

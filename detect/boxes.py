@@ -11,8 +11,8 @@ class Boxes:
     """Boxes on one image.
 
     Attributes:
-        xyxy: ``(n, 4)`` float64 px, corners (x1, y1, x2, y2): a box over the whole pixels of columns
-            a…b reaches from x1 = a to x2 = b + 1, as in COCO (width = x2 - x1).
+        xyxy: ``(n, 4)`` float64 px, corners (x1, y1, x2, y2): a box over the whole pixels of
+            columns a…b reaches from x1 = a to x2 = b + 1, as in COCO (width = x2 - x1).
         label: ``(n,)`` int64 class index, from 0.
         score: ``(n,)`` float64 confidence in [0, 1]; all ones for ground truth.
     """

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import batched
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +61,9 @@ def load_split(dataset: Dataset, name: str) -> Split:
     images = content["images"]
     if not images:
         raise InputError(
-            dataset.folder, f"has no {name} images", "convert with another --split, or more patients"
+            dataset.folder,
+            f"has no {name} images",
+            "convert with another --split, or more patients",
         )
     source = dataset.folder / "annotations" / f"instances_{name}.json"
     image_ids, truth = truth_from_coco(content, source)

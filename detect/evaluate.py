@@ -80,7 +80,11 @@ def evaluate(
     shutil.rmtree(work, ignore_errors=True)
     write_json(
         work / "metrics.json",
-        {"split": split, "model": json.loads((model / MODEL_CARD).read_bytes()), **metrics.to_json()},
+        {
+            "split": split,
+            "model": json.loads((model / MODEL_CARD).read_bytes()),
+            **metrics.to_json(),
+        },
     )
     results = detections_to_coco(detections, part.image_ids)
     write_text(work / "predictions.json", json.dumps(results, allow_nan=False))

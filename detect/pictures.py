@@ -1,4 +1,4 @@
-"""Slices with boxes drawn on them: truth green, predictions in their class's colour with a score."""
+"""Slices with boxes drawn on them: truth green, predictions coloured by class, with a score."""
 
 from collections.abc import Sequence
 

@@ -18,7 +18,7 @@ from converters.manifest import FILE_NAME as MANIFEST
 from converters.progress import progress
 from detect.dataset import Split, load_split
 from detect.detectors.protocol import Detector
-from detect.detectors.registry import create_detector, family_of
+from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.evaluation.metrics import Metrics
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, sha256
 from detect.scoring import detect_split, score
@@ -119,7 +119,9 @@ def _imgsz(asked: int | None, split: Split) -> int:
         longest = max(max(size) for size in split.sizes)
         return min(math.ceil(longest / 32) * 32, LARGEST_DEFAULT_IMGSZ)
     if asked % 32:
-        raise InputError("--imgsz", f"{asked} is not a multiple of 32", f"use {round(asked / 32) * 32}")
+        raise InputError(
+            "--imgsz", f"{asked} is not a multiple of 32", f"use {round(asked / 32) * 32}"
+        )
     return asked
 
 
@@ -143,7 +145,9 @@ def _open_run(out: Path, request: dict[str, Any], resume: bool, overwrite: bool)
     if run_dir.exists():
         if not overwrite:
             raise InputError(
-                run_dir, "holds an interrupted run", "go on with --resume, or start with --overwrite"
+                run_dir,
+                "holds an interrupted run",
+                "go on with --resume, or start with --overwrite",
             )
         shutil.rmtree(run_dir)
     write_json(run_dir / "request.json", request)
@@ -159,7 +163,9 @@ def _check_resume(run_dir: Path, request: dict[str, Any]) -> None:
         before = json.loads((run_dir / "request.json").read_text(encoding="utf-8"))
         old, new = (_flat(r, "") for r in (before, request))
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(run_dir, "holds no interrupted run", "start one without --resume") from error
+        raise InputError(
+            run_dir, "holds no interrupted run", "start one without --resume"
+        ) from error
     for key, value in new.items():
         if key.split(".")[-1] not in _FREE_ON_RESUME and old.get(key) != value:
             raise InputError(
@@ -188,13 +194,14 @@ def _finish(
     """Score the best epoch on val, freeze its operating point, and make the run a bundle."""
     weights = "weights/best.safetensors"
     detections = detect_split(detector, val, quiet)
-    confidence = score(detector.spec, val, detections).best_f1.confidence
-    point = OperatingPoint(confidence=confidence) if math.isfinite(confidence) else None
+    best = score(detector.spec, val, detections).best_f1
+    found_any = best.mean.f1 > 0  # else there is nothing to choose a confidence by
+    point = OperatingPoint(confidence=best.confidence) if found_any else None
     metrics = score(detector.spec, val, detections, point)
     write_json(run_dir / "metrics.json", {"split": "val", **metrics.to_json()})
     card = ModelCard(
         spec=detector.spec,
-        parameters=detector.parameters,
+        parameters=count_parameters(detector.spec.model, len(detector.spec.classes)),
         weights=weights,
         weights_sha256=sha256(run_dir / weights),
         operating_point=point,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else importing it asks the network for news
-import albumentations as A  # noqa: E402
+import albumentations as A
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,9 @@ class Detector(Protocol):
 
     Attributes:
         spec: what it is; `model.json` stores it.
-        parameters: counts from the built network.
     """
 
     spec: ModelSpec
-    parameters: Parameters
 
     def load_weights(self, path: Path, trust: bool) -> None:
         """Start from a weight file; layers of another class count keep their initial values.
@@ -75,6 +73,10 @@ class Detector(Protocol):
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""
+
+    @classmethod
+    def count_parameters(cls, model: str, classes: int) -> Parameters:
+        """Count the parameters of the built network, before and after fusing."""
 
     @classmethod
     def create(cls, spec: ModelSpec, device: str) -> Self:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from converters.errors import InputError
 from detect.detectors.protocol import Detector
-from detect.model_card import ModelSpec, read_model_card
+from detect.model_card import ModelSpec, Parameters, read_model_card
 
 # family → (module with a `FAMILY` class, its names)
 _YOLO = [f"{line}{scale}" for line in ("yolov8", "yolo11") for scale in "nsmlx"]
@@ -38,6 +38,11 @@ def _family(name: str) -> type[Detector]:
     module, _ = FAMILIES[name]
     family: type[Detector] = import_module(module).FAMILY
     return family
+
+
+def count_parameters(model: str, classes: int) -> Parameters:
+    """Count a model's parameters on the built network."""
+    return _family(family_of(model)).count_parameters(model, classes)
 
 
 def create_detector(spec: ModelSpec, device: str) -> Detector:

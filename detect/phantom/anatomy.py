@@ -120,7 +120,11 @@ def _spine(rng: np.random.Generator, grid: Grid, hu: Array) -> None:
     box = (slice(None), box[1], box[2])
     bent, view = grid.at(box), hu[box]
     # Bone does not bend: the straight coordinates, which are the mean of the bent ones.
-    at = (bent[0].mean((0, 1))[None, None, :] + 0 * bent[0], bent[1].mean((0, 2))[None, :, None] + 0 * bent[1], bent[2])
+    at = (
+        bent[0].mean((0, 1))[None, None, :] + 0 * bent[0],
+        bent[1].mean((0, 2))[None, :, None] + 0 * bent[1],
+        bent[2],
+    )
     for side in (-1.0, 1.0):
         paint(view, soft(ellipsoid(at, (side * 31, y0 + 26, 0), (26, 17, 9000))), 58.0)
         paint(view, soft(ellipsoid(at, (side * 36, y0 - 2, -60), (14, 15, 70))), 60.0)  # psoas
@@ -152,7 +156,11 @@ def _gut(rng: np.random.Generator, grid: Grid, hu: Array, trunk: _Trunk) -> None
     content = np.where(level < 0, np.float32(-920), np.float32(rng.uniform(8, 35)))
     paint(view, soft(stomach + 4), content)
     for _ in range(26):
-        spot = (float(rng.uniform(-95, 100)), float(rng.uniform(-75, -8)), float(rng.uniform(-85, -12)))
+        spot = (
+            float(rng.uniform(-95, 100)),
+            float(rng.uniform(-75, -8)),
+            float(rng.uniform(-85, -12)),
+        )
         r = float(rng.uniform(10, 17))
         box = grid.box(spot, r)
         at, view = grid.at(box), hu[box]

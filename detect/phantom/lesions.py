@@ -96,7 +96,11 @@ def _outline(
 
 
 def _hcc(
-    rng: np.random.Generator, at: tuple[Array, Array, Array], field: Array, spot: _Spot, liver: float
+    rng: np.random.Generator,
+    at: tuple[Array, Array, Array],
+    field: Array,
+    spot: _Spot,
+    liver: float,
 ) -> Array:
     value = liver + float(rng.uniform(45, 75)) + _mosaic(rng, field.shape, 9.0, 10.0)
     if rng.random() < 0.5:
@@ -108,7 +112,11 @@ def _hcc(
 
 
 def _metastasis(
-    rng: np.random.Generator, at: tuple[Array, Array, Array], field: Array, spot: _Spot, liver: float
+    rng: np.random.Generator,
+    at: tuple[Array, Array, Array],
+    field: Array,
+    spot: _Spot,
+    liver: float,
 ) -> Array:
     rim = min(max(0.3 * spot.radius, 2.6), 4.5)
     value = np.full(field.shape, liver + rng.uniform(28, 45), np.float32)
@@ -119,13 +127,21 @@ def _metastasis(
 
 
 def _cyst(
-    rng: np.random.Generator, at: tuple[Array, Array, Array], field: Array, spot: _Spot, liver: float
+    rng: np.random.Generator,
+    at: tuple[Array, Array, Array],
+    field: Array,
+    spot: _Spot,
+    liver: float,
 ) -> Array:
     return np.full(field.shape, rng.uniform(1, 12), np.float32)
 
 
 def _hemangioma(
-    rng: np.random.Generator, at: tuple[Array, Array, Array], field: Array, spot: _Spot, liver: float
+    rng: np.random.Generator,
+    at: tuple[Array, Array, Array],
+    field: Array,
+    spot: _Spot,
+    liver: float,
 ) -> Array:
     value = liver - float(rng.uniform(20, 30)) + _mosaic(rng, field.shape, 9.0, 3.0)
     blood = float(rng.uniform(170, 230))
@@ -138,8 +154,6 @@ def _hemangioma(
     return value
 
 
-def _mosaic(
-    rng: np.random.Generator, shape: tuple[int, ...], cell: float, sigma: float
-) -> Array:
+def _mosaic(rng: np.random.Generator, shape: tuple[int, ...], cell: float, sigma: float) -> Array:
     slices, rows, columns = shape
     return smooth_noise(rng, (slices, rows, columns), cell, sigma)

@@ -21,7 +21,7 @@ class CocoReference(NamedTuple):
 
 def coco_dataset(truth: Sequence[Boxes], num_classes: int) -> dict[str, Any]:
     """A COCO annotation file; image ids from 1. Written apart from the code under test."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(truth, start=1):
         for (x1, y1, x2, y2), label in zip(image.xyxy.tolist(), image.label.tolist(), strict=True):
             annotations.append(

@@ -47,9 +47,8 @@ def scored_hits(
 
 def average_precision(entries: list[tuple[float, int, bool]], total: int) -> float:
     hits = [hit for _, rank, hit in entries if rank < 100]
-    points = []  # recall, precision after each detection
-    for n in range(1, len(hits) + 1):
-        points.append((sum(hits[:n]) / total, sum(hits[:n]) / n))
+    # recall and precision after each detection
+    points = [(sum(hits[:n]) / total, sum(hits[:n]) / n) for n in range(1, len(hits) + 1)]
     at_recall = [max((p for r, p in points if r >= step / 100), default=0.0) for step in range(101)]
     return sum(at_recall) / 101
 

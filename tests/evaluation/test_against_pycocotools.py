@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from pycocotools.cocoeval import Params
 
 from detect.evaluation import matching
 from detect.evaluation.average_precision import average_precision
@@ -70,13 +71,17 @@ def test_iou_exactly_on_a_threshold(width: int) -> None:
 
 
 def test_corners_that_do_not_survive_a_round_trip_through_width() -> None:
-    """The arithmetic must follow x, y, width, height: rounding decides on which side 0.5 falls."""
+    """x + (x2 - x) is not x2: the arithmetic must follow x, y, width, height, or else rounding puts
+    some of these IoUs of one half on the other side of the threshold."""
     rng = np.random.default_rng(0)
-    x = rng.uniform(-1e-3, 1e3, 300)
-    width = rng.uniform(1, 1e3, 300)
-    truth = [boxes((a, 0, a + w, 2, 0)) for a, w in zip(x, width, strict=True)]
-    detections = [boxes((a, 0, a + w, 1, 0, 0.5)) for a, w in zip(x, width, strict=True)]
+    x, width = rng.uniform(-300, 0, 500), rng.uniform(1, 400, 500)
+    truth = [boxes((a, 0, a + w, 1, 0)) for a, w in zip(x, width, strict=True)]
+    detections = [boxes((a, 0, a + w / 2, 1, 0, 0.5)) for a, w in zip(x, width, strict=True)]
     assert_equal_to_pycocotools(truth, detections, 1)
+
+
+def test_thresholds_are_pycocotools_own_to_the_last_bit() -> None:
+    np.testing.assert_array_equal(matching.IOU_THRESHOLDS, Params(iouType="bbox").iouThrs)
 
 
 def test_no_boxes_at_all() -> None:

@@ -57,6 +57,21 @@ def test_300_detections_in_an_image() -> None:
     assert got == pytest.approx(expected[:3], abs=1e-3)
 
 
+def test_a_class_whose_detections_all_score_below_the_best_confidence() -> None:
+    """Above its highest score a class has precision 1 and recall 0."""
+    squares = [(20 * k, 0, 20 * k + 10, 10) for k in range(8)]
+    truth = [boxes(*[(*xyxy, 0) for xyxy in squares], (0, 50, 10, 60, 1))]
+    hits = [(*xyxy, 0, 0.9 + k / 100) for k, xyxy in enumerate(squares)]
+    misses = [(20 * k, 80, 20 * k + 10, 90, 0, 0.5 + k / 100) for k in range(8)]
+    detections = [boxes(*hits, *misses, (0, 90, 10, 99, 1, 0.2))]
+    best = evaluate(truth, detections, ["0", "1"]).best_f1
+    assert best.confidence > 0.2
+    assert (best.per_class[1].precision, best.per_class[1].recall) == (1, 0)
+    expected = ultralytics_reference(truth, detections, 2)
+    assert best.mean.precision == pytest.approx(expected.precision, abs=1e-3)
+    assert best.mean.recall == pytest.approx(expected.recall, abs=1e-3)
+
+
 def test_only_false_positives() -> None:
     truth = [boxes((0, 0, 10, 10, 0)), boxes()]
     detections = [boxes((40, 40, 50, 50, 0, 0.9)), boxes((0, 0, 10, 10, 0, 0.8))]

@@ -121,9 +121,7 @@ def test_a_perfect_detection_more_never_lowers_recall(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for image, true in enumerate(truth):
         for k in range(len(true)):
-            score = float(rng.uniform(0.3, 1))
-            more = boxes(*detections[image].xyxy.tolist(), (*true.xyxy[k], true.label[k], score))
-            old = detections[image]
+            score, old = float(rng.uniform(0.3, 1)), detections[image]
             more = Boxes(
                 np.vstack([old.xyxy, true.xyxy[[k]]]),
                 np.append(old.label, true.label[k]),

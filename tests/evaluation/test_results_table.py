@@ -24,7 +24,7 @@ def render(width: int, frozen_confidence: float | None) -> str:
 
 
 def cells(text: str, first: str) -> list[str]:
-    (line,) = [line for line in text.splitlines() if line.strip().startswith(first)]
+    (line,) = [line for line in text.splitlines() if line.strip().split()[:1] == [first]]
     return line.split()
 
 
@@ -32,13 +32,12 @@ def test_both_operating_points_are_labelled() -> None:
     text = render(120, 0.27)
     assert "best: best F1 on this set @ conf " in text
     assert "frozen: frozen from val @ conf .27" in text
-    assert cells(text, "@") == text_of_confidences(text)
-    assert len(cells(text, "all")) == 11
-
-
-def text_of_confidences(text: str) -> list[str]:
     best = text.split("best F1 on this set @ conf ")[1].split()[0]
-    return ["@", best] * 3 + ["@", ".27"] * 3
+    confidences = ["@", best] * 3 + ["@", ".27"] * 3
+    assert cells(text, "class") == ["class", "images", "boxes", *confidences, "mAP50", "mAP50-95"]
+    assert cells(text, "P") == ["P", "R", "F1"] * 2
+    assert cells(text, "best") == ["best"] * 3 + ["frozen"] * 3
+    assert len(cells(text, "all")) == 11
 
 
 def test_one_operating_point() -> None:
@@ -56,6 +55,8 @@ def test_values_have_three_decimals_and_gaps_a_dash() -> None:
 
 
 def test_fits_a_terminal_of_80_columns() -> None:
-    lines = render(80, 0.27).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert "…" not in "".join(lines)
+    text = render(80, 0.27)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert len(cells(text, "all")) == 11
+    assert len(cells(text, "b")) == 11

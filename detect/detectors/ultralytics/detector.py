@@ -52,10 +52,10 @@ class UltralyticsDetector:
         self.network = network.to(device)
         self._deployed: torch.nn.Module | None = None
 
-    @property
-    def parameters(self) -> Parameters:
-        """Counts from the built network."""
-        return count_parameters(self.spec.model, len(self.spec.classes))
+    @classmethod
+    def count_parameters(cls, model: str, classes: int) -> Parameters:
+        """Count the parameters of the built network, before and after fusing."""
+        return count_parameters(model, classes)
 
     @classmethod
     def create(cls, spec: ModelSpec, device: str) -> Self:
@@ -129,7 +129,7 @@ def predict_boxes(
 def _place(
     image: NDArray[np.uint8], side: int, stretch: bool
 ) -> tuple[NDArray[np.uint8], _Placement]:
-    """Scale a picture into the square as ultralytics' loaders do: YOLO letterboxes, RT-DETR stretches."""
+    """Scale a picture into the square as ultralytics does: YOLO letterboxes, RT-DETR stretches."""
     height, width = image.shape
     ratio = side / max(height, width)
     new_w = side if stretch else min(math.ceil(width * ratio), side)
@@ -169,9 +169,7 @@ def _rtdetr_rows(raw: Any, side: int) -> list[torch.Tensor]:
     return kept
 
 
-def _back(
-    rows: NDArray[np.float64], placement: _Placement, size: tuple[int, int]
-) -> Boxes:
+def _back(rows: NDArray[np.float64], placement: _Placement, size: tuple[int, int]) -> Boxes:
     """Map rows from the square to px of the picture, cut at its edges."""
     scale = np.array(placement.scale * 2)
     offset = np.array(placement.offset * 2)

@@ -22,7 +22,7 @@ def is_rtdetr(model: str) -> bool:
 
 def build_network(model: str, classes: int) -> torch.nn.Module:
     """Build a network with fresh weights from the definition that ultralytics ships."""
-    kind = RTDETRDetectionModel if is_rtdetr(model) else DetectionModel
+    kind: Any = RTDETRDetectionModel if is_rtdetr(model) else DetectionModel
     return cast(torch.nn.Module, kind(f"{model}.yaml", nc=classes, ch=3, verbose=False))
 
 
@@ -100,4 +100,6 @@ def load_network(network: torch.nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        raise InputError(path, "does not fit the model that model.json names", "train again") from error
+        raise InputError(
+            path, "does not fit the model that model.json names", "train again"
+        ) from error

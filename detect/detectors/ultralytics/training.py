@@ -51,7 +51,7 @@ def train_network(
     """
     LOGGER.setLevel(logging.ERROR)
     kind = _RTDETRTraining if is_rtdetr(spec.model) else _YOLOTraining
-    loop = kind(overrides=_arguments(spec, device, settings, run_dir))
+    loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
     loop.prepare(spec, network, train, val, resume, advance)
     try:
         loop.train()
@@ -135,7 +135,9 @@ class _InMemoryLabels:
         transforms = super().build_transforms(hyp)  # type: ignore[misc]
         for transform in getattr(transforms, "transforms", []):
             if type(transform).__name__ == "Albumentations" and transform.transform is not None:
-                transform.transform.set_random_seed(hyp.seed)  # it draws from a generator of its own
+                transform.transform.set_random_seed(
+                    hyp.seed
+                )  # it draws from a generator of its own
         return transforms
 
 
@@ -151,7 +153,8 @@ def _fractions(xyxy: Any, size: tuple[int, int]) -> Any:
     height, width = size
     x1, y1, x2, y2 = xyxy.T
     return np.stack(
-        [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height], axis=1
+        [(x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height],
+        axis=1,
     ).astype(np.float32)
 
 
@@ -164,8 +167,30 @@ class _Loop:
 
     data_class: type[Any]
 
+    # What ultralytics' trainers bring along; it ships no types.
+    args: Any
+    save_dir: Any
+    epochs: int
+    epoch: int
+    start_epoch: int
+    device: torch.device
+    ema: Any
+    optimizer: Any
+    scaler: Any
+    stopper: Any
+    loss: Any
+    fitness: float | None
+    best_fitness: float | None
+    train_time_start: float
+
     def prepare(
-        self, spec: ModelSpec, network: Module, train: Split, val: Split, resume: bool, advance: Advance
+        self,
+        spec: ModelSpec,
+        network: Module,
+        train: Split,
+        val: Split,
+        resume: bool,
+        advance: Advance,
     ) -> None:
         """Hand over everything that its constructor cannot take."""
         self.spec, self.model, self.val_split = spec, network, val
@@ -180,6 +205,7 @@ class _Loop:
         self.resume, self.advance = resume, advance
         self.weights_dir = Path(self.save_dir) / "weights"
         self.history: list[dict[str, Any]] = []
+        (Path(self.save_dir) / "args.yaml").unlink(missing_ok=True)  # it holds absolute paths
 
     def get_dataset(self) -> dict[str, Any]:
         return {}  # `prepare` sets it
@@ -228,7 +254,7 @@ class _Loop:
             )
 
     def validate(self) -> tuple[dict[str, float], float]:
-        """Score the averaged network on val with our evaluator; mAP50 decides which epoch is best."""
+        """Score the averaged network on val with our evaluator; mAP50 says which epoch is best."""
         from detect.detectors.ultralytics.detector import predict_boxes
 
         network = self.ema.ema
@@ -239,7 +265,7 @@ class _Loop:
         fitness = metrics.map50 if math.isfinite(metrics.map50) else 0.0
         if self.best_fitness is None or fitness > self.best_fitness:
             self.best_fitness = fitness
-        point = metrics.best_f1
+        point = metrics.best_f1.mean
         return {
             "val/mAP50": metrics.map50,
             "val/mAP50-95": metrics.map50_95,
@@ -284,7 +310,9 @@ class _Loop:
     def _handle_nan_recovery(self, epoch: int) -> bool:
         if self.loss is not None and not bool(self.loss.isfinite()):
             raise InputError(
-                "--lr", f"training diverged in epoch {epoch + 1} (the loss is not finite)", "lower it"
+                "--lr",
+                f"training diverged in epoch {epoch + 1} (the loss is not finite)",
+                "lower it",
             )
         return False
 

@@ -1,0 +1,310 @@
+"""The command line: one verb, one function; imports wait until a verb needs them."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.exceptions import Abort, TyperException
+
+from converters.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="CT scans with voxel lesion masks in; trained, honestly measured 2D detectors out.",
+)
+
+Out = Annotated[Path, typer.Option(help="Folder to make.")]
+Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
+Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect train`.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    device: Device = "auto",
+    workers: Workers = 2,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Walk the whole path on a built-in phantom: convert, train, evaluate, predict."""
+    from detect.demo import demo as run
+    from detect.evaluation.table import render_table
+
+    result = run(out, device=device, workers=workers, overwrite=overwrite, quiet=quiet)
+    _print("Phantom patients that were not trained on:")
+    _print(render_table(result.evaluation.metrics))
+    _print("Pictures (truth green, predictions with class and score):")
+    for picture in result.evaluation.pictures:
+        _print(f"  {picture}")
+    _print_lesions(result.prediction)
+    return 0
+
+
+@app.command()
+def convert(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    root: Annotated[Path, typer.Option(help="Folder that holds the scans and masks.")],
+    out: Out,
+    negatives: Annotated[
+        str,
+        typer.Option(help="Slices without a lesion: all, none, a ratio, or by split."),
+    ] = "train=1,val=all,test=all",
+    split: Annotated[str, typer.Option(help="Weights of train, val, test patients.")] = "70,15,15",
+    split_file: Annotated[
+        Path | None, typer.Option(help="YAML or JSON lists train, val, test instead.")
+    ] = None,
+    window: Annotated[str | None, typer.Option(help="LEVEL,WIDTH in HU.")] = None,
+    min_size_mm: Annotated[float, typer.Option(help="Drop boxes of a smaller diameter.")] = 0.0,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Slice scans into a dataset folder, with boxes from their masks."""
+    from converters.convert import convert as run
+    from detect.recipes import find_recipe, with_window
+
+    chosen = find_recipe(recipe)
+    result = run(
+        with_window(chosen, window) if window else chosen,
+        root,
+        out,
+        split=_numbers("--split", split),
+        split_file=split_file,
+        negatives=negatives,
+        min_size_mm=min_size_mm,
+        seed=seed,
+        workers=workers,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    cases = result.manifest.cases
+    if result.up_to_date:
+        _print(f"{out}: up to date")
+    _print(
+        f"{out}: {len(cases)} cases of {len({c.patient for c in cases})} patients,"
+        f" {sum(c.slices for c in cases)} slices,"
+        f" {sum(sum(c.boxes.values()) for c in cases)} boxes"
+        f" ({sum(c.small_boxes for c in cases)} under 3 mm,"
+        f" {sum(c.dropped_boxes for c in cases)} dropped),"
+        f" {sum(sum(c.lesions.values()) for c in cases)} lesions"
+    )
+    return _list_errors(result.errors)
+
+
+@app.command()
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")], quiet: Quiet = False
+) -> int:
+    """Audit a dataset: files, boxes, classes, and no patient on two sides."""
+    from converters.check import check as run
+
+    problems = run(dataset, quiet)
+    for problem in problems:
+        _print(problem)
+    _print(f"{dataset}: {f'{len(problems)} problems' if problems else 'sound'}")
+    return 1 if problems else 0
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Option(help="A name of `detect models`.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Dataset folder; the built-in phantom if not given.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make [runs/MODEL].")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weight file to start from; from scratch if not given.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images a step [16].")] = None,
+    imgsz: Annotated[int | None, typer.Option(min=32, help="Side of the input, px.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Train a detector and freeze its operating point on val."""
+    from detect.demo import SETTINGS, phantom_dataset
+    from detect.evaluation.table import render_table
+    from detect.settings import TrainSettings
+    from detect.train import train as run
+
+    given: dict[str, Any] = {
+        "epochs": epochs, "batch": batch, "imgsz": imgsz, "lr": lr, "patience": patience,
+    }  # fmt: skip
+    given = {key: value for key, value in given.items() if value is not None}
+    base = TrainSettings() if data else SETTINGS
+    if data is None:
+        from detect.detectors.registry import family_of
+
+        family_of(model)  # a wrong name must not cost the making of the phantom
+        _print("No --data given: training on the built-in phantom (made in ./phantom).")
+        data = phantom_dataset(Path("phantom"), quiet=quiet)
+    settings = base.model_dump() | given | {"seed": seed, "device": device, "workers": workers}
+    result = run(
+        model,
+        data,
+        out=out,
+        weights=weights,
+        trust=trust,
+        settings=TrainSettings(**settings),
+        resume=resume,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    _print("Best epoch on val:")
+    _print(render_table(result.metrics))
+    _print(f"Model: {result.bundle}")
+    return 0
+
+
+@app.command()
+def evaluate(
+    model: Bundle,
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    out: Annotated[Path | None, typer.Option(help="Folder [MODEL/evaluation-SPLIT].")] = None,
+    pictures: Annotated[int, typer.Option(min=0, help="Slices with lesions to draw.")] = 12,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Score a model on a split: P, R, F1, mAP50 and mAP50-95, by class."""
+    from detect.evaluate import evaluate as run
+    from detect.evaluation.table import render_table
+
+    result = run(
+        model,
+        data,
+        split=split,
+        out=out,
+        device=device,
+        pictures=pictures,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    _print(render_table(result.metrics))
+    _print(f"{result.folder}: metrics.json, predictions.json, {len(result.pictures)} pictures")
+    return 0
+
+
+@app.command()
+def predict(
+    scans: Annotated[list[Path], typer.Argument(help="Scan files, DICOM folders, or folders.")],
+    model: Bundle,
+    out: Out,
+    confidence: Annotated[
+        float | None, typer.Option(help="Report boxes from here [the model's operating point].")
+    ] = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Find lesions in new scans and place them in patient space."""
+    from detect.predict import predict as run
+
+    result = run(
+        model,
+        scans,
+        out=out,
+        confidence=confidence,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    _print_lesions(result)
+    return _list_errors(result.errors)
+
+
+@app.command()
+def models(
+    classes: Annotated[int, typer.Option(min=1, help="Number of lesion classes.")] = 4,
+) -> int:
+    """List the models, with parameters counted on the built networks."""
+    from detect.models import models_table
+
+    _print(models_table(classes))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0: done, 1: some inputs failed, 2: the request is wrong."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        arguments = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+        result = app(args=arguments, standalone_mode=False, prog_name="detect")
+        return int(result or 0)
+    except InputError as error:
+        return _wrong(str(error))
+    except TyperException as error:
+        return _wrong(" ".join(error.format_message().split()))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _wrong(f"{where}{error.strerror or error}. Mend that and run the command again.")
+    except (KeyboardInterrupt, Abort):
+        return _wrong("interrupted; run the same command again to go on", code=130)
+
+
+def _wrong(message: str, code: int = 2) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return code
+
+
+def _print(what: Any) -> None:
+    console = Console(highlight=False, markup=False, soft_wrap=isinstance(what, str))
+    if not console.is_terminal:
+        console.width = 160  # a pipe has no width: never squeeze a table for it
+    console.print(what)
+
+
+def _print_lesions(result: Any) -> None:
+    for case, rows in result.rows.items():
+        note = " (there already)" if case in result.skipped else ""
+        _print(f"{result.folder / case}: {len(rows)} lesions{note}")
+        for row in rows:
+            x, y, z = row["centre_mm"]
+            _print(
+                f"  {row['class']} {row['score']:.2f} at ({x:.1f}, {y:.1f}, {z:.1f}) mm,"
+                f" slices {row['first_slice']}-{row['last_slice']}"
+            )
+
+
+def _list_errors(errors: Sequence[InputError]) -> int:
+    for error in errors:
+        typer.echo(f"failed: {error}", err=True)
+    return 1 if errors else 0
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            option, f"`{text}` is not numbers", "write for example 70,15,15"
+        ) from error

@@ -1,0 +1,1 @@
+"""From a scan to lesions in patient space: slices, detections, linking, files."""

@@ -1,0 +1,142 @@
+"""What is written for a scan: boxes and lesions as JSON and CSV, and pictures of the findings."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.atomic import write_json, write_text
+from converters.case import write_png
+from converters.volume import Volume
+from detect.boxes import Boxes
+from detect.inference.linking import LinkedLesion
+from detect.model_card import ModelCard
+from detect.pictures import draw
+
+LESION_COLUMNS = [
+    "lesion_id",
+    "class",
+    "score",
+    *(f"centre_{axis}_mm" for axis in "xyz"),
+    *(f"size_{axis}_mm" for axis in ("column", "row", "slice")),
+    "first_slice",
+    "last_slice",
+    "boxes",
+]
+
+
+def lesion_rows(
+    lesions: Sequence[LinkedLesion], volume: Volume, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Describe lesions in patient space.
+
+    `centre_mm` is in LPS; `size_mm` is the extent along the columns', rows' and slices' directions;
+    `centre_file_voxel` is the index (i, j, k) in the file as it is stored.
+    """
+    rows = []
+    for number, lesion in enumerate(lesions, start=1):
+        centre = lesion.centre[None]
+        rows.append(
+            {
+                "lesion_id": number,
+                "class": class_names[lesion.label],
+                "score": lesion.score,
+                "centre_mm": volume.to_patient(centre)[0].tolist(),
+                "size_mm": ((lesion.high - lesion.low) * volume.spacing).tolist(),
+                "centre_file_voxel": volume.to_file_voxels(centre)[0].tolist(),
+                "first_slice": lesion.members[0][0],
+                "last_slice": lesion.members[-1][0],
+                "boxes": len(lesion.members),
+            }
+        )
+    return rows
+
+
+def write_case_outputs(
+    folder: Path,
+    case: str,
+    source_sha256: str,
+    volume: Volume,
+    pictures: NDArray[np.uint8],
+    boxes: Sequence[Boxes],
+    lesions: Sequence[LinkedLesion],
+    card: ModelCard,
+    confidence: float,
+) -> list[dict[str, Any]]:
+    """Write `detections.json`, `lesions.csv` and `overlays/`; returns the lesion rows.
+
+    Args:
+        folder: to write to.
+        case: name of the scan in the outputs.
+        source_sha256: of the scan's files.
+        volume, pictures: the scan and its windowed slices.
+        boxes: of each slice.
+        lesions: the boxes linked.
+        card: of the model.
+        confidence: from which boxes are reported.
+    """
+    names = card.spec.classes
+    rows = lesion_rows(lesions, volume, names)
+    lesion_of = {m: i for i, lesion in enumerate(lesions, start=1) for m in lesion.members}
+    write_json(
+        folder / "detections.json",
+        {
+            "schema": "detect-detections/1",
+            "case": case,
+            "source_sha256": source_sha256,
+            "model": card.spec.model,
+            "weights_sha256": card.weights_sha256,
+            "confidence": confidence,
+            "classes": names,
+            "shape": list(volume.array.shape),
+            "spacing_mm": list(volume.spacing),
+            "affine": volume.affine.tolist(),
+            "canonical_to_file": volume.to_file.tolist(),
+            "boxes": [
+                {
+                    "slice_index": z,
+                    "class": names[int(own.label[b])],
+                    "score": float(own.score[b]),
+                    "bbox": _xywh(own.xyxy[b]),
+                    "lesion_id": lesion_of[z, b],
+                }
+                for z, own in enumerate(boxes)
+                for b in range(len(own))
+            ],
+            "lesions": rows,
+        },
+    )
+    write_text(folder / "lesions.csv", _csv(rows))
+    (folder / "overlays").mkdir(exist_ok=True)
+    for z, own in enumerate(boxes):
+        if len(own):
+            write_png(folder / "overlays" / f"{case}_z{z:04d}.png", draw(pictures[z], own, names))
+    return rows
+
+
+def _xywh(xyxy: NDArray[np.float64]) -> list[float]:
+    x1, y1, x2, y2 = xyxy.tolist()
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(LESION_COLUMNS)
+    for row in rows:
+        table.writerow(
+            [
+                row["lesion_id"],
+                row["class"],
+                f"{row['score']:.4f}",
+                *(f"{v:.2f}" for v in (*row["centre_mm"], *row["size_mm"])),
+                row["first_slice"],
+                row["last_slice"],
+                row["boxes"],
+            ]
+        )
+    return text.getvalue()
