@@ -49,7 +49,9 @@ def average_precision(entries: list[tuple[float, int, bool]], total: int) -> flo
     hits = [hit for _, rank, hit in entries if rank < 100]
     # recall and precision after each detection
     points = [(sum(hits[:n]) / total, sum(hits[:n]) / n) for n in range(1, len(hits) + 1)]
-    at_recall = [max((p for r, p in points if r >= step / 100), default=0.0) for step in range(101)]
+    # COCO's recalls as doubles: 70 * 0.01 lies above 0.7, so a recall of 7/10 does not reach it
+    recalls = [step * 0.01 for step in range(101)]
+    at_recall = [max((p for r, p in points if r >= recall), default=0.0) for recall in recalls]
     return sum(at_recall) / 101
 
 

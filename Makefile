@@ -1,0 +1,25 @@
+# Every target sets itself up in $(VENV); Python 3.11+, pip and a package index are all it needs.
+PYTHON ?= python3
+VENV ?= .venv
+STAMP = $(VENV)/installed
+
+.PHONY: demo test lint clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(VENV)/bin/detect demo --out demo --overwrite
+
+test: $(STAMP)
+	$(VENV)/bin/python -m pytest
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) demo phantom runs build *.egg-info
