@@ -59,7 +59,7 @@ def make_body(rng: np.random.Generator, grid: Grid) -> Body:
     _kidneys(rng, grid, hu)
     field = _liver_field(rng, grid, trunk)
     liver = soft(field)
-    liver_hu = float(rng.uniform(60, 78))
+    liver_hu = float(rng.uniform(62, 80))
     paint(hu, lung, -850 + 40 * (trunk.dome < 12))
     paint(hu, liver, liver_hu + _texture(rng, grid))
     _liver_vessels(rng, grid, hu, liver, liver_hu)

@@ -75,7 +75,7 @@ def classes_of(seed: int, index: int) -> tuple[int, ...]:
 
 def _scan(rng: np.random.Generator, grid: Grid, hu: Array) -> None:
     """Blur and add noise in place, as a scanner with a soft-tissue kernel does."""
-    sigma, blur = float(rng.uniform(9, 12)), 1.1 / grid.pixel
+    sigma, blur = float(rng.uniform(8, 12)), 1.1 / grid.pixel
     noise = rng.standard_normal(grid.shape, dtype=np.float32)
     for layer, grain in zip(hu, noise, strict=True):
         cv2.GaussianBlur(layer, (0, 0), blur, dst=layer)

@@ -19,10 +19,10 @@ from detect.phantom.shapes import Array, Grid, Point, ellipsoid, paint, smooth_n
 HCC, METASTASIS, CYST, HEMANGIOMA = 2, 3, 4, 5
 # Per class: fewest and most lesions, smallest and largest diameter in mm.
 _RANGES = {
-    HCC: (1, 3, 20.0, 45.0),
-    METASTASIS: (3, 5, 18.0, 36.0),
+    HCC: (1, 3, 18.0, 45.0),
+    METASTASIS: (3, 5, 18.0, 38.0),
     CYST: (2, 4, 16.0, 40.0),
-    HEMANGIOMA: (1, 3, 22.0, 45.0),
+    HEMANGIOMA: (2, 3, 24.0, 45.0),
 }
 
 
@@ -41,8 +41,7 @@ def add_lesions(
     for label in classes:
         low, high, small, large = _RANGES[label]
         for _ in range(int(rng.integers(low, high + 1))):
-            # Small lesions are the commoner ones.
-            radius = (small + (large - small) * float(rng.beta(1.2, 1.6))) / 2
+            radius = (small + (large - small) * float(rng.beta(1.5, 1.5))) / 2
             spot = _place(rng, grid, body, radius, taken)
             if spot is not None:
                 taken.append(spot)
@@ -118,8 +117,8 @@ def _metastasis(
     spot: _Spot,
     liver: float,
 ) -> Array:
-    rim = min(max(0.3 * spot.radius, 2.6), 4.5)
-    value = np.full(field.shape, liver + rng.uniform(28, 45), np.float32)
+    rim = min(max(0.32 * spot.radius, 3.2), 5.0)
+    value = np.full(field.shape, liver + rng.uniform(32, 48), np.float32)
     centre = float(rng.uniform(26, 40)) + _mosaic(rng, field.shape, 9.0, 4.0)
     # Necrosis has no sharp border: it fades over some 3 mm.
     fade = np.clip(0.5 - (field + np.float32(rim)) / 3, 0, 1)
@@ -143,9 +142,9 @@ def _hemangioma(
     spot: _Spot,
     liver: float,
 ) -> Array:
-    value = liver - float(rng.uniform(20, 30)) + _mosaic(rng, field.shape, 9.0, 3.0)
-    blood = float(rng.uniform(170, 230))
-    ways = rng.standard_normal((int(rng.integers(8, 13)), 3))
+    value = liver - float(rng.uniform(24, 34)) + _mosaic(rng, field.shape, 9.0, 3.0)
+    blood = float(rng.uniform(180, 240))
+    ways = rng.standard_normal((int(rng.integers(9, 14)), 3))
     for way in ways / np.linalg.norm(ways, axis=1, keepdims=True):
         x, y, z = (np.asarray(spot.center) + way * spot.radius * 0.86).tolist()
         r = spot.radius * float(rng.uniform(0.2, 0.38))
