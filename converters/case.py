@@ -93,7 +93,7 @@ def analyse_case(recipe: Recipe, min_size_mm: float, case: CaseSource) -> CaseAn
     kept = [c for c in components if c.diameter_mm >= min_size_mm]
     kept_ids = {c.lesion_id for c in kept}
     lesion_slices = {c.slice_index for c in components}
-    shown = set(np.flatnonzero(labels.any(axis=(1, 2))).tolist())
+    shown = np.isin(labels, sorted(recipe.organ_labels | set(recipe.class_of_label)))
     return CaseAnalysis(
         case_id=case.case_id,
         patient_id=case.patient_id,
@@ -105,7 +105,7 @@ def analyse_case(recipe: Recipe, min_size_mm: float, case: CaseSource) -> CaseAn
         small=sum(c.diameter_mm < SMALL_MM for c in components),
         dropped=len(components) - len(kept),
         negative_slices=[z for z in range(labels.shape[0]) if z not in lesion_slices],
-        organ_slices=sorted(shown),
+        organ_slices=np.flatnonzero(shown.any(axis=(1, 2))).tolist(),
     )
 
 

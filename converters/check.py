@@ -1,15 +1,16 @@
 """Audit a dataset folder: does what it says of itself hold?"""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from converters.dataset import Dataset, open_dataset, read_png
 from converters.errors import InputError
+from converters.manifest import FILE_NAME
 from converters.progress import progress
 from converters.split import SPLITS
-from converters.yolo import read_labels
+from converters.yolo import data_yaml, read_labels
 
 TOLERANCE_PX = 1e-3  # YOLO's nine decimals against COCO's whole pixels
 
@@ -36,8 +37,7 @@ def check(folder: Path, quiet: bool = False) -> list[str]:
                 problems += _image(dataset, split, image, boxes.pop(image["id"], []))
                 advance(split)
             problems += [f"{split}: boxes of an unknown image id {key}" for key in boxes]
-            problems += _strays(dataset, split, {image["file_name"] for image in content["images"]})
-    return problems
+    return problems + list(_counts(dataset, contents)) + list(_files(dataset, contents))
 
 
 def _patients(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -72,9 +72,6 @@ def _image(
     except InputError as error:
         yield str(error)
         return
-    except OSError as error:
-        yield f"{error.filename}: cannot be read ({error.strerror})"
-        return
     if pixels.shape[:2] != (height, width):
         yield f"{path.name}: is {pixels.shape[1]}x{pixels.shape[0]}, COCO says {width}x{height}"
     classes = len(dataset.manifest.class_names)
@@ -96,11 +93,40 @@ def _label_path(image: Path) -> Path:
     return (image.parents[2] / "labels" / image.parent.name / image.name).with_suffix(".txt")
 
 
-def _strays(dataset: Dataset, split: str, known: set[str]) -> Iterator[str]:
-    for path in sorted((dataset.folder / "images" / split).glob("*")):
-        if path.name not in known:
-            yield f"{split}/{path.name}: COCO does not list it"
-    stems = {Path(name).stem for name in known}
-    for path in sorted((dataset.folder / "labels" / split).glob("*.txt")):
-        if path.stem not in stems:
-            yield f"{split}/{path.name}: a label without an image"
+def _counts(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Compare the manifest's counts of each case with COCO's."""
+    slices: Counter[str] = Counter()
+    boxes: Counter[tuple[str, str]] = Counter()
+    for content in contents.values():
+        names = {c["id"]: c["name"] for c in content["categories"]}
+        case_of = {image["id"]: image["case_id"] for image in content["images"]}
+        slices.update(case_of.values())
+        for box in content["annotations"]:
+            boxes[case_of.get(box["image_id"], ""), names.get(box["category_id"], "")] += 1
+    for case in dataset.manifest.cases:
+        found = {name: boxes[case.id, name] for name in case.boxes}
+        if (slices.pop(case.id, 0), found) != (case.slices, case.boxes):
+            yield f"case {case.id}: the manifest's counts of slices or boxes are not COCO's"
+    for case_id in slices:
+        yield f"case {case_id}: the manifest does not list it"
+
+
+def _files(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Find files that are missing or that nothing accounts for."""
+    folder = dataset.folder
+    known = {folder / name for name in (FILE_NAME, "data.yaml", "lesions.csv")}
+    for split, content in contents.items():
+        known.add(folder / "annotations" / f"instances_{split}.json")
+        pictures = [dataset.image_path(split, image["file_name"]) for image in content["images"]]
+        known.update(pictures, map(_label_path, pictures))
+    found = {path for path in folder.rglob("*") if not path.is_dir()}
+    caches = {folder / "labels" / f"{split}.cache" for split in SPLITS}  # ultralytics leaves them
+    for path in sorted(found - known - caches):
+        yield f"{path.relative_to(folder)}: nothing accounts for this file"
+    text = folder / "data.yaml"
+    if text in found and text.read_text(encoding="utf-8") != data_yaml(
+        dataset.manifest.class_names
+    ):
+        yield "data.yaml: is not what the manifest's classes give"
+    for path in sorted({text, folder / "lesions.csv"} - found):
+        yield f"{path.name}: is missing"

@@ -186,7 +186,8 @@ def encode_rle(
     run_last = flat[np.append(starts[1:], len(flat)) - 1]
     edges = np.empty(2 * len(starts) + 1, dtype=np.int64)
     edges[0:-1:2], edges[1::2], edges[-1] = run_first, run_last + 1, height * width
-    counts = np.diff(edges, prepend=0).tolist()
+    counts = np.diff(edges, prepend=0)
+    counts = counts[: len(counts) - (counts[-1] == 0)].tolist()  # COCO ends with what there is
     packed = coco_mask.frPyObjects({"counts": counts, "size": [height, width]}, height, width)
     return str(packed["counts"], "ascii")
 

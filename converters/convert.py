@@ -4,38 +4,24 @@ Pass one reads the masks; then the split and the slices are chosen; pass two rea
 the end everything lies in `OUT.partial`, so that a run that was killed goes on where it stopped.
 """
 
-import hashlib
-import json
-import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
-
-from converters.atomic import write_json, write_text
 from converters.case import CaseAnalysis, analyse_case, hash_files, write_case
-from converters.coco import annotations
+from converters.describe import describe
 from converters.errors import InputError
-from converters.manifest import (
-    FILE_NAME,
-    CaseEntry,
-    FailedCase,
-    Manifest,
-    Request,
-    read_manifest,
-    tool_versions,
-)
-from converters.negatives import DEFAULT, choose_negatives, parse_policies
+from converters.manifest import FILE_NAME, FailedCase, Manifest, Request, read_manifest
+from converters.negatives import DEFAULT, Policy, choose_negatives, parse_policies
 from converters.progress import progress
 from converters.recipe import Recipe
 from converters.sources import CaseSource, find_cases
 from converters.split import SPLITS, read_split_file, split_patients
 from converters.workers import run_all
-from converters.yolo import write_data_yaml
+from converters.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -88,10 +74,10 @@ def convert(
     """
     cases = find_cases(recipe, root)
     policies = parse_policies(negatives)
-    if len(split) != len(SPLITS) or min(split) < 0 or sum(split) <= 0:
+    if len(split) != len(SPLITS) or not all(0 <= s < inf for s in split) or sum(split) <= 0:
         raise InputError("--split", "needs three weights of 0 or more", "use for example 70,15,15")
-    if min_size_mm < 0:
-        raise InputError("--min-size-mm", "is negative", "use 0 to keep every box")
+    if not 0 <= min_size_mm < inf:
+        raise InputError("--min-size-mm", "is not a size of 0 or more", "use 0 to keep every box")
     named = split_file and read_split_file(split_file, {c.case_id: c.patient_id for c in cases})
     request = Request(
         recipe=recipe,
@@ -100,14 +86,14 @@ def convert(
         min_size_mm=min_size_mm,
         seed=seed,
     )
-    if out.exists() and not overwrite:
-        return _already_there(out, request, cases, workers)
-    if out.exists() and not (out / FILE_NAME).is_file() and any(out.iterdir()):
-        raise InputError(out, "exists and is no dataset", "give another folder with --out")
-
-    work = out.with_name(out.name + ".partial")
+    work = Workspace(out)
     try:
-        _prepare(work, request, cases)
+        if out.is_file() or (out.exists() and any(out.iterdir())):
+            if not overwrite:
+                return _already_there(out, request, cases, workers)
+            if not (out / FILE_NAME).is_file():
+                raise InputError(out, "exists and is no dataset", "give another folder with --out")
+        work.open(request, cases)
         errors: dict[str, InputError] = {}
         analyses = _analyse(cases, recipe, min_size_mm, work, workers, quiet, errors)
         if not any(a.components for a in analyses.values()):
@@ -118,27 +104,24 @@ def convert(
                 "check the class labels of the recipe",
             )
         split_of = named or split_patients(_strata(analyses), split, seed)
-        slices = {
-            case_id: _choose_slices(a, analyses, policies[split_of[a.patient_id]], seed)
-            for case_id, a in analyses.items()
-        }
+        slices = _choose_slices(analyses, policies, split_of, seed)
+        work.choose(split_of, slices)
         hashes = _write_slices(
             cases, analyses, slices, split_of, recipe, work, workers, quiet, errors
         )
         _raise_if_all_failed(errors, cases)
         written = [analyses[c.case_id] for c in cases if c.case_id in hashes]
-        manifest = _finish(work / "dataset", request, written, slices, split_of, hashes, errors)
-        if out.exists():
-            shutil.rmtree(out)
-        (work / "dataset").rename(out)
-        shutil.rmtree(work)
+        failed = [_failed(c, errors[c.case_id]) for c in cases if c.case_id in errors]
+        work.sweep((split_of[a.patient_id], a.case_id, slices[a.case_id]) for a in written)
+        manifest = describe(work.dataset, request, written, slices, split_of, hashes, failed)
+        work.publish()
     except OSError as error:
         raise InputError(
             error.filename or out,
-            f"cannot be written ({error.strerror})",
+            f"cannot be written ({error.strerror or error})",
             "make room or check the rights, then run the same command again: it resumes",
         ) from error
-    return ConvertResult(manifest, list(errors.values()))
+    return ConvertResult(manifest, [errors[f.id] for f in failed])
 
 
 def _named_lists(named: dict[str, str]) -> dict[str, list[str]]:
@@ -156,11 +139,18 @@ def _already_there(
         raise different
     manifest = read_manifest(out)
     known = {c.id: (c.image_sha256, c.mask_sha256) for c in manifest.cases}
-    if manifest.request != request or manifest.failed or set(known) != {c.case_id for c in cases}:
+    failed = {f.id for f in manifest.failed}
+    if manifest.request != request or set(known) | failed != {c.case_id for c in cases}:
         raise different
-    for case, hashes in run_all(_hash_case, cases, workers):
+    for case, hashes in run_all(_hash_case, [c for c in cases if c.case_id in known], workers):
         if hashes != known[case.case_id]:
             raise different
+    if failed:
+        raise InputError(
+            out,
+            f"exists, without the cases that could not be read: {', '.join(sorted(failed))}",
+            "mend or remove them and use --overwrite",
+        )
     return ConvertResult(manifest, [], up_to_date=True)
 
 
@@ -168,55 +158,27 @@ def _hash_case(case: CaseSource) -> tuple[str, str]:
     return hash_files(case.image), hash_files(case.mask) if case.mask else ""
 
 
-def _prepare(work: Path, request: Request, cases: Sequence[CaseSource]) -> None:
-    """Open the working folder; one left by the same request on the same files is kept."""
-    stamps = [[c.case_id, *(_stamp(p) for p in (c.image, c.mask) if p is not None)] for c in cases]
-    plan = json.dumps([request.model_dump(mode="json"), tool_versions(), stamps], sort_keys=True)
-    fingerprint = hashlib.sha256(plan.encode()).hexdigest()
-    plan_file = work / "plan"
-    if not (plan_file.is_file() and plan_file.read_text() == fingerprint):
-        if work.exists():
-            shutil.rmtree(work)
-        write_text(plan_file, fingerprint)
-    for folder in ("analysis", "done"):
-        (work / folder).mkdir(exist_ok=True)
-    for kind in ("images", "labels"):
-        for split in SPLITS:
-            (work / "dataset" / kind / split).mkdir(parents=True, exist_ok=True)
-
-
-def _stamp(path: Path) -> list[int]:
-    """Sizes and times of a scan's files, to notice that a source changed between two runs."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
-    return [n for s in stats for n in (s.st_size, s.st_mtime_ns)]
-
-
 def _analyse(
     cases: Sequence[CaseSource],
     recipe: Recipe,
     min_size_mm: float,
-    work: Path,
+    work: Workspace,
     workers: int,
     quiet: bool,
     errors: dict[str, InputError],
 ) -> dict[str, CaseAnalysis]:
-    def file(case: CaseSource) -> Path:
-        return work / "analysis" / f"{case.case_id}.json"
-
-    todo = [case for case in cases if not file(case).is_file()]
+    """Pass one; returns case → analysis in the order of the cases."""
+    found = {case.case_id: work.analysed(case.case_id) for case in cases}
+    todo = [case for case in cases if found[case.case_id] is None]
     with progress("masks", len(todo), quiet) as advance:
         for case, result in run_all(partial(analyse_case, recipe, min_size_mm), todo, workers):
             advance(case.case_id)
             if isinstance(result, CaseAnalysis):
-                write_text(file(case), result.model_dump_json())
+                work.keep_analysis(result)
+                found[case.case_id] = result
             else:
                 errors[case.case_id] = _users_fault(result)
-    return {
-        case.case_id: CaseAnalysis.model_validate_json(file(case).read_bytes())
-        for case in cases
-        if file(case).is_file()
-    }
+    return {case_id: analysis for case_id, analysis in found.items() if analysis is not None}
 
 
 def _users_fault(error: Exception) -> InputError:
@@ -228,7 +190,12 @@ def _users_fault(error: Exception) -> InputError:
 
 def _raise_if_all_failed(errors: dict[str, InputError], cases: Sequence[CaseSource]) -> None:
     if len(errors) >= len(cases):
-        raise next(iter(errors.values()))
+        raise errors[cases[0].case_id]
+
+
+def _failed(case: CaseSource, error: InputError) -> FailedCase:
+    problem = error.problem.replace(str(case.image), "the scan").replace(str(case.mask), "the mask")
+    return FailedCase(id=case.case_id, problem=problem)
 
 
 def _strata(analyses: dict[str, CaseAnalysis]) -> dict[str, frozenset[int]]:
@@ -240,19 +207,27 @@ def _strata(analyses: dict[str, CaseAnalysis]) -> dict[str, frozenset[int]]:
 
 
 def _choose_slices(
-    own: CaseAnalysis, analyses: dict[str, CaseAnalysis], policy: str | float, seed: int
-) -> list[int]:
-    lesion_slices = set(own.components_by_slice())
-    typical = fmean(len(a.components_by_slice()) for a in analyses.values() if a.components)
-    negatives = choose_negatives(
-        policy,
-        own.case_id,
-        own.negative_slices,
-        own.organ_slices,
-        len(lesion_slices) if own.components else typical,
-        seed,
-    )
-    return sorted(lesion_slices | set(negatives))
+    analyses: dict[str, CaseAnalysis],
+    policies: dict[str, Policy],
+    split_of: dict[str, str],
+    seed: int,
+) -> dict[str, list[int]]:
+    """Case → slices to write: those with a lesion, and the negatives that the policy asks for."""
+    with_boxes = {case_id: set(a.components_by_slice()) for case_id, a in analyses.items()}
+    typical = fmean(len(own) for own in with_boxes.values() if own)
+    slices = {}
+    for case_id, a in analyses.items():
+        own = with_boxes[case_id]
+        negatives = choose_negatives(
+            policies[split_of[a.patient_id]],
+            case_id,
+            a.negative_slices,
+            a.organ_slices,
+            len(own) or typical,
+            seed,
+        )
+        slices[case_id] = sorted(own.union(negatives))
+    return slices
 
 
 @dataclass(frozen=True)
@@ -278,94 +253,30 @@ def _write_slices(
     slices: dict[str, list[int]],
     split_of: dict[str, str],
     recipe: Recipe,
-    work: Path,
+    work: Workspace,
     workers: int,
     quiet: bool,
     errors: dict[str, InputError],
 ) -> dict[str, str]:
     """Write every case's PNGs and labels; returns case → hash of the scan."""
-    done = {c.case_id: work / "done" / c.case_id for c in cases}
+    found = {case_id: work.done(case_id) for case_id in analyses}
     todo = [
         _Writing(
             case,
             analyses[case.case_id],
             slices[case.case_id],
-            work / "dataset" / "images" / split_of[case.patient_id],
-            work / "dataset" / "labels" / split_of[case.patient_id],
+            work.dataset / "images" / split_of[case.patient_id],
+            work.dataset / "labels" / split_of[case.patient_id],
         )
         for case in cases
-        if case.case_id in analyses and not done[case.case_id].is_file()
+        if case.case_id in analyses and found[case.case_id] is None
     ]
     with progress("scans", len(todo), quiet) as advance:
         for item, result in run_all(partial(_write, recipe), todo, workers):
             advance(item.case.case_id)
             if isinstance(result, str):
-                write_text(done[item.case.case_id], result)
+                work.keep_done(item.case.case_id, result)
+                found[item.case.case_id] = result
             else:
                 errors[item.case.case_id] = _users_fault(result)
-    return {name: file.read_text() for name, file in done.items() if file.is_file()}
-
-
-def _finish(
-    folder: Path,
-    request: Request,
-    analyses: Sequence[CaseAnalysis],
-    slices: dict[str, list[int]],
-    split_of: dict[str, str],
-    hashes: dict[str, str],
-    errors: dict[str, InputError],
-) -> Manifest:
-    """Write the files that describe the whole dataset."""
-    recipe = request.recipe
-    for split in SPLITS:
-        own = [(a, slices[a.case_id]) for a in analyses if split_of[a.patient_id] == split]
-        write_json(folder / "annotations" / f"instances_{split}.json", annotations(recipe, own))
-    write_data_yaml(folder / "data.yaml", recipe.class_names)
-    _write_lesions(folder / "lesions.csv", recipe.class_names, analyses)
-    manifest = Manifest(
-        request=request,
-        versions=tool_versions(),
-        cases=[_entry(a, recipe, split_of, slices, hashes) for a in analyses],
-        failed=[FailedCase(id=name, problem=e.problem) for name, e in sorted(errors.items())],
-    )
-    manifest.write(folder)
-    return manifest
-
-
-def _entry(
-    a: CaseAnalysis,
-    recipe: Recipe,
-    split_of: dict[str, str],
-    slices: dict[str, list[int]],
-    hashes: dict[str, str],
-) -> CaseEntry:
-    boxes = Counter(c.label for c in a.components)
-    lesions = Counter(lesion.label for lesion in a.lesions)
-    return CaseEntry.model_validate(
-        {
-            "id": a.case_id,
-            "patient": a.patient_id,
-            "split": split_of[a.patient_id],
-            "spacing_mm": np.linalg.norm(np.asarray(a.affine)[:3, :3], axis=0).tolist(),
-            "shape": a.shape,
-            "affine": a.affine,
-            "slices": len(slices[a.case_id]),
-            "boxes": {name: boxes[i] for i, name in enumerate(recipe.class_names)},
-            "lesions": {name: lesions[i] for i, name in enumerate(recipe.class_names)},
-            "small_boxes": a.small,
-            "dropped_boxes": a.dropped,
-            "image_sha256": hashes[a.case_id],
-            "mask_sha256": a.mask_sha256,
-        }
-    )
-
-
-def _write_lesions(path: Path, names: Sequence[str], analyses: Sequence[CaseAnalysis]) -> None:
-    rows = ["case,lesion_id,class,volume_mm3,max_axial_diameter_mm,first_slice,last_slice"]
-    rows += [
-        f"{a.case_id},{lesion.lesion_id},{names[lesion.label]},{lesion.volume_mm3:.3f},"
-        f"{lesion.max_axial_diameter_mm:.3f},{lesion.first_slice},{lesion.last_slice}"
-        for a in analyses
-        for lesion in a.lesions
-    ]
-    write_text(path, "\n".join(rows) + "\n")
+    return {case_id: image_hash for case_id, image_hash in found.items() if image_hash is not None}

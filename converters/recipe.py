@@ -69,6 +69,10 @@ class Recipe(BaseModel):
         repeated = sorted({n for n in named if named.count(n) > 1})
         if repeated or min(named) < 1:
             raise ValueError(f"each mask label must be named once and be 1 or more: {repeated}")
+        grouped = [case for group in self.patients for case in group]
+        twice = sorted({case for case in grouped if grouped.count(case) > 1})
+        if twice:
+            raise ValueError(f"each case can be of one patient only: {', '.join(twice)}")
         return self
 
     @property
@@ -82,10 +86,14 @@ class Recipe(BaseModel):
         return {n: i for i, labels in enumerate(self.classes.values()) for n in labels}
 
     @property
+    def organ_labels(self) -> set[int]:
+        """Label numbers of organs."""
+        return {n for labels in self.organs.values() for n in labels}
+
+    @property
     def known_labels(self) -> set[int]:
         """Every label number that a mask may hold, background included."""
-        organs = {n for labels in self.organs.values() for n in labels}
-        return {0, *self.class_of_label, *organs, *self.ignore}
+        return {0, *self.class_of_label, *self.organ_labels, *self.ignore}
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -95,7 +103,8 @@ def load_recipe(path: Path) -> Recipe:
         InputError: unreadable, not YAML, or a wrong key (the nearest right one is named).
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # All values as the text they are: to YAML's own types, case 007 would be 7 and 008 not 8.
+        content = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # noqa: S506
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(path, f"cannot be read ({error})", "give a recipe file") from error
     except yaml.YAMLError as error:
@@ -109,13 +118,13 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
-    first = error.errors()[0]
+    # An unknown key first: it may be the missing one, misspelt.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = get_close_matches(key, Recipe.model_fields, n=1, cutoff=0.5)
-        hint = (
-            f"did you mean `{near[0]}`" if near else f"known keys: {', '.join(Recipe.model_fields)}"
-        )
+        known = Window.model_fields if key.startswith("window.") else Recipe.model_fields
+        near = get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean `{near[0]}`" if near else f"known keys: {', '.join(known)}"
         return f"unknown key `{key}`", hint
     return f"`{key}`: {first['msg']}" if key else str(first["msg"]), "mend the recipe"
 

@@ -44,7 +44,7 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
         raise InputError(
             root,
             f"holds no scan like `{recipe.image}`, which is where recipe `{recipe.name}` looks",
-            "check --root, or write a recipe of your own",
+            "check --root (links that leave it are not followed), or write a recipe of your own",
         )
 
     masks: dict[str, list[str]] = defaultdict(list)
@@ -88,9 +88,11 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def _relative_paths(root: Path) -> list[str]:
-    """Every file and folder below `root` as a POSIX path; links to folders are not followed."""
+    """Every file and folder below `root` as a POSIX path, without links that leave it."""
+    home = root.resolve()
     found: list[str] = []
-    for folder, folders, files in os.walk(root):
-        base = Path(folder).relative_to(root)
-        found += [(base / name).as_posix() for name in (*folders, *files)]
+    for folder, folders, files in os.walk(root):  # does not descend into links
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if not path.is_symlink() or path.resolve().is_relative_to(home):
+                found.append(path.relative_to(root).as_posix())
     return sorted(found)

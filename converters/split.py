@@ -84,14 +84,20 @@ def read_split_file(path: Path, patient_of: Mapping[str, str]) -> dict[str, str]
     """
     try:
         text = path.read_text(encoding="utf-8")
-        lists = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        # names as the text they are: to YAML's own types, 007 would be 7
+        lists = json.loads(text) if path.suffix == ".json" else yaml.load(text, yaml.BaseLoader)  # noqa: S506
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(path, f"cannot be read ({error})", "give a YAML or JSON file") from error
+    misshapen = InputError(
+        path, "is not a mapping of train, val and test to lists", "mend the file"
+    )
     if not isinstance(lists, dict) or not set(lists) <= set(SPLITS):
-        raise InputError(path, "is not a mapping of train, val and test to lists", "mend the file")
+        raise misshapen
     patients = set(patient_of.values())
     result: dict[str, str] = {}
     for split, names in lists.items():
+        if names and not isinstance(names, list):
+            raise misshapen
         for name in map(str, names or []):
             patient = name if name in patients else patient_of.get(name)
             if patient is None:

@@ -15,8 +15,8 @@ class Window(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    level: float
-    width: float = Field(gt=0)
+    level: float = Field(allow_inf_nan=False)
+    width: float = Field(gt=0, allow_inf_nan=False)
 
     def apply(self, hu: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Map HU of any shape to 0…255: linear, clipped, rounded to the nearest (half to even)."""

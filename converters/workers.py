@@ -6,7 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from converters.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -21,6 +24,9 @@ def run_all(
         function: a module-level function, since it is sent to other processes.
         items: its arguments.
         workers: processes; 1 runs in this one.
+
+    Raises:
+        InputError: a worker process was killed.
     """
     if workers <= 1 or len(items) <= 1:
         for item in items:
@@ -42,6 +48,12 @@ def run_all(
                 outcome: Result | Exception
                 try:
                     outcome = future.result()
+                except BrokenProcessPool as error:
+                    raise InputError(
+                        "--workers",
+                        "a worker process was ended from outside, perhaps for want of memory",
+                        "use fewer, and run the same command again: it resumes",
+                    ) from error
                 except Exception as error:
                     outcome = error
                 yield futures[future], outcome

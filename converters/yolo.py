@@ -1,9 +1,10 @@
 """YOLO's label files: one line a box, `class cx cy width height` as fractions of the image."""
 
+import json
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 
-from converters.atomic import write_text
 from converters.components import Component
 from converters.errors import InputError
 from converters.split import SPLITS
@@ -24,24 +25,30 @@ def read_labels(
     """Read a label file as (class, x, y, width, height) in px, COCO's corner convention.
 
     Raises:
-        InputError: a line that is not five numbers.
+        InputError: unreadable, or a line that is not a class and four finite numbers.
     """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, f"cannot be read ({error})", "convert again") from error
     boxes = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            label, cx, cy, w, h = (float(part) for part in line.split())
+            label, *place = line.split()
+            cx, cy, w, h = map(float, place)
+            if not isfinite(cx + cy + w + h):
+                raise ValueError("not finite")
+            box = (int(label), (cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
         except ValueError as error:
             raise InputError(
                 path, f"line {number} is not `class cx cy w h`", "convert again"
             ) from error
-        boxes.append(
-            (int(label), (cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
-        )
+        boxes.append(box)
     return boxes
 
 
-def write_data_yaml(path: Path, class_names: Sequence[str]) -> None:
-    """Write ultralytics' `data.yaml`; without a `path:` key the folder can move."""
+def data_yaml(class_names: Sequence[str]) -> str:
+    """Format ultralytics' `data.yaml`; without a `path:` key the folder can move."""
     lines = [f"{split}: images/{split}" for split in SPLITS]
-    lines += ["names:"] + [f"  {i}: {name}" for i, name in enumerate(class_names)]
-    write_text(path, "\n".join(lines) + "\n")
+    lines += ["names:"] + [f"  {i}: {json.dumps(name)}" for i, name in enumerate(class_names)]
+    return "\n".join(lines) + "\n"

@@ -23,7 +23,7 @@ Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
 Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect train`.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
 
@@ -132,7 +132,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images a step [16].")] = None,
     imgsz: Annotated[int | None, typer.Option(min=32, help="Side of the input, px.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")] = None,
+    lr: Annotated[float | None, typer.Option(min=1e-9, help="Peak learning rate of AdamW.")] = None,
     patience: Annotated[
         int | None,
         typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),

@@ -48,7 +48,17 @@ class Split:
     def batches(self, size: int) -> Iterator[list[NDArray[np.uint8]]]:
         """Read the pictures, `size` at a time."""
         for start in range(0, len(self), size):
-            yield [read_png(path) for path in self.paths[start : start + size]]
+            chosen = slice(start, start + size)
+            yield [
+                self._read(*one) for one in zip(self.paths[chosen], self.sizes[chosen], strict=True)
+            ]
+
+    @staticmethod
+    def _read(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+        pixels = read_png(path)
+        if pixels.shape != size:
+            raise InputError(path, "is not the grey slice that COCO describes", "convert again")
+        return pixels
 
 
 def load_split(dataset: Dataset, name: str) -> Split:
@@ -67,14 +77,17 @@ def load_split(dataset: Dataset, name: str) -> Split:
         )
     source = dataset.folder / "annotations" / f"instances_{name}.json"
     image_ids, truth = truth_from_coco(content, source)
-    images = sorted(images, key=lambda image: int(image["id"]))  # as `image_ids` are
-    return Split(
-        name=name,
-        paths=[dataset.image_path(name, image["file_name"]) for image in images],
-        image_ids=image_ids,
-        case_ids=[image["case_id"] for image in images],
-        patient_ids=[image["patient_id"] for image in images],
-        slice_indices=[image["slice_index"] for image in images],
-        sizes=[(image["height"], image["width"]) for image in images],
-        truth=truth,
-    )
+    try:
+        images = sorted(images, key=lambda image: int(image["id"]))  # as `image_ids` are
+        return Split(
+            name=name,
+            paths=[dataset.image_path(name, image["file_name"]) for image in images],
+            image_ids=image_ids,
+            case_ids=[image["case_id"] for image in images],
+            patient_ids=[image["patient_id"] for image in images],
+            slice_indices=[image["slice_index"] for image in images],
+            sizes=[(int(image["height"]), int(image["width"])) for image in images],
+            truth=truth,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(source, f"is damaged ({error})", "convert again") from error

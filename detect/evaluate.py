@@ -76,24 +76,25 @@ def evaluate(
     detector = load_detector(model, device)
     detections = detect_split(detector, part, quiet)
     metrics = score(card.spec, part, detections, card.operating_point)
-    work = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    write_json(
-        work / "metrics.json",
-        {
-            "split": split,
-            "model": json.loads((model / MODEL_CARD).read_bytes()),
-            **metrics.to_json(),
-        },
-    )
+    summary = {
+        "split": split,
+        "model": json.loads((model / MODEL_CARD).read_bytes()),
+        **metrics.to_json(),
+    }
     results = detections_to_coco(detections, part.image_ids)
-    write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
     point = card.operating_point
     confidence = point.confidence if point else PICTURE_CONFIDENCE
-    names = _draw(work / "pictures", part, detections, card.spec, confidence, pictures)
-    if out.exists():
-        shutil.rmtree(out)
-    work.rename(out)
+    work = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        write_json(work / "metrics.json", summary)
+        write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
+        names = _draw(work / "pictures", part, detections, card.spec, confidence, pictures)
+        if out.exists():
+            shutil.rmtree(out)
+        work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return EvaluateResult(metrics, out, [out / "pictures" / name for name in names])
 
 

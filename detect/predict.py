@@ -4,7 +4,9 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,8 @@ def predict(
         confidence = point.confidence if point else FALLBACK_CONFIDENCE
     elif not 0 <= confidence <= 1:
         raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
+    if out.exists() and not out.is_dir():
+        raise InputError(out, "is a file", "give a folder with --out")
     errors: list[InputError] = []
     found = _expand(scans, errors)
     names = _names(found)
@@ -82,7 +86,7 @@ def predict(
             try:
                 source = hash_files(scan)
                 # A series gets a pseudonym: folders of DICOM files tend to be named after people.
-                case = names.get(scan) or f"series-{source[:12]}"
+                case = names.get(scan) or f"scan-{source[:12]}"
                 own = _resume(out / case, source, card, confidence, overwrite)
                 if own is not None:
                     skipped.append(case)
@@ -112,13 +116,17 @@ def _expand(scans: Sequence[Path], errors: list[InputError]) -> list[Path]:
 
 
 def _names(scans: Sequence[Path]) -> dict[Path, str]:
-    """Name scan files by their name without suffix; equal names are told apart by their folder."""
-    files = [scan for scan in scans if not scan.is_dir()]
-    stems = [_stem(scan) for scan in files]
+    """Name scan files by their name without suffix; equal names are told apart by their path.
+
+    A name that suits no folder is left out.
+    """
+    stems = {scan: _stem(scan) for scan in scans if not scan.is_dir()}
+    times = Counter(stem.casefold() for stem in stems.values())
     names: dict[Path, str] = {}
-    for stem, scan in zip(stems, files, strict=True):
-        place = hashlib.sha256(str(scan.resolve().parent).encode()).hexdigest()[:8]
-        names[scan] = stem if stems.count(stem) == 1 else f"{stem}-{place}"
+    for scan, stem in stems.items():
+        if re.fullmatch(r"\w[\w .,+@=-]*", stem) and stem.casefold() != "summary.csv":
+            place = hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:8]
+            names[scan] = stem if times[stem.casefold()] == 1 else f"{stem}-{place}"
     return names
 
 

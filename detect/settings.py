@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LARGEST_SEED = 2**31  # numpy takes 32 bits, and ultralytics adds to what it is given
+
 
 class TrainSettings(BaseModel):
     """Settings of one training run, the same for every family.
@@ -25,10 +27,10 @@ class TrainSettings(BaseModel):
     epochs: int = Field(100, ge=1)
     batch: int = Field(16, ge=1)
     imgsz: int | None = Field(None, ge=32)
-    lr: float | None = Field(None, gt=0)
+    lr: float | None = Field(None, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(5e-4, ge=0)
     warmup_epochs: float = Field(3.0, ge=0)
     patience: int = Field(50, ge=0)
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
     workers: int = Field(4, ge=0)

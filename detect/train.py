@@ -96,12 +96,15 @@ def train(
         "started_from": _started_from(weight_file),
         "dataset_sha256": sha256(dataset.folder / MANIFEST),
     }
-    run_dir = _open_run(out, request, resume, overwrite)
+    run_dir = _run_dir(out, request, resume, overwrite)
 
     torch.manual_seed(settings.seed)  # before the network draws its first weights
     detector = create_detector(spec, settings.device)
     if weight_file and not resume:
         detector.load_weights(weight_file, trust)
+    if not resume:  # from here on the request is right, and something is left if training stops
+        shutil.rmtree(run_dir, ignore_errors=True)
+        write_json(run_dir / "request.json", request)
     with progress(f"train {model}", settings.epochs, quiet) as advance:
         detector.train(*splits, settings, run_dir, resume, advance)
     return _finish(run_dir, out, detector, dataset, splits[1], request, quiet)
@@ -129,8 +132,10 @@ def _started_from(weight_file: Path | None) -> str:
     return f"{weight_file.name} sha256:{sha256(weight_file)}" if weight_file else "scratch"
 
 
-def _open_run(out: Path, request: dict[str, Any], resume: bool, overwrite: bool) -> Path:
-    """Make or reopen the folder of a run that is not finished yet."""
+def _run_dir(out: Path, request: dict[str, Any], resume: bool, overwrite: bool) -> Path:
+    """Return the folder of a run that is not finished yet, once it may be made or reopened."""
+    if not out.name.strip("."):
+        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
     run_dir = out.with_name(out.name + ".partial")
     if resume and overwrite:
         raise InputError("--resume", "contradicts --overwrite", "give one of them")
@@ -141,16 +146,10 @@ def _open_run(out: Path, request: dict[str, Any], resume: bool, overwrite: bool)
         raise InputError(out, "is no model, and will not be overwritten", "give another --out")
     if resume:
         _check_resume(run_dir, request)
-        return run_dir
-    if run_dir.exists():
-        if not overwrite:
-            raise InputError(
-                run_dir,
-                "holds an interrupted run",
-                "go on with --resume, or start with --overwrite",
-            )
-        shutil.rmtree(run_dir)
-    write_json(run_dir / "request.json", request)
+    elif run_dir.exists() and not overwrite:
+        raise InputError(
+            run_dir, "holds an interrupted run", "go on with --resume, or start with --overwrite"
+        )
     return run_dir
 
 

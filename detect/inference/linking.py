@@ -38,7 +38,7 @@ class LinkedLesion:
 
 
 def one_finding_each(boxes: Boxes) -> Boxes:
-    """Drop a box where a surer one of another class lies in the same place, best score first."""
+    """Drop a box where a surer one lies in the same place, whatever their classes."""
     order = np.argsort(-boxes.score, kind="stable")
     kept: list[int] = []
     for k in order:
@@ -62,16 +62,18 @@ def link(slices: Sequence[Boxes]) -> list[LinkedLesion]:
     for z, boxes in enumerate(slices):
         open_chains = [c for c in chains if z - c[-1][0] <= MAX_GAP + 1]
         last = np.array([slices[c[-1][0]].xyxy[c[-1][1]] for c in open_chains]).reshape(-1, 4)
-        overlaps = _iou(last, boxes.xyxy)
+        surest = np.argsort(-boxes.score, kind="stable")  # first among equal overlaps
+        overlaps = _iou(last, boxes.xyxy[surest])
         taken: set[int] = set()
         for flat in np.argsort(-overlaps, axis=None, kind="stable"):
-            c, b = np.unravel_index(flat, overlaps.shape)
-            if overlaps[c, b] < LINK_IOU:
+            c, rank = np.unravel_index(flat, overlaps.shape)
+            if overlaps[c, rank] < LINK_IOU:
                 break
+            b = int(surest[rank])
             if b not in taken and open_chains[c][-1][0] < z:
-                open_chains[c].append((z, int(b)))
-                taken.add(int(b))
-        chains += [[(z, b)] for b in range(len(boxes)) if b not in taken]
+                open_chains[c].append((z, b))
+                taken.add(b)
+        chains += [[(z, int(b))] for b in surest if b not in taken]
     lesions = [_lesion(chain, slices) for chain in chains]
     return sorted(lesions, key=lambda lesion: (-lesion.score, *lesion.members[0]))
 

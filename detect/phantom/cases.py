@@ -1,15 +1,12 @@
 """The phantom's patients: who has which lesions, the scanner's blur and noise, and the files."""
 
-import gzip
-import os
-import tempfile
 from pathlib import Path
 
 import cv2
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.write_nifti import write_nifti
 from detect.phantom.anatomy import make_body
 from detect.phantom.lesions import CYST, HCC, HEMANGIOMA, METASTASIS, add_lesions
 from detect.phantom.shapes import FIELD_OF_VIEW, SLICE_STEP, Array, Grid, make_grid
@@ -33,8 +30,8 @@ def make_phantom(
     for index in range(patients):
         hu, mask, affine = make_case(seed, index, size, slices)
         name = f"phantom-{index + 1:04d}.nii.gz"
-        _write_nifti(root / "images" / name, hu, affine)
-        _write_nifti(root / "masks" / name, mask, affine)
+        write_nifti(root / "images" / name, hu, affine)
+        write_nifti(root / "masks" / name, mask, affine)
 
 
 def make_case(
@@ -83,16 +80,3 @@ def _scan(rng: np.random.Generator, grid: Grid, hu: Array) -> None:
         coarse = cv2.GaussianBlur(grain, (0, 0), 9.0 / grid.pixel)
         fine -= coarse  # a filtered back-projection has little noise at low frequencies
         layer += fine * np.float32(sigma / fine.std())
-
-
-def _write_nifti(path: Path, array: NDArray[np.generic], affine: NDArray[np.float64]) -> None:
-    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), ras)
-    image.set_sform(ras, code=1)
-    image.set_qform(ras, code=1)
-    image.header.set_xyzt_units("mm")
-    data = gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    Path(temporary).replace(path)

@@ -12,9 +12,19 @@ After the American College of Radiology's LI-RADS (HCC) and K. M. Horton et al.,
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detect.phantom.anatomy import Body
-from detect.phantom.shapes import Array, Grid, Point, ellipsoid, paint, smooth_noise, soft
+from detect.phantom.shapes import (
+    SLICE_STEP,
+    Array,
+    Grid,
+    Point,
+    ellipsoid,
+    paint,
+    smooth_noise,
+    soft,
+)
 
 HCC, METASTASIS, CYST, HEMANGIOMA = 2, 3, 4, 5
 # Per class: fewest and most lesions, smallest and largest diameter in mm.
@@ -34,7 +44,7 @@ class _Spot:
 
 def add_lesions(
     rng: np.random.Generator, grid: Grid, body: Body, classes: tuple[int, ...]
-) -> np.ndarray:
+) -> NDArray[np.uint8]:
     """Paint lesions of ``classes`` into ``body.hu``; return their mask, uint8, 0 elsewhere."""
     mask = np.zeros(grid.shape, np.uint8)
     taken: list[_Spot] = []
@@ -56,7 +66,7 @@ def _place(
     for shrink in (1.0, 0.8, 0.65, 0.5):
         r = radius * shrink
         free = (body.depth > r * 0.7 + 2) & (body.liver > 0.99)
-        free &= np.abs(grid.z) <= (grid.shape[0] / 2 * 5.0) - r * 0.5
+        free &= np.abs(grid.z) <= (grid.shape[0] / 2 * SLICE_STEP) - r * 0.5
         for other in taken:
             gap = ellipsoid((grid.x, grid.y, grid.z), other.center, (1, 1, 1)) + 1
             free &= gap > 1.15 * (r + other.radius) + 6
@@ -69,7 +79,12 @@ def _place(
 
 
 def _paint(
-    rng: np.random.Generator, grid: Grid, body: Body, mask: np.ndarray, label: int, spot: _Spot
+    rng: np.random.Generator,
+    grid: Grid,
+    body: Body,
+    mask: NDArray[np.uint8],
+    label: int,
+    spot: _Spot,
 ) -> None:
     box = grid.box(spot.center, spot.radius * 1.25)
     at, liver = grid.at(box), body.liver[box]
@@ -103,9 +118,9 @@ def _hcc(
 ) -> Array:
     value = liver + float(rng.uniform(45, 75)) + _mosaic(rng, field.shape, 9.0, 10.0)
     if rng.random() < 0.5:
-        paint(value, soft(np.abs(field + 1.4) - 1.4), liver - float(rng.uniform(18, 28)))
-    if spot.radius > 14 and rng.random() < 0.5:  # large ones outgrow their blood supply
-        core = field + np.float32(spot.radius * 0.62)
+        paint(value, soft(np.abs(field + 1.2) - 1.2), liver - float(rng.uniform(18, 28)))
+    if spot.radius > 16 and rng.random() < 0.5:  # large ones outgrow their blood supply
+        core = field + np.float32(spot.radius * 0.68)
         paint(value, soft(core), liver - float(rng.uniform(0, 15)))
     return value
 
@@ -142,12 +157,12 @@ def _hemangioma(
     spot: _Spot,
     liver: float,
 ) -> Array:
-    value = liver - float(rng.uniform(24, 34)) + _mosaic(rng, field.shape, 9.0, 3.0)
+    value = liver - float(rng.uniform(28, 36)) + _mosaic(rng, field.shape, 9.0, 3.0)
     blood = float(rng.uniform(180, 240))
-    ways = rng.standard_normal((int(rng.integers(9, 14)), 3))
+    ways = rng.standard_normal((int(rng.integers(12, 19)), 3))
     for way in ways / np.linalg.norm(ways, axis=1, keepdims=True):
         x, y, z = (np.asarray(spot.center) + way * spot.radius * 0.86).tolist()
-        r = spot.radius * float(rng.uniform(0.2, 0.38))
+        r = spot.radius * float(rng.uniform(0.2, 0.34))
         nodule = ellipsoid(at, (x, y, z), (r, r, r)) * np.float32(r)
         paint(value, soft(nodule), blood)
     return value

@@ -6,6 +6,7 @@ x to the patient's left, y to the back and z to the head, from the middle of the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -52,16 +53,27 @@ class Grid:
         """Return x, y and z of the voxels in ``box``."""
         return self.x[box], self.y[box], self.z[box[0]]
 
+    def straight(self, box: Box) -> tuple[Array, Array, Array]:
+        """Return x, y and z of the voxels in ``box`` without the bends: bones are stiff."""
+        line = _line(self.shape[2], self.pixel)
+        shape = self.x[box].shape
+        x = np.broadcast_to(line[None, None, box[2]], shape)
+        y = np.broadcast_to(line[None, box[1], None], shape)
+        return x, y, self.z[box[0]]
+
 
 def make_grid(rng: np.random.Generator, size: int, slices: int) -> Grid:
     """Lay out ``size`` x ``size`` pixels and ``slices`` slices, and bend them smoothly."""
     pixel = FIELD_OF_VIEW / size
-    line = (np.arange(size, dtype=np.float32) - (size - 1) / 2) * np.float32(pixel)
-    z = (np.arange(slices, dtype=np.float32) - (slices - 1) / 2) * np.float32(SLICE_STEP)
+    line, z = _line(size, pixel), _line(slices, SLICE_STEP)
     shape = (slices, size, size)
-    x = line[None, None, :] + smooth_noise(rng, shape, 55.0, 3.0)
-    y = line[None, :, None] + smooth_noise(rng, shape, 55.0, 3.0)
+    x = line[None, None, :] + smooth_noise(rng, shape, 55.0, 2.6)
+    y = line[None, :, None] + smooth_noise(rng, shape, 55.0, 2.6)
     return Grid(x, y, z[:, None, None], shape, pixel)
+
+
+def _line(count: int, step: float) -> Array:
+    return (np.arange(count, dtype=np.float32) - np.float32((count - 1) / 2)) * np.float32(step)
 
 
 def smooth_noise(
@@ -136,4 +148,10 @@ def paint(hu: Array, share: Array, value: float | Array) -> None:
 
 def chain(points: Sequence[Point]) -> list[tuple[Point, Point]]:
     """Pair up successive points of a line."""
-    return list(zip(points[:-1], points[1:], strict=True))
+    return list(pairwise(points))
+
+
+def jitter(rng: np.random.Generator, point: Point, sigma: float) -> Point:
+    """Move a point by up to 1.6 ``sigma`` mm along each axis."""
+    x, y, z = (float(v) for v in np.asarray(point) + rng.uniform(-1.6, 1.6, 3) * sigma)
+    return x, y, z

@@ -74,9 +74,9 @@ def test_corners_that_do_not_survive_a_round_trip_through_width() -> None:
     """x + (x2 - x) is not x2: the arithmetic must follow x, y, width, height, or else rounding puts
     some of these IoUs of one half on the other side of the threshold."""
     rng = np.random.default_rng(0)
-    x, width = rng.uniform(-300, 0, 500), rng.uniform(1, 400, 500)
-    truth = [boxes((a, 0, a + w, 1, 0)) for a, w in zip(x, width, strict=True)]
-    detections = [boxes((a, 0, a + w / 2, 1, 0, 0.5)) for a, w in zip(x, width, strict=True)]
+    x1, x2 = rng.uniform(-300, -200, 500), rng.uniform(0, 1, 500)
+    truth = [boxes((a, 0, b, 1, 0)) for a, b in zip(x1, x2, strict=True)]
+    detections = [boxes((a + (b - a) / 2, 0, b, 1, 0, 0.5)) for a, b in zip(x1, x2, strict=True)]
     assert_equal_to_pycocotools(truth, detections, 1)
 
 

@@ -1,6 +1,7 @@
 """Build ultralytics' networks, and load and save their tensors without its checkpoints."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,10 @@ from converters.errors import InputError
 from detect.model_card import Parameters
 
 SAME_ARCHITECTURE = 0.7  # share of tensors that must fit; another class count still leaves 0.9
+_UNREADABLE = (
+    OSError, SafetensorError, UnpicklingError, EOFError, ImportError,
+    RuntimeError, LookupError, AttributeError, ValueError, AssertionError,
+)  # fmt: skip
 
 
 def is_rtdetr(model: str) -> bool:
@@ -50,7 +55,8 @@ def read_state(path: Path, trust: bool) -> dict[str, torch.Tensor]:
             return dict(load_file(path))
         if path.suffix != ".pt":
             raise InputError(path, "is neither .safetensors nor .pt", "give a weight file")
-        checkpoint, _ = torch_safe_load(path, safe_only=not trust)
+        # absolute: a bare name that it knows, if damaged, it would delete and download anew
+        checkpoint, _ = torch_safe_load(path.absolute(), safe_only=not trust)
         network = checkpoint.get("ema") or checkpoint["model"]
         return dict(network.float().state_dict())
     except InputError:
@@ -63,7 +69,7 @@ def read_state(path: Path, trust: bool) -> dict[str, torch.Tensor]:
                 "get it from a source you trust and add --trust",
             ) from error
         raise InputError(path, "is empty, cut short or no checkpoint", "fetch it again") from error
-    except (OSError, SafetensorError, RuntimeError, KeyError, AttributeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise InputError(path, "cannot be read as network weights", "fetch it again") from error
 
 

@@ -53,6 +53,8 @@ def train_network(
     kind = _RTDETRTraining if is_rtdetr(spec.model) else _YOLOTraining
     loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
     loop.prepare(spec, network, train, val, resume, advance)
+    if resume and loop.was_finished():
+        return
     try:
         loop.train()
     except torch.OutOfMemoryError as error:
@@ -67,7 +69,9 @@ def _arguments(
     return {
         "model": f"{spec.model}.yaml",
         "data": "data.yaml",
-        "project": str(run_dir.parent),
+        "project": str(
+            run_dir.parent.absolute()
+        ),  # a relative one lands in ultralytics' own folder
         "name": run_dir.name,
         "exist_ok": True,
         "epochs": settings.epochs,
@@ -178,6 +182,7 @@ class _Loop:
     optimizer: Any
     scaler: Any
     stopper: Any
+    stop: bool
     loss: Any
     fitness: float | None
     best_fitness: float | None
@@ -222,9 +227,8 @@ class _Loop:
             data=self.data,
         )
 
-    def setup_model(self) -> dict[str, Any] | None:
-        if not self.resume:
-            return None
+    def read_checkpoint(self) -> dict[str, Any]:
+        """Read `resume.pt` and give the network its tensors."""
         path = self.weights_dir / "resume.pt"
         try:
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -234,6 +238,13 @@ class _Loop:
                 path, "cannot be resumed from", "start anew with --overwrite"
             ) from error
         return checkpoint
+
+    def was_finished(self) -> bool:
+        """Whether the run had stopped by itself, and only what follows the training is missing."""
+        return bool(self.read_checkpoint()["stopped"])
+
+    def setup_model(self) -> dict[str, Any] | None:
+        return self.read_checkpoint() if self.resume else None
 
     def resume_training(self, ckpt: dict[str, Any] | None) -> None:
         if ckpt is None:
@@ -248,10 +259,6 @@ class _Loop:
         self.history = ckpt["history"]
         for row in self.history:
             self.advance(_note(row))
-        if self.start_epoch >= self.epochs:
-            raise InputError(
-                self.save_dir, f"was trained for all of its {self.epochs} epochs", "raise --epochs"
-            )
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Score the averaged network on val with our evaluator; mAP50 says which epoch is best."""
@@ -298,6 +305,7 @@ class _Loop:
             "best_fitness": self.best_fitness,
             "stopper": (self.stopper.best_fitness, self.stopper.best_epoch),
             "epoch": self.epoch,
+            "stopped": bool(self.stop),
             "history": self.history,
         }
         with replacing(self.weights_dir / "resume.pt") as temporary:

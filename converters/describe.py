@@ -1,0 +1,111 @@
+"""The files that describe a dataset as a whole: COCO, `data.yaml`, `lesions.csv`, the manifest."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from converters.atomic import write_json, write_text
+from converters.case import CaseAnalysis
+from converters.coco import annotations
+from converters.manifest import CaseEntry, FailedCase, Manifest, Request, tool_versions
+from converters.split import SPLITS
+from converters.yolo import data_yaml
+
+
+def describe(
+    folder: Path,
+    request: Request,
+    analyses: Sequence[CaseAnalysis],
+    slices: Mapping[str, Sequence[int]],
+    split_of: Mapping[str, str],
+    hashes: Mapping[str, str],
+    failed: Sequence[FailedCase],
+) -> Manifest:
+    """Write everything but the pictures and labels.
+
+    Args:
+        folder: of the dataset.
+        request: what was asked for.
+        analyses: of the cases that were written, in order.
+        slices: case → slices written.
+        split_of: patient → split.
+        hashes: case → hash of the scan's files.
+        failed: cases that were left out.
+    """
+    names = request.recipe.class_names
+    for split in SPLITS:
+        own = [(a, slices[a.case_id]) for a in analyses if split_of[a.patient_id] == split]
+        content = annotations(request.recipe, own)
+        write_json(folder / "annotations" / f"instances_{split}.json", content)
+    write_text(folder / "data.yaml", data_yaml(names))
+    write_text(folder / "lesions.csv", _lesion_table(names, analyses))
+    manifest = Manifest(
+        request=request,
+        versions=tool_versions(),
+        cases=[
+            _entry(a, names, split_of[a.patient_id], len(slices[a.case_id]), hashes[a.case_id])
+            for a in analyses
+        ],
+        failed=list(failed),
+    )
+    manifest.write(folder)
+    return manifest
+
+
+def _entry(
+    a: CaseAnalysis, names: Sequence[str], split: str, slices: int, image_sha256: str
+) -> CaseEntry:
+    boxes = Counter(component.label for component in a.components)
+    lesions = Counter(lesion.label for lesion in a.lesions)
+    return CaseEntry.model_validate(
+        {
+            "id": a.case_id,
+            "patient": a.patient_id,
+            "split": split,
+            "spacing_mm": np.linalg.norm(np.asarray(a.affine)[:3, :3], axis=0).tolist(),
+            "shape": a.shape,
+            "affine": a.affine,
+            "slices": slices,
+            "boxes": {name: boxes[i] for i, name in enumerate(names)},
+            "lesions": {name: lesions[i] for i, name in enumerate(names)},
+            "small_boxes": a.small,
+            "dropped_boxes": a.dropped,
+            "image_sha256": image_sha256,
+            "mask_sha256": a.mask_sha256,
+        }
+    )
+
+
+def _lesion_table(names: Sequence[str], analyses: Sequence[CaseAnalysis]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(
+        [
+            "case",
+            "lesion_id",
+            "class",
+            "volume_mm3",
+            "max_axial_diameter_mm",
+            "first_slice",
+            "last_slice",
+        ]
+    )
+    for a in analyses:
+        for lesion in a.lesions:
+            volume, diameter = f"{lesion.volume_mm3:.3f}", f"{lesion.max_axial_diameter_mm:.3f}"
+            table.writerow(
+                [
+                    a.case_id,
+                    lesion.lesion_id,
+                    names[lesion.label],
+                    volume,
+                    diameter,
+                    lesion.first_slice,
+                    lesion.last_slice,
+                ]
+            )
+    return text.getvalue()

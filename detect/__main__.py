@@ -1,0 +1,5 @@
+"""`python -m detect`."""
+
+from detect.cli import main
+
+main()

@@ -1,0 +1,95 @@
+"""Every command in the README runs, on a dataset small enough for a test."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from converters.write_nifti import write_nifti
+from detect.detectors.ultralytics.network import build_network
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"(?:^    \S.*\n)+", README.read_text(encoding="utf-8"), re.MULTILINE)
+    return [line.strip() for block in blocks for line in block.splitlines()]
+
+
+def test_the_readme_shows_the_commands_that_are_run_here() -> None:
+    assert {shlex.split(line)[0] for line in commands()} == {"make", "detect"}
+
+
+@pytest.mark.parametrize("target", [c.split()[1] for c in commands() if c.startswith("make")])
+def test_make_target_exists_and_sets_itself_up(target: str) -> None:
+    plan = subprocess.run(
+        ["make", "--dry-run", target, "VENV=elsewhere"],
+        cwd=README.parent, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "-m venv elsewhere" in plan and "pip install" in plan
+    assert {"demo": "elsewhere/bin/detect demo", "test": "-m pytest"}[target] in plan
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that the README's commands name."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("LITS", "FOLDER_OF_MANY"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(0)
+    affine = np.diag([4.0, 4.0, 5.0, 1.0])
+    for number in range(8):
+        hu = rng.normal(60, 10, (6, 64, 64)).astype(np.int16)
+        mask = np.ones(hu.shape, np.uint8)
+        if number < 7:
+            x, y = rng.integers(8, 40, 2)
+            hu[2:4, y : y + 14, x : x + 12] += 90
+            mask[2:4, y : y + 14, x : x + 12] = 2
+        write_nifti(folder / "LITS" / f"volume-{number}.nii.gz", hu, affine)
+        write_nifti(folder / "LITS" / f"segmentation-{number}.nii.gz", mask, affine)
+        if number < 2:
+            write_nifti(folder / "FOLDER_OF_MANY" / f"scan-{number}.nii.gz", hu, affine)
+    write_nifti(folder / "SCAN.nii.gz", hu, affine)
+    write_dicom(folder / "DICOM_FOLDER", hu)
+    recipe = (README.parent / "datasets_yaml" / "lits.yaml").read_text(encoding="utf-8")
+    (folder / "my-recipe.yaml").write_text(recipe, encoding="utf-8")
+    (folder / "SCANS").symlink_to(folder / "LITS")
+    torch.save({"model": build_network("yolov8n", 80), "ema": None}, folder / "yolov8n.pt")
+    return folder
+
+
+def write_dicom(folder: Path, hu: np.ndarray) -> None:
+    """Write a CT series through SimpleITK: an independent writer."""
+    import SimpleITK as sitk
+
+    folder.mkdir()
+    for z, layer in enumerate(hu):
+        image = sitk.GetImageFromArray(layer[None])
+        image.SetSpacing((4.0, 4.0, 5.0))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
+            "0020|0032": f"0\\0\\{5 * z}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0020|0013": str(z + 1),
+        }.items():
+            image.SetMetaData(tag, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{z}.dcm"))
+        writer.Execute(image)
+
+
+def test_every_detect_command_of_the_readme_runs(workplace: Path) -> None:
+    for command in (c for c in commands() if c.startswith("detect")):
+        command = command.replace("--epochs 100", "--epochs 2")  # the one thing cut short
+        words = [sys.executable, "-m", "detect", *shlex.split(command)[1:]]
+        done = subprocess.run(words, cwd=workplace, capture_output=True, encoding="utf-8")
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stderr == "", command
+    assert {p.name for p in (workplace / "results").iterdir()} > {"SCAN", "scan-0", "summary.csv"}
