@@ -92,7 +92,9 @@ def _relative_paths(root: Path) -> list[str]:
     home = root.resolve()
     found: list[str] = []
     for folder, folders, files in os.walk(root):  # does not descend into links
-        for path in (Path(folder, name) for name in (*folders, *files)):
-            if not path.is_symlink() or path.resolve().is_relative_to(home):
-                found.append(path.relative_to(root).as_posix())
+        found += [
+            path.relative_to(root).as_posix()
+            for path in (Path(folder, name) for name in (*folders, *files))
+            if not path.is_symlink() or path.resolve().is_relative_to(home)
+        ]
     return sorted(found)

@@ -27,5 +27,6 @@ class Window(BaseModel):
         return self._map(hu.astype(np.float64))
 
     def _map(self, hu: NDArray[np.float64]) -> NDArray[np.uint8]:
-        scaled = (hu - (self.level - self.width / 2)) * (255.0 / self.width)
+        # Multiplied first: whole HU and windows then round where they do on paper.
+        scaled = (hu - (self.level - self.width / 2)) * 255.0 / self.width
         return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)

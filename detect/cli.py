@@ -131,8 +131,8 @@ def train(
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images a step [16].")] = None,
-    imgsz: Annotated[int | None, typer.Option(min=32, help="Side of the input, px.")] = None,
-    lr: Annotated[float | None, typer.Option(min=1e-9, help="Peak learning rate of AdamW.")] = None,
+    imgsz: Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")] = None,
     patience: Annotated[
         int | None,
         typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
@@ -149,7 +149,7 @@ def train(
     """Train a detector and freeze its operating point on val."""
     from detect.demo import SETTINGS, phantom_dataset
     from detect.evaluation.table import render_table
-    from detect.settings import TrainSettings
+    from detect.settings import TrainSettings, resolve_settings
     from detect.train import train as run
 
     given: dict[str, Any] = {
@@ -163,14 +163,15 @@ def train(
         family_of(model)  # a wrong name must not cost the making of the phantom
         _print("No --data given: training on the built-in phantom (made in ./phantom).")
         data = phantom_dataset(Path("phantom"), quiet=quiet)
-    settings = base.model_dump() | given | {"seed": seed, "device": device, "workers": workers}
+    given |= {"seed": seed, "device": device, "workers": workers}
+    settings = resolve_settings(base, given)
     result = run(
         model,
         data,
         out=out,
         weights=weights,
         trust=trust,
-        settings=TrainSettings(**settings),
+        settings=settings,
         resume=resume,
         overwrite=overwrite,
         quiet=quiet,

@@ -15,9 +15,9 @@ from detect.recipes import find_recipe
 from detect.settings import TrainSettings
 from detect.train import train
 
-PATIENTS = 50
+PATIENTS = 100
 # Enough to learn the phantom from scratch in a few minutes on two cores.
-SETTINGS = TrainSettings(epochs=20, batch=8, imgsz=160, lr=2e-3, warmup_epochs=1)
+SETTINGS = TrainSettings(epochs=16, batch=8, imgsz=160, lr=2e-3, warmup_epochs=1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def phantom_dataset(
             find_recipe("limt"),
             folder / "scans",
             dataset,
-            split=(0.6, 0.15, 0.25),
+            split=(0.7, 0.1, 0.2),
             negatives="train=0.3,val=0.5,test=0.5",
             seed=seed,
             workers=workers,

@@ -11,6 +11,7 @@ from converters.errors import InputError
 from converters.windowing import Window
 
 FILE_NAME = "model.json"
+LARGEST_IMGSZ = 4096  # px; a hostile model.json must not ask for all the memory
 
 
 class ModelSpec(BaseModel):
@@ -34,7 +35,7 @@ class ModelSpec(BaseModel):
     channels: Literal["gray"] = "gray"
     window: Window
     modality: str = "CT"
-    imgsz: int = Field(multiple_of=32, ge=32)
+    imgsz: int = Field(multiple_of=32, ge=32, le=LARGEST_IMGSZ)
 
 
 class Parameters(BaseModel):
@@ -84,7 +85,7 @@ class ModelCard(BaseModel):
     schema_name: Literal["detect-model/1"] = Field("detect-model/1", alias="schema")
     spec: ModelSpec
     parameters: Parameters
-    weights: str
+    weights: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)*$")
     weights_sha256: str
     operating_point: OperatingPoint | None
     started_from: str

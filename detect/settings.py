@@ -1,6 +1,10 @@
 """What a training run can be told, with the defaults."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from converters.errors import InputError
 
 LARGEST_SEED = 2**31  # numpy takes 32 bits, and ultralytics adds to what it is given
 
@@ -27,10 +31,24 @@ class TrainSettings(BaseModel):
     epochs: int = Field(100, ge=1)
     batch: int = Field(16, ge=1)
     imgsz: int | None = Field(None, ge=32)
-    lr: float | None = Field(None, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(5e-4, ge=0)
-    warmup_epochs: float = Field(3.0, ge=0)
+    lr: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    weight_decay: float = Field(5e-4, ge=0, le=1)
+    warmup_epochs: float = Field(3.0, ge=0, allow_inf_nan=False)
     patience: int = Field(50, ge=0)
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
     workers: int = Field(4, ge=0)
+
+
+def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSettings:
+    """Put what the user gave over the defaults.
+
+    Raises:
+        InputError: a value is out of its range; it names the option.
+    """
+    try:
+        return TrainSettings(**(base.model_dump() | given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-")
+        raise InputError(option, f"`{first['input']}` is refused", first["msg"]) from error

@@ -1,9 +1,21 @@
 """Shared fixtures."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.no_network import sitecustomize  # from here on nothing reaches the network
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network() -> Iterator[None]:
+    """Keep the processes that tests start from the network too."""
+    places = [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", "")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +25,32 @@ def realdata() -> Path:
     if not folder:
         pytest.skip("DETECT_REALDATA does not name the folder of real scans")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder of two classes; not to be changed."""
+    from tests.tiny import make_dataset
+
+    return make_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a YOLOv8n that was trained on `tiny_dataset`; not to be changed."""
+    from detect.train import train
+    from tests.tiny import LONGER
+
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    return train("yolov8n", tiny_dataset, out=out, settings=LONGER, quiet=True).bundle
+
+
+@pytest.fixture(scope="session")
+def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real liver scans, every slice, converted once; not to be changed."""
+    from converters.convert import convert
+    from detect.recipes import find_recipe
+
+    out = tmp_path_factory.mktemp("lits") / "dataset"
+    convert(find_recipe("lits"), realdata / "lits256", out, negatives="all", workers=2, quiet=True)
+    return out

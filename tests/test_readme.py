@@ -59,7 +59,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = (README.parent / "datasets_yaml" / "lits.yaml").read_text(encoding="utf-8")
     (folder / "my-recipe.yaml").write_text(recipe, encoding="utf-8")
     (folder / "SCANS").symlink_to(folder / "LITS")
-    torch.save({"model": build_network("yolov8n", 80), "ema": None}, folder / "yolov8n.pt")
+    torch.save({"model": build_network("yolov8n", 80, 640), "ema": None}, folder / "yolov8n.pt")
     return folder
 
 

@@ -12,16 +12,16 @@ from detect.settings import TrainSettings
 RECIPE = """
 name: tiny
 title: bright and dark squares in noise
-image: "{case}-scan.nii"
-mask: "{case}-mask.nii"
+image: "{case}-scan.nii*"
+mask: "{case}-mask.nii*"
 classes: {bright: 1, dark: 2}
 window: {level: 0, width: 400}
 """
 SHAPE = (6, 48, 64)  # not square, so that rows and columns cannot be mistaken for each other
 SETTINGS = TrainSettings(
-    epochs=2, batch=8, imgsz=64, lr=3e-3, warmup_epochs=0.5, device="cpu", workers=0
+    epochs=2, batch=4, imgsz=64, lr=2e-3, warmup_epochs=1, device="cpu", workers=0
 )
-LONGER = SETTINGS.model_copy(update={"epochs": 20})  # until there are hits worth scoring
+LONGER = SETTINGS.model_copy(update={"epochs": 14})  # until there are hits worth scoring
 
 
 def recipe(folder: Path, text: str = RECIPE) -> Recipe:
@@ -30,14 +30,14 @@ def recipe(folder: Path, text: str = RECIPE) -> Recipe:
     return load_recipe(file)
 
 
-def make_scans(folder: Path, cases: int = 8, seed: int = 0) -> Path:
+def make_scans(folder: Path, cases: int = 12, seed: int = 0, noise: float = 30) -> Path:
     """Each case has a bright and a dark block on three or four of six slices."""
     folder.mkdir(parents=True)
     for case in range(cases):
         rng = np.random.default_rng([seed, case])
-        hu = rng.normal(0, 15, SHAPE)
+        hu = rng.normal(0, noise, SHAPE)
         mask = np.zeros(SHAPE, np.uint8)
-        for label, value in ((1, 150), (2, -150)):
+        for label, value in ((1, 110), (2, -110)):
             half = 0 if label == 1 else SHAPE[2] // 2
             z, size = int(rng.integers(0, 3)), int(rng.integers(12, 18))
             y = int(rng.integers(2, SHAPE[1] - size - 2))
@@ -51,11 +51,11 @@ def make_scans(folder: Path, cases: int = 8, seed: int = 0) -> Path:
     return folder
 
 
-def make_dataset(folder: Path, cases: int = 8) -> Path:
-    scans = make_scans(folder / "scans", cases)
+def make_dataset(folder: Path, cases: int = 12, noise: float = 30) -> Path:
+    scans = make_scans(folder / "scans", cases, noise=noise)
     dataset = folder / "dataset"
     convert(
         recipe(folder), scans, dataset,
-        split=(4, 2, 2), negatives="train=0.5,val=all,test=all", quiet=True,
+        split=(8, 2, 2), negatives="train=0.5,val=all,test=all", quiet=True,
     )  # fmt: skip
     return dataset

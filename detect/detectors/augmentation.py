@@ -22,14 +22,12 @@ class Geometry:
         translation: fraction of the image either way.
         scale: fraction either way.
         mirror: probability of exchanging left and right.
-        mosaic: probability of showing four slices in one picture; off for the last tenth.
     """
 
-    rotation: float = 7.0
+    rotation: float = 5.0
     translation: float = 0.1
     scale: float = 0.25
     mirror: float = 0.0
-    mosaic: float = 0.5
 
 
 GEOMETRY = Geometry()

@@ -60,7 +60,9 @@ class UltralyticsDetector:
     @classmethod
     def create(cls, spec: ModelSpec, device: str) -> Self:
         """Build the network with fresh weights."""
-        return cls(spec, build_network(spec.model, len(spec.classes)), choose_device(device))
+        return cls(
+            spec, build_network(spec.model, len(spec.classes), spec.imgsz), choose_device(device)
+        )
 
     @classmethod
     def load(cls, spec: ModelSpec, weights: Path, device: str) -> Self:

@@ -103,8 +103,8 @@ def _arguments(
         "scale": GEOMETRY.scale,
         "fliplr": GEOMETRY.mirror,
         "flipud": 0.0,
-        "mosaic": GEOMETRY.mosaic,
-        "close_mosaic": max(1, settings.epochs // 10),
+        "mosaic": 0.0,  # four slices in one picture show no body that there is
+        "close_mosaic": 0,
         "augmentations": grey_transforms(),
     }
 
@@ -308,8 +308,10 @@ class _Loop:
             "stopped": bool(self.stop),
             "history": self.history,
         }
+        packed = io.BytesIO()  # torch itself reports a full disk as an error of its own kind
+        torch.save(checkpoint, packed)
         with replacing(self.weights_dir / "resume.pt") as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(packed.getbuffer())
         return True
 
     def final_eval(self) -> None:

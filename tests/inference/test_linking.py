@@ -1,0 +1,152 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detect.boxes import Boxes
+from detect.inference.linking import LinkedLesion, link, one_finding_each
+
+SQUARE = (10, 10, 20, 20)
+
+
+def boxes(*rows: tuple[tuple[float, ...], int, float]) -> Boxes:
+    """Each row: corners, class, score."""
+    return Boxes(
+        np.array([r[0] for r in rows], dtype=float).reshape(-1, 4),
+        np.array([r[1] for r in rows], dtype=np.int64),
+        np.array([r[2] for r in rows], dtype=float),
+    )
+
+
+def one(score: float = 0.5, label: int = 0, xyxy: tuple[float, ...] = SQUARE) -> Boxes:
+    return boxes((xyxy, label, score))
+
+
+def members(lesions: list[LinkedLesion]) -> list[list[tuple[int, int]]]:
+    return [lesion.members for lesion in lesions]
+
+
+def test_a_chain_over_three_slices_worked_by_hand() -> None:
+    slices = [
+        Boxes.empty(),
+        one(0.4, xyxy=(10, 10, 20, 20)),
+        one(0.9, xyxy=(11, 10, 21, 22)),  # IoU with the one before: 90 / (100 + 120 - 90) = 0.69
+        one(0.6, xyxy=(12, 12, 20, 20)),
+    ]
+    (lesion,) = link(slices)
+    assert lesion.members == [(1, 0), (2, 0), (3, 0)]
+    assert (lesion.label, lesion.score) == (0, 0.9)
+    assert lesion.low.tolist() == [10, 10, 1] and lesion.high.tolist() == [21, 22, 4]
+    assert lesion.centre.tolist() == [15, 15.5, 2]  # voxel centres: columns 10…20 have 15 between
+
+
+def test_a_single_box_reaches_over_its_own_slice() -> None:
+    (lesion,) = link([Boxes.empty(), one()])
+    assert lesion.low.tolist() == [10, 10, 1] and lesion.high.tolist() == [20, 20, 2]
+    assert lesion.centre.tolist() == [14.5, 14.5, 1]
+
+
+def test_one_missed_slice_is_bridged_and_two_are_not() -> None:
+    assert members(link([one(), Boxes.empty(), one()])) == [[(0, 0), (2, 0)]]
+    assert len(link([one(), Boxes.empty(), Boxes.empty(), one()])) == 2
+
+
+def test_overlap_decides_at_the_threshold() -> None:
+    # 10 x 10 squares moved by d columns: IoU = (10 - d) / (10 + d); 0.2 at d = 6.67
+    assert len(link([one(), one(xyxy=(16, 10, 26, 20))])) == 1
+    assert len(link([one(), one(xyxy=(17, 10, 27, 20))])) == 2
+
+
+def test_the_class_with_the_larger_sum_of_scores_wins_and_gives_the_score() -> None:
+    (lesion,) = link([one(0.5, 1), one(0.9, 0), one(0.5, 1)])
+    assert (lesion.label, lesion.score, len(lesion.members)) == (1, 0.5, 3)
+
+
+def test_two_lesions_side_by_side_stay_two() -> None:
+    left, right = (10, 10, 20, 20), (20, 10, 30, 20)
+    pair = boxes((left, 0, 0.8), (right, 0, 0.7))
+    swapped = boxes((right, 0, 0.7), (left, 0, 0.8))
+    lesions = link([pair, swapped, pair])
+    assert members(lesions) == [[(0, 0), (1, 1), (2, 0)], [(0, 1), (1, 0), (2, 1)]]
+
+
+def test_two_lesions_that_end_in_one_box_are_not_merged() -> None:
+    pair = boxes(((10, 10, 20, 20), 0, 0.8), ((20, 10, 30, 20), 0, 0.7))
+    lesions = link([pair, one(0.6, xyxy=(11, 10, 29, 20))])
+    assert len(lesions) == 2
+    assert sorted(map(len, members(lesions))) == [1, 2]
+
+
+def test_the_better_overlap_gets_the_box() -> None:
+    first = boxes(((10, 10, 20, 20), 0, 0.9), ((14, 10, 24, 20), 0, 0.8))
+    lesions = link([first, one(0.5, xyxy=(14, 10, 24, 20))])
+    assert members(lesions) == [[(0, 0)], [(0, 1), (1, 0)]]
+
+
+def test_nothing_gives_nothing() -> None:
+    assert link([]) == [] and link([Boxes.empty()] * 3) == []
+    assert len(one_finding_each(Boxes.empty())) == 0
+
+
+def test_one_finding_each() -> None:
+    kept = one_finding_each(
+        boxes(
+            ((10, 10, 20, 20), 0, 0.5),
+            ((10, 10, 20, 19), 1, 0.9),  # the same place, surer
+            ((17, 10, 27, 20), 0, 0.3),  # overlaps by less than half
+            ((50, 50, 60, 60), 0, 0.1),
+        )
+    )
+    assert kept.score.tolist() == [0.9, 0.3, 0.1] and kept.label.tolist() == [1, 0, 0]
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> list[Boxes]:
+    counts = draw(st.lists(st.integers(0, 4), min_size=0, max_size=6))
+    scores = iter(draw(st.permutations(range(1, sum(counts) + 1))))
+    corner, size = st.integers(0, 12), st.integers(1, 10)
+    slices = []
+    for count in counts:
+        rows = []
+        for _ in range(count):
+            x, y, w, h = draw(corner), draw(corner), draw(size), draw(size)
+            rows.append(((x, y, x + w, y + h), draw(st.integers(0, 2)), next(scores) / 100))
+        slices.append(boxes(*rows))
+    return slices
+
+
+@settings(deadline=None)
+@given(stacks(), st.randoms(use_true_random=False))
+def test_every_box_is_in_one_lesion_whatever_their_order(slices, random) -> None:
+    lesions = link(slices)
+    everything = [m for lesion in lesions for m in lesion.members]
+    assert sorted(everything) == [(z, b) for z, own in enumerate(slices) for b in range(len(own))]
+    for lesion in lesions:
+        zs = [z for z, _ in lesion.members]
+        assert all(1 <= b - a <= 2 for a, b in zip(zs, zs[1:], strict=False))
+        corners = np.array([slices[z].xyxy[b] for z, b in lesion.members])
+        assert (lesion.low[:2] == corners[:, :2].min(axis=0)).all()
+        assert (lesion.high[:2] == corners[:, 2:].max(axis=0)).all()
+        assert lesion.score in [slices[z].score[b] for z, b in lesion.members]
+
+    orders = [random.sample(range(len(own)), len(own)) for own in slices]
+    mixed = [own[np.array(o, dtype=np.int64)] for own, o in zip(slices, orders, strict=True)]
+
+    def by_score(stack: list[Boxes]) -> list[list[float]]:
+        return [[float(stack[z].score[b]) for z, b in m] for m in members(link(stack))]
+
+    assert by_score(mixed) == by_score(slices)
+
+
+@settings(deadline=None)
+@given(stacks())
+def test_findings_left_on_a_slice_do_not_share_a_place(slices) -> None:
+    from detect.inference.linking import SAME_PLACE_IOU, _iou
+
+    for own in slices:
+        kept = one_finding_each(own)
+        overlaps = _iou(kept.xyxy, kept.xyxy)
+        np.fill_diagonal(overlaps, 0)
+        assert not (overlaps > SAME_PLACE_IOU).any()
+        assert (np.diff(kept.score) < 0).all()
+        if len(own):
+            assert kept.score[0] == own.score.max()

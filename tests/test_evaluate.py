@@ -1,0 +1,179 @@
+"""The whole evaluation against two others that read the same files."""
+
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from converters.convert import convert
+from converters.dataset import open_dataset, read_png
+from converters.errors import InputError
+from detect.dataset import load_split
+from detect.detectors.registry import load_detector
+from detect.evaluate import evaluate
+from detect.evaluation.metrics import Metrics
+from detect.model_card import read_model_card
+from detect.pictures import TRUTH
+from detect.settings import TrainSettings
+from detect.train import train
+from tests.tiny import make_dataset
+
+
+def by_ultralytics(
+    run: Path, dataset: Path, split: str, folder: Path
+) -> tuple[float, float, float, float]:
+    """P, R, mAP50 and mAP50-95 of its own validator, which does all by itself from the files on."""
+    from detect.detectors.ultralytics.network import build_network, load_network  # isort: skip
+    from ultralytics.models.yolo.detect import DetectionValidator
+
+    copy = folder / "copy"
+    shutil.copytree(dataset, copy)
+    data = yaml.safe_load((copy / "data.yaml").read_text()) | {"path": str(copy)}
+    (copy / "data.yaml").write_text(yaml.safe_dump(data))
+    card = read_model_card(run)
+    network = build_network(card.spec.model, len(card.spec.classes), card.spec.imgsz)
+    load_network(network, run / card.weights)
+    network.names = dict(enumerate(card.spec.classes))
+    arguments = {
+        "data": str(copy / "data.yaml"), "split": split, "imgsz": card.spec.imgsz, "batch": 8,
+        "conf": 0.001, "iou": 0.7, "max_det": 300, "rect": False, "device": "cpu", "workers": 0,
+        "plots": False, "verbose": False,
+    }  # fmt: skip
+    validator = DetectionValidator(save_dir=folder / "validator", args=arguments)
+    validator(model=network.eval())
+    return validator.metrics.box.mean_results()
+
+
+def by_pycocotools(run: Path, dataset: Path, split: str, predictions: Path) -> tuple[float, float]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(dataset / "annotations" / f"instances_{split}.json"))
+        scoring = COCOeval(truth, truth.loadRes(str(predictions)), "bbox")
+        scoring.evaluate()
+        scoring.accumulate()
+        scoring.summarize()
+    return scoring.stats[1], scoring.stats[0]
+
+
+def assert_same_numbers(run: Path, dataset: Path, split: str, folder: Path) -> Metrics:
+    result = evaluate(run, dataset, split=split, out=folder / "out", pictures=0, quiet=True)
+    metrics = result.metrics
+    best = metrics.best_f1.mean
+    p, r, map50, _ = by_ultralytics(run, dataset, split, folder)
+    assert (best.precision, best.recall) == pytest.approx((p, r), abs=0.005)
+    assert metrics.map50 == pytest.approx(map50, abs=0.005)
+    coco = by_pycocotools(run, dataset, split, result.folder / "predictions.json")
+    assert (metrics.map50, metrics.map50_95) == pytest.approx(coco, abs=1e-6)
+    return metrics
+
+
+@pytest.fixture(scope="module")
+def noisy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So noisy that the model misses some and invents some: AP is neither 0 nor 1."""
+    return make_dataset(tmp_path_factory.mktemp("noisy"), noise=85)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_same_numbers(tiny_run: Path, noisy_dataset: Path, split: str, tmp_path: Path) -> None:
+    metrics = assert_same_numbers(tiny_run, noisy_dataset, split, tmp_path)
+    assert 0.02 < metrics.map50 < 0.98
+
+
+@pytest.mark.realdata
+def test_same_numbers_on_real_scans(realdata: Path, tmp_path: Path) -> None:
+    """Two volumes for each split, a few steps from the published weights: far from perfect."""
+    from detect.recipes import find_recipe
+
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number in (36, 48, 50, 15, 40, 42):
+        for kind in ("volume", "segmentation"):
+            name = f"{kind}-{number}.nii.gz"
+            (scans / name).symlink_to(realdata / "lits256" / name)
+    dataset = tmp_path / "dataset"
+    convert(
+        find_recipe("lits"), scans, dataset, split=(2, 2, 2), negatives="0.3", workers=2, quiet=True
+    )
+    settings = TrainSettings(
+        epochs=3, batch=8, imgsz=128, lr=1e-3, warmup_epochs=1, device="cpu", workers=0
+    )
+    start = str(realdata / "weights" / "yolov8n.pt")
+    train("yolov8n", dataset, out=tmp_path / "run", weights=start, settings=settings, quiet=True)
+    metrics = assert_same_numbers(tmp_path / "run", dataset, "test", tmp_path)
+    assert 0 < metrics.map50 < 1
+
+
+def test_what_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_run, bundle)
+    result = evaluate(bundle, tiny_dataset, quiet=True, pictures=3)
+    assert result.folder == bundle / "evaluation-test"
+    assert {p.name for p in result.folder.iterdir()} == {
+        "metrics.json", "predictions.json", "pictures",
+    }  # fmt: skip
+    written = json.loads((result.folder / "metrics.json").read_text())
+    assert written["split"] == "test"
+    assert written["map50"] == result.metrics.map50
+    assert written["model"] == json.loads((bundle / "model.json").read_text())
+
+    part = load_split(open_dataset(tiny_dataset), "test")
+    ids = {entry["image_id"] for entry in json.loads(
+        (result.folder / "predictions.json").read_text()
+    )}  # fmt: skip
+    assert ids <= set(part.image_ids)
+    assert len(result.pictures) == 3 == len(list((result.folder / "pictures").iterdir()))
+    shown = [part.paths.index(tiny_dataset / "images/test" / p.name) for p in result.pictures]
+    assert len({part.case_ids[k] for k in shown}) == 2  # every case before a case's second slice
+    assert all((read_png(path) == TRUTH).all(axis=2).any() for path in result.pictures)
+    with pytest.raises(InputError, match="exists"):
+        evaluate(bundle, tiny_dataset, quiet=True)
+    again = evaluate(bundle, tiny_dataset, quiet=True, overwrite=True, pictures=0)
+    assert again.metrics == result.metrics and again.pictures == []
+
+
+def test_a_moved_dataset_and_a_moved_model_give_the_same(
+    tiny_run: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    moved_run, moved_data = tmp_path / "somewhere" / "m", tmp_path / "else" / "d"
+    shutil.copytree(tiny_run, moved_run)
+    shutil.copytree(tiny_dataset, moved_data)
+    first = evaluate(tiny_run, tiny_dataset, out=tmp_path / "a", quiet=True)
+    second = evaluate(moved_run, moved_data, out=tmp_path / "b", quiet=True)
+    assert first.metrics == second.metrics
+
+
+def test_the_frozen_point_is_the_one_of_the_card(tiny_run: Path, tiny_dataset: Path) -> None:
+    """At the card's confidence, hits and misses counted by hand on val."""
+    card = read_model_card(tiny_run)
+    part = load_split(open_dataset(tiny_dataset), "val")
+    detector = load_detector(tiny_run, "cpu")
+    hits = found = 0
+    for images, start in zip(part.batches(1), range(len(part)), strict=True):
+        (own,) = detector.predict(images)
+        own = own[own.score >= card.operating_point.confidence]
+        truth, taken = part.truth[start], set()
+        for box, label in zip(own.xyxy, own.label, strict=True):
+            found += 1
+            low = np.maximum(box[:2], truth.xyxy[:, :2])
+            high = np.minimum(box[2:], truth.xyxy[:, 2:])
+            common = np.clip(high - low, 0, None).prod(axis=1)
+            area = (box[2:] - box[:2]).prod()
+            whole = area + (truth.xyxy[:, 2:] - truth.xyxy[:, :2]).prod(axis=1) - common
+            good = [
+                k for k in np.flatnonzero((common / whole >= 0.5) & (truth.label == label))
+                if k not in taken
+            ]  # fmt: skip
+            if good:
+                taken.add(good[0])
+                hits += 1
+    frozen = json.loads((tiny_run / "metrics.json").read_text())["frozen"]
+    assert frozen["confidence"] == card.operating_point.confidence
+    assert frozen["pooled"]["hits"] == hits > 0
+    assert frozen["pooled"]["false_positives"] == found - hits
