@@ -63,7 +63,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_dicom(folder: Path, hu: np.ndarray) -> None:
+def write_dicom(folder: Path, hu: np.ndarray, series: str = "1.2.826.0.1.3680043.2.1125.1") -> None:
     """Write a CT series through SimpleITK: an independent writer."""
     import SimpleITK as sitk
 
@@ -73,7 +73,7 @@ def write_dicom(folder: Path, hu: np.ndarray) -> None:
         image.SetSpacing((4.0, 4.0, 5.0))
         for tag, value in {
             "0008|0060": "CT",
-            "0020|000e": "1.2.826.0.1.3680043.2.1125.1",
+            "0020|000e": series,
             "0020|0032": f"0\\0\\{5 * z}",
             "0020|0037": "1\\0\\0\\0\\1\\0",
             "0020|0013": str(z + 1),

@@ -397,7 +397,7 @@ def test_code_in_a_weight_file_is_refused_and_does_not_run(tmp_path: Path, where
     content = {"model": network, "extra": Evil(witness)} if where == "beside" else Evil(witness)
     torch.save(content, path)
     detector = create_detector(spec("yolov8n"), "cpu")
-    with pytest.raises(InputError, match="run code when loaded.*--trust") as caught:
+    with pytest.raises(InputError, match=r"run code when loaded.*--trust") as caught:
         detector.load_weights(path, trust=False)
     assert "\n" not in str(caught.value)
     assert not witness.exists()

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -122,7 +124,7 @@ def test_every_box_is_in_one_lesion_whatever_their_order(slices, random) -> None
     assert sorted(everything) == [(z, b) for z, own in enumerate(slices) for b in range(len(own))]
     for lesion in lesions:
         zs = [z for z, _ in lesion.members]
-        assert all(1 <= b - a <= 2 for a, b in zip(zs, zs[1:], strict=False))
+        assert all(1 <= b - a <= 2 for a, b in pairwise(zs))
         corners = np.array([slices[z].xyxy[b] for z, b in lesion.members])
         assert (lesion.low[:2] == corners[:, :2].min(axis=0)).all()
         assert (lesion.high[:2] == corners[:, 2:].max(axis=0)).all()
