@@ -97,6 +97,7 @@ def convert(
         errors: dict[str, InputError] = {}
         analyses = _analyse(cases, recipe, min_size_mm, work, workers, quiet, errors)
         if not any(a.components for a in analyses.values()):
+            work.discard()  # there is nothing to resume
             _raise_if_all_failed(errors, cases)
             raise InputError(
                 root,

@@ -46,7 +46,9 @@ class ThresholdDetector:
     def _one(image: np.ndarray) -> Boxes:
         parts = cc3d.statistics(cc3d.connected_components(image > 128, connectivity=8))
         rows = []
-        for (y, x), count in zip(parts["bounding_boxes"][1:], parts["voxel_counts"][1:]):
+        for (y, x), count in zip(
+            parts["bounding_boxes"][1:], parts["voxel_counts"][1:], strict=True
+        ):
             if count >= 4:  # less is noise
                 rows.append((x.start, y.start, x.stop, y.stop, count / image.size))
         table = np.array(sorted(rows, key=lambda row: -row[4]), dtype=float).reshape(-1, 5)
