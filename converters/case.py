@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from converters.atomic import naming
 from converters.components import SMALL_MM, Component, Lesion, find_lesions
 from converters.errors import InputError
 from converters.reading import check_same_grid, read_mask, read_volume, source_files
@@ -155,7 +156,8 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     OpenCV's default run-length strategy is about twice as fast and smaller on windowed CT than any
     explicit compression level; `imencode` shows a full disk as an error, `imwrite` does not.
     """
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    with naming(path):
+        path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def hash_files(path: Path) -> str:

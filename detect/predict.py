@@ -109,6 +109,9 @@ def _expand(scans: Sequence[Path], errors: list[InputError]) -> list[Path]:
         except InputError as error:
             errors.append(error)
             continue
+        except OSError as error:  # such as a name that is too long
+            errors.append(InputError(path, f"cannot be read ({error.strerror})", "check the path"))
+            continue
         if not inside:
             errors.append(InputError(path, "holds no scan", "give NIfTI, NRRD, MetaImage or DICOM"))
         found += inside

@@ -30,7 +30,7 @@ def test_the_guard_lets_this_machine_talk_to_itself() -> None:
 
 def test_the_guard_reaches_other_processes() -> None:
     code = f"import socket; socket.create_connection({OUTSIDE!r}, timeout=1)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode != 0 and "NetworkUsed" in done.stderr
 
 
@@ -43,7 +43,7 @@ def test_help_waits_for_no_heavy_import(words: list[str]) -> None:
         "except SystemExit as end: print(json.dumps([end.code, sorted(sys.modules)]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *words], capture_output=True, encoding="utf-8", check=True
     )
     code_, modules = json.loads(done.stdout.splitlines()[-1])
     assert code_ == 0

@@ -29,7 +29,7 @@ def test_the_readme_shows_the_commands_that_are_run_here() -> None:
 def test_make_target_exists_and_sets_itself_up(target: str) -> None:
     plan = subprocess.run(
         ["make", "--dry-run", target, "VENV=elsewhere"],
-        cwd=README.parent, capture_output=True, text=True, check=True,
+        cwd=README.parent, capture_output=True, encoding="utf-8", check=True,
     ).stdout  # fmt: skip
     assert "-m venv elsewhere" in plan and "pip install" in plan
     assert {"demo": "elsewhere/bin/detect demo", "test": "-m pytest"}[target] in plan

@@ -185,7 +185,7 @@ def test_killed_and_resumed(tiny_dataset: Path, tmp_path: Path) -> None:
     history = tmp_path / "run.partial" / "history.csv"
     before = history.read_text().splitlines()
     resumed = subprocess.run(
-        [*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, check=True
+        [*command, "--resume"], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
     )
     assert resumed.stderr == ""
     after = (tmp_path / "run" / "history.csv").read_text().splitlines()

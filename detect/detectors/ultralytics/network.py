@@ -1,6 +1,7 @@
 """Build ultralytics' networks, and load and save their tensors without its checkpoints."""
 
 import math
+import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
@@ -77,6 +78,8 @@ def read_state(path: Path, trust: bool) -> dict[str, torch.Tensor]:
             return dict(load_file(path))
         if path.suffix != ".pt":
             raise InputError(path, "is neither .safetensors nor .pt", "give a weight file")
+        if not _is_checkpoint(path):
+            raise InputError(path, "is empty, cut short or no checkpoint", "fetch it again")
         # absolute: a bare name that it knows, if damaged, it would delete and download anew
         checkpoint, _ = torch_safe_load(path.absolute(), safe_only=not trust)
         network = checkpoint.get("ema") or checkpoint["model"]
@@ -93,6 +96,12 @@ def read_state(path: Path, trust: bool) -> dict[str, torch.Tensor]:
         raise InputError(path, "is empty, cut short or no checkpoint", "fetch it again") from error
     except _UNREADABLE as error:
         raise InputError(path, "cannot be read as network weights", "fetch it again") from error
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a file is a whole zip archive, as torch writes, or begins as an old pickle does."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(file) or (file.seek(0) == 0 and file.read(1) == b"\x80")
 
 
 def transfer(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
