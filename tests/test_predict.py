@@ -18,6 +18,8 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+import detect.predict as predicting
+from converters.reading import read_volume
 from converters.windowing import Window
 from converters.write_nifti import write_nifti
 from detect.boxes import Boxes
@@ -97,10 +99,18 @@ def sphere(affine: np.ndarray, centre_mm: np.ndarray, radius_mm: float) -> np.nd
     return hu.astype(np.int16)
 
 
+@pytest.mark.parametrize(
+    ("order", "flips"),
+    [
+        ((0, 1, 2), (False, False, False)),
+        ((0, 1, 2), (True, False, True)),
+        ((2, 0, 1), (False, True, False)),
+    ],
+)
 @pytest.mark.parametrize("angles", [(0, 0, 0), (7, -12, 20)])
 @pytest.mark.parametrize("fraction", [(0.5, 0.5, 0.5), (0.3, 0.62, 0.41)])
 def test_a_planted_lesion_comes_back_where_it_was_put(
-    threshold_model: Path, tmp_path: Path, angles, fraction
+    threshold_model: Path, tmp_path: Path, angles, fraction, order, flips
 ) -> None:
     affine = np.eye(4)
     spacing = np.array([0.8, 0.9, 1.5])
@@ -109,6 +119,8 @@ def test_a_planted_lesion_comes_back_where_it_was_put(
     voxel = np.array(fraction) * (63, 55, 31)
     centre = affine[:3, :3] @ voxel + affine[:3, 3]
     write_nifti(tmp_path / "planted.nii.gz", sphere(affine, centre, 6.0), affine)
+    stored = stored_as(sitk.ReadImage(str(tmp_path / "planted.nii.gz")), order, flips)
+    sitk.WriteImage(stored, str(tmp_path / "planted.nii.gz"))
     out = tmp_path / "out"
     result = predict(threshold_model, [tmp_path / "planted.nii.gz"], out=out, quiet=True)
     assert not result.errors
@@ -119,7 +131,8 @@ def test_a_planted_lesion_comes_back_where_it_was_put(
     off = axes.T @ (np.array(lesion["centre_mm"]) - centre)  # along column, row, slice
     assert (np.abs(off) <= spacing / 2).all()
     assert np.abs(np.array(lesion["size_mm"]) - 12).max() <= 2 * spacing.max()
-    np.testing.assert_allclose(lesion["centre_file_voxel"], voxel, atol=0.5)
+    in_file = stored.TransformPhysicalPointToContinuousIndex(centre)
+    np.testing.assert_allclose(lesion["centre_file_voxel"], in_file, atol=0.5)
     np.testing.assert_allclose(found["affine"], affine, atol=1e-4)
     assert {box["lesion_id"] for box in found["boxes"]} == {1}
 
@@ -155,6 +168,11 @@ def boxes_in_patient(content: dict[str, Any]) -> np.ndarray:
     return np.array(sorted(rows, key=lambda row: -row[-1]))
 
 
+def lesions_in_patient(content: dict[str, Any]) -> np.ndarray:
+    """Centre and size in mm and the score of every lesion, in order."""
+    return np.array([(*r["centre_mm"], *r["size_mm"], r["score"]) for r in content["lesions"]])
+
+
 def test_the_way_a_scan_is_stored_does_not_matter(tiny_run: Path, tmp_path: Path) -> None:
     scan = make_scans(tmp_path / "scans", cases=1, seed=9) / "case0-scan.nii"
     image = sitk.ReadImage(str(scan))
@@ -183,13 +201,25 @@ def test_the_way_a_scan_is_stored_does_not_matter(tiny_run: Path, tmp_path: Path
     assert not result.errors and len(result.rows) == 8 + 3 + 2 + 1
     expected = boxes_in_patient(detections(out, "flip000"))
     assert len(expected) > 5
-    lesions = [row["centre_mm"] for row in detections(out, "flip000")["lesions"]]
+    lesions = lesions_in_patient(detections(out, "flip000"))
     for case in result.rows:
         content = detections(out, case)
         own = boxes_in_patient(content)
         np.testing.assert_allclose(own, expected, atol=1e-3, err_msg=case)
-        centres = [row["centre_mm"] for row in content["lesions"]]
-        np.testing.assert_allclose(centres, lesions, atol=1e-3, err_msg=case)
+        found = lesions_in_patient(content)
+        np.testing.assert_allclose(found, lesions, atol=1e-3, err_msg=case)
+        # each voxel is found again in the file: the same value at the same place
+        (path,) = folder.glob(f"{case}.*") if "scan-" not in case else [None]
+        stored = sitk.ReadImage(str(path)) if path else image
+        to_file = np.array(content["canonical_to_file"])
+        for voxel in np.random.default_rng(0).integers(0, image.GetSize(), (50, 3)).tolist():
+            there = (to_file @ (*voxel, 1)).astype(int).tolist()[:3]
+            assert stored[there] == image[voxel], case
+            np.testing.assert_allclose(
+                stored.TransformIndexToPhysicalPoint(there),
+                image.TransformIndexToPhysicalPoint(voxel),
+                atol=1e-3,
+            )
 
 
 def test_the_place_in_the_file_is_the_place_in_the_patient(tiny_run: Path, tmp_path: Path) -> None:
@@ -293,6 +323,29 @@ def test_killed_midway_leaves_no_half_case(tiny_run: Path, tmp_path: Path) -> No
     assert not list(out.glob(".*"))
 
 
+def test_interrupted_while_writing_leaves_no_half_case(
+    threshold_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans, out = make_scans(tmp_path / "scans", cases=2), tmp_path / "out"
+    given = [scans / "case0-scan.nii", scans / "case1-scan.nii"]
+    write = predicting.write_case_outputs
+
+    def interrupted(folder: Path, case: str, *rest: Any) -> list[dict[str, Any]]:
+        rows = write(folder, case, *rest)
+        if case == "case1-scan":
+            (folder / "lesions.csv").unlink()
+            raise KeyboardInterrupt
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predicting, "write_case_outputs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            predict(threshold_model, given, out=out, quiet=True)
+    assert [path.name for path in out.iterdir()] == ["case0-scan"]
+    result = predict(threshold_model, given, out=out, quiet=True)
+    assert result.skipped == ["case0-scan"] and len(result.rows) == 2 and not result.errors
+
+
 def test_names_of_cases(threshold_model: Path, tmp_path: Path) -> None:
     """Equal names are told apart, odd ones replaced, and none leads out of the output folder."""
     source = make_scans(tmp_path / "source", cases=1) / "case0-scan.nii"
@@ -351,3 +404,20 @@ def test_real_scans(tiny_run: Path, realdata: Path, tmp_path: Path) -> None:
     assert not result.errors
     shapes = [detections(tmp_path / "out", case)["shape"] for case in result.rows]
     assert shapes == [[20, 512, 512], [51, *shapes[1][1:]], [112, 101, 122]]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["flipped_nifti/ct_ras.nii.gz", "sts/STS_019/CT/image"])
+def test_a_real_scan_stored_anew_gives_the_same_lesions(
+    tiny_run: Path, realdata: Path, tmp_path: Path, name: str
+) -> None:
+    volume = read_volume(realdata / name)
+    write_nifti(tmp_path / "anew.nii.gz", volume.array, volume.affine)
+    given, out = [realdata / name, tmp_path / "anew.nii.gz"], tmp_path / "out"
+    result = predict(tiny_run, given, out=out, confidence=0.01, quiet=True)
+    assert not result.errors
+    first, anew = (detections(out, case) for case in result.rows)
+    assert len(first["lesions"])
+    for values in (lesions_in_patient, boxes_in_patient):
+        np.testing.assert_allclose(values(anew), values(first), atol=1e-3)
+    assert (np.array(anew["canonical_to_file"]) == np.eye(4)).all()
