@@ -29,7 +29,8 @@ def by_ultralytics(
     run: Path, dataset: Path, split: str, folder: Path
 ) -> tuple[float, float, float, float]:
     """P, R, mAP50 and mAP50-95 of its own validator, which does all by itself from the files on."""
-    from detect.detectors.ultralytics.network import build_network, load_network  # isort: skip
+    from detect.detectors.ultralytics.network import build_network  # isort: skip
+    from detect.detectors.weight_files import load_network  # isort: skip
     from ultralytics.models.yolo.detect import DetectionValidator
 
     copy = folder / "copy"

@@ -22,7 +22,9 @@ from detect.boxes import Boxes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 from detect.detectors.registry import count_parameters, create_detector, load_detector
 from detect.detectors.ultralytics.detector import _back, _place
-from detect.detectors.ultralytics.network import build_network, read_state
+from detect.detectors.ultralytics.network import build_network, load_checkpoint
+from detect.detectors.weight_files import State
+from detect.detectors.weight_files import read_state as read_weight_file
 from detect.model_card import ModelSpec, read_model_card
 from detect.train import train
 from tests.tiny import SETTINGS
@@ -39,6 +41,10 @@ BUNDLE = {
 def files(folder: Path) -> dict[str, bytes]:
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def read_state(path: Path, trust: bool) -> State:
+    return read_weight_file(path, trust, load_checkpoint)
 
 
 def spec(model: str, classes: int = 2, imgsz: int = 64) -> ModelSpec:

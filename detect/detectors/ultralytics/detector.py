@@ -21,12 +21,10 @@ from detect.detectors.ultralytics.network import (
     build_network,
     count_parameters,
     is_rtdetr,
-    load_network,
-    read_state,
-    save_network,
-    transfer,
+    load_checkpoint,
 )
 from detect.detectors.ultralytics.training import train_network
+from detect.detectors.weight_files import load_network, read_state, save_network, transfer
 from detect.model_card import ModelSpec, Parameters
 from detect.settings import TrainSettings
 
@@ -73,7 +71,7 @@ class UltralyticsDetector:
 
     def load_weights(self, path: Path, trust: bool) -> None:
         """Start from a weight file."""
-        transfer(self.network, read_state(path, trust), path)
+        transfer(self.network, read_state(path, trust, load_checkpoint), path)
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""

@@ -24,7 +24,8 @@ from converters.errors import InputError
 from detect.dataset import Split
 from detect.detectors.augmentation import GEOMETRY, grey_transforms
 from detect.detectors.protocol import Advance
-from detect.detectors.ultralytics.network import is_rtdetr, save_network
+from detect.detectors.ultralytics.network import is_rtdetr
+from detect.detectors.weight_files import save_network
 from detect.evaluation.metrics import evaluate
 from detect.model_card import ModelSpec
 from detect.settings import TrainSettings
