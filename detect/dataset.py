@@ -48,16 +48,19 @@ class Split:
     def batches(self, size: int) -> Iterator[list[NDArray[np.uint8]]]:
         """Read the pictures, `size` at a time."""
         for start in range(0, len(self), size):
-            chosen = slice(start, start + size)
-            yield [
-                self._read(*one) for one in zip(self.paths[chosen], self.sizes[chosen], strict=True)
-            ]
+            yield [self.read(k) for k in range(start, min(start + size, len(self)))]
 
-    @staticmethod
-    def _read(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-        pixels = read_png(path)
-        if pixels.shape != size:
-            raise InputError(path, "is not the grey slice that COCO describes", "convert again")
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Read one picture, ``(height, width)`` grey.
+
+        Raises:
+            InputError: it is missing, damaged, or not of the size that COCO says.
+        """
+        pixels = read_png(self.paths[index])
+        if pixels.shape != self.sizes[index]:
+            raise InputError(
+                self.paths[index], "is not the grey slice that COCO describes", "convert again"
+            )
         return pixels
 
 

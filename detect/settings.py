@@ -18,7 +18,7 @@ class TrainSettings(BaseModel):
         imgsz: side of the square that slices are scaled to, px; a multiple of 32. None: the
             dataset's longest side, rounded up, at most 640.
         lr: peak learning rate of AdamW. None: the family's own default.
-        weight_decay: AdamW's.
+        weight_decay: AdamW's. None: the family's own default.
         warmup_epochs: epochs over which the learning rate rises.
         patience: stop after so many epochs without a better val mAP50; 0 never stops early.
         seed: of initialisation, order and augmentation.
@@ -32,7 +32,7 @@ class TrainSettings(BaseModel):
     batch: int = Field(16, ge=1)
     imgsz: int | None = Field(None, ge=32)
     lr: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
-    weight_decay: float = Field(5e-4, ge=0, le=1)
+    weight_decay: float | None = Field(None, ge=0, le=1)
     warmup_epochs: float = Field(3.0, ge=0, allow_inf_nan=False)
     patience: int = Field(50, ge=0)
     seed: int = Field(0, ge=0, le=LARGEST_SEED)

@@ -12,6 +12,8 @@ from typing import Any
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # else importing it asks the network for news
 import albumentations as A
 
+AIR = 0  # grey of what lies outside a scan: the low end of the window
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -31,6 +33,26 @@ class Geometry:
 
 
 GEOMETRY = Geometry()
+MOSAIC_GEOMETRY = Geometry(rotation=10.0, translation=0.1, scale=0.5)  # DEIM's, after its mosaic
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to training slices in one epoch.
+
+    Attributes:
+        policy: whether the policy of this module applies.
+        mosaic: probability that a slice becomes four slices of half the size instead.
+        mixup: probability that the slices of a batch are laid over each other.
+    """
+
+    policy: bool
+    mosaic: float = 0.0
+    mixup: float = 0.0
+
+
+PLAIN = Augmentation(policy=False)
+POLICY = Augmentation(policy=True)
 
 
 def grey_transforms() -> list[Any]:
@@ -40,3 +62,30 @@ def grey_transforms() -> list[Any]:
         A.OneOf([A.GaussianBlur(sigma_limit=(0.3, 0.8)), A.Sharpen(alpha=(0.1, 0.3))], p=0.2),
         A.GaussNoise(std_range=(0.01, 0.03), per_channel=False, p=0.2),
     ]
+
+
+def geometric_transforms(geometry: Geometry) -> list[Any]:
+    """Albumentations transforms that move boxes along; what comes in from outside is air."""
+    return [
+        A.HorizontalFlip(p=geometry.mirror),
+        A.Affine(
+            rotate=(-geometry.rotation, geometry.rotation),
+            translate_percent=(-geometry.translation, geometry.translation),
+            scale=(1 - geometry.scale, 1 + geometry.scale),
+            fill=AIR,
+            p=1.0,
+        ),
+    ]
+
+
+def with_boxes(transforms: list[Any]) -> Any:
+    """Compose transforms of `image`, `bboxes` (x1, y1, x2, y2 in px) and their `labels`.
+
+    Boxes are cut at the edges, and left out where less than a tenth or a pixel remains.
+    """
+    return A.Compose(
+        transforms,
+        bbox_params=A.BboxParams(
+            format="pascal_voc", label_fields=["labels"], clip=True, min_area=1, min_visibility=0.1
+        ),
+    )

@@ -12,6 +12,7 @@ from detect.model_card import ModelSpec, Parameters, read_model_card
 _YOLO = [f"{line}{scale}" for line in ("yolov8", "yolo11") for scale in "nsmlx"]
 FAMILIES: dict[str, tuple[str, list[str]]] = {
     "ultralytics": ("detect.detectors.ultralytics.detector", [*_YOLO, "rtdetr-l", "rtdetr-x"]),
+    "deim": ("detect.detectors.deim.detector", [f"deim-{size}" for size in "nsmlx"]),
 }
 
 

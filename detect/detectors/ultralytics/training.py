@@ -1,9 +1,7 @@
 """ultralytics' training loop, with our data, our scoring, our checkpoints, and no side effects."""
 
-import csv
 import io
 import logging
-import math
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -19,10 +17,11 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
-from converters.atomic import replacing, write_text
+from converters.atomic import replacing
 from converters.errors import InputError
 from detect.dataset import Split
 from detect.detectors.augmentation import GEOMETRY, grey_transforms
+from detect.detectors.history import fitness, note, val_columns, write_history
 from detect.detectors.protocol import Advance
 from detect.detectors.ultralytics.network import is_rtdetr
 from detect.detectors.weight_files import save_network
@@ -31,6 +30,7 @@ from detect.model_card import ModelSpec
 from detect.settings import TrainSettings
 
 YOLO_LR, RTDETR_LR = 1e-3, 1e-4  # AdamW from scratch or COCO weights on small data
+WEIGHT_DECAY = 5e-4
 VAL_BATCH = 16
 
 
@@ -83,7 +83,7 @@ def _arguments(
         "lr0": settings.lr or (RTDETR_LR if is_rtdetr(spec.model) else YOLO_LR),
         "cos_lr": True,
         "momentum": 0.9,
-        "weight_decay": settings.weight_decay,
+        "weight_decay": WEIGHT_DECAY if settings.weight_decay is None else settings.weight_decay,
         "warmup_epochs": settings.warmup_epochs,
         "warmup_bias_lr": 0.0,  # the default, 0.1, is made for SGD
         "patience": settings.patience,
@@ -259,7 +259,7 @@ class _Loop:
         self.start_epoch = ckpt["epoch"] + 1
         self.history = ckpt["history"]
         for row in self.history:
-            self.advance(_note(row))
+            self.advance(note(row))
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Score the averaged network on val with our evaluator; mAP50 says which epoch is best."""
@@ -270,27 +270,17 @@ class _Loop:
         for images in self.val_split.batches(VAL_BATCH):
             detections += predict_boxes(network, self.spec, images, self.device)
         metrics = evaluate(self.val_split.truth, detections, self.spec.classes)
-        fitness = metrics.map50 if math.isfinite(metrics.map50) else 0.0
-        if self.best_fitness is None or fitness > self.best_fitness:
-            self.best_fitness = fitness
-        point = metrics.best_f1.mean
-        return {
-            "val/mAP50": metrics.map50,
-            "val/mAP50-95": metrics.map50_95,
-            "val/P": point.precision,
-            "val/R": point.recall,
-        }, fitness
+        reached = fitness(metrics)
+        if self.best_fitness is None or reached > self.best_fitness:
+            self.best_fitness = reached
+        return val_columns(metrics), reached
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         row = {"epoch": self.epoch + 1, "seconds": round(time.time() - self.train_time_start, 2)}
         row |= {k: float(v) for k, v in metrics.items()}
         self.history.append(row)
-        text = io.StringIO()
-        table = csv.DictWriter(text, self.history[-1], extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.history)
-        write_text(Path(self.save_dir) / "history.csv", text.getvalue())
-        self.advance(_note(row))
+        write_history(Path(self.save_dir), self.history)
+        self.advance(note(row))
 
     def save_model(self) -> bool:
         """Write tensors and numbers only: no path, no repository, no code, nothing to unpickle."""
@@ -334,7 +324,3 @@ class _YOLOTraining(_Loop, DetectionTrainer):  # type: ignore[misc]
 
 class _RTDETRTraining(_Loop, RTDETRTrainer):  # type: ignore[misc]
     data_class = _RTDETRData
-
-
-def _note(row: dict[str, Any]) -> str:
-    return f"epoch {row['epoch']}: val mAP50 {row['val/mAP50']:.3f}"

@@ -1,0 +1,142 @@
+"""The DEIM family behind the common protocol."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from detect.boxes import Boxes
+from detect.dataset import Split
+from detect.detectors.deim.criterion import deim_losses
+from detect.detectors.deim.network import (
+    build_network,
+    count_parameters,
+    deploy,
+    published_names,
+    training_outputs,
+    unused,
+)
+from detect.detectors.deim.schedule import flat_cosine, stages
+from detect.detectors.device import choose_device
+from detect.detectors.loop.plan import Average, Plan, Target
+from detect.detectors.loop.training import steps_per_epoch, train_network
+from detect.detectors.protocol import Advance
+from detect.detectors.queries import to_boxes, to_square
+from detect.detectors.weight_files import load_network, read_state, save_network, transfer
+from detect.model_card import ModelSpec, Parameters
+from detect.settings import TrainSettings
+
+LR, WEIGHT_DECAY = 8e-4, 1e-4  # DEIM-N's
+BACKBONE_FACTOR = 0.5  # of the learning rate
+CLIP = 0.1
+PUBLISHED_BATCH, DECAY, WARMUP = 128, 0.9999, 1000  # of the average
+
+
+class DeimDetector:
+    """D-FINE trained the DEIM way."""
+
+    def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
+        """Wrap a network; use `create` or `load`."""
+        self.spec = spec
+        self.device = device
+        self.network = network.to(device)
+        self._deployed: nn.Module | None = None
+
+    @classmethod
+    def count_parameters(cls, model: str, classes: int) -> Parameters:
+        """Count the parameters of the built network, as trained and as deployed."""
+        return count_parameters(model, classes)
+
+    @classmethod
+    def create(cls, spec: ModelSpec, device: str) -> Self:
+        """Build the network with fresh weights."""
+        network = build_network(spec.model, len(spec.classes), spec.imgsz)
+        return cls(spec, network, choose_device(device))
+
+    @classmethod
+    def load(cls, spec: ModelSpec, weights: Path, device: str) -> Self:
+        """Build the network with saved weights."""
+        detector = cls.create(spec, device)
+        load_network(detector.network, weights)
+        return detector
+
+    def load_weights(self, path: Path, trust: bool) -> None:
+        """Start from a weight file with the names of transformers' D-FINE."""
+        transfer(self.network, published_names(read_state(path, trust)), path)
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors."""
+        save_network(self.network, path)
+
+    def train(
+        self,
+        train: Split,
+        val: Split,
+        settings: TrainSettings,
+        run_dir: Path,
+        resume: bool,
+        advance: Advance,
+    ) -> None:
+        """Train and leave the weights of the best val epoch in the network."""
+        self._deployed = None
+        plan = _plan(self.network, settings, steps_per_epoch(train, settings))
+        train_network(
+            self, plan, self.spec, self.device, train, val, settings, run_dir, resume, advance
+        )
+        self.network.to(self.device)
+        load_network(self.network, run_dir / "weights" / "best.safetensors")
+
+    def losses(self, images: torch.Tensor, targets: list[Target]) -> dict[str, torch.Tensor]:
+        """Return DEIM's losses of a batch."""
+        outputs = training_outputs(self.network, images, targets)
+        with torch.autocast(images.device.type, enabled=False):
+            return deim_losses(outputs, targets) | {"unused": unused(self.network)}
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """Find boxes; the network is deployed at the first call."""
+        if self._deployed is None:
+            self._deployed = deploy(self.network)
+        return self.predict_with(self._deployed, images)
+
+    def predict_with(self, network: nn.Module, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """Find boxes with any copy of the network."""
+        if not images:
+            return []
+        batch = to_square(images, self.spec.imgsz).to(self.device)
+        with torch.no_grad():
+            raw = network(batch)
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return to_boxes(raw.logits, raw.pred_boxes, sizes)
+
+
+FAMILY = DeimDetector
+
+
+def _plan(network: nn.Module, settings: TrainSettings, steps: int) -> Plan:
+    """DEIM's optimiser and stages, scaled from the published batch to the one asked for."""
+    lr = settings.lr or LR
+    decay = WEIGHT_DECAY if settings.weight_decay is None else settings.weight_decay
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = lr * BACKBONE_FACTOR if ".backbone." in name else lr
+        bare = parameter.ndim < 2  # norms and biases do not decay
+        groups.setdefault((rate, 0.0 if bare else decay), []).append(parameter)
+    smaller = PUBLISHED_BATCH / settings.batch
+    course = stages(settings.epochs)
+    return Plan(
+        groups=[
+            {"params": own, "lr": rate, "weight_decay": fall}
+            for (rate, fall), own in groups.items()
+        ],
+        lr_factor=flat_cosine(course, steps, settings.warmup_epochs),
+        average=Average(decay=1 - (1 - DECAY) * smaller, warmup=WARMUP / smaller),
+        clip=CLIP,
+        augmentation=course.augmentation,
+        restart=course.plain if course.plain < course.end else None,
+    )

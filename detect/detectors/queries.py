@@ -1,0 +1,45 @@
+"""From pictures to the square input of a DETR, and from its queries back to boxes."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detect.boxes import Boxes
+from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
+
+
+def to_square(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
+    """Stretch grey pictures of any size into a batch ``(n, 3, side, side)`` in [0, 1]."""
+    stack = [
+        image if image.shape == (side, side) else cv2.resize(image, (side, side))
+        for image in images
+    ]
+    return torch.from_numpy(np.stack(stack)[:, None].repeat(3, axis=1)).float() / 255
+
+
+def to_boxes(
+    logits: torch.Tensor, boxes: torch.Tensor, sizes: Sequence[tuple[int, int]]
+) -> list[Boxes]:
+    """Turn queries into boxes: each pair of query and class is a detection, the best are kept.
+
+    Args:
+        logits: ``(n, queries, classes)``.
+        boxes: ``(n, queries, 4)`` (cx, cy, w, h) as fractions of the picture.
+        sizes: (height, width) of each picture, px.
+    """
+    classes = logits.shape[-1]
+    scores = logits.float().sigmoid().flatten(1)
+    score, index = scores.sort(dim=1, descending=True, stable=True)
+    half = boxes[..., 2:] / 2
+    corners = torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1).clamp(0, 1).double()
+    found = []
+    for k, (height, width) in enumerate(sizes):
+        kept = index[k, :MAX_DETECTIONS][score[k, :MAX_DETECTIONS] >= SCORE_FLOOR]
+        xyxy = corners[k, kept // classes].cpu().numpy() * np.array([width, height] * 2)
+        found.append(
+            Boxes(xyxy, (kept % classes).cpu().numpy(), scores[k, kept].double().cpu().numpy())
+        )
+    return found
