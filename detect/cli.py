@@ -137,30 +137,40 @@ def train(
         int | None,
         typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
     ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Published settings as defaults: limt.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
     seed: Seed = 0,
-    device: Device = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, a GPU's number, or several as 0,1.")
+    ] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
     """Train a detector and freeze its operating point on val."""
     from detect.demo import SETTINGS, phantom_dataset
+    from detect.detectors.registry import family_of
     from detect.evaluation.table import render_table
-    from detect.settings import TrainSettings, resolve_settings
+    from detect.processes import is_first, run_on
+    from detect.settings import TrainSettings, protocol_settings, resolve_settings
     from detect.train import train as run
+
+    family = family_of(model)  # a wrong name must not cost the making of the phantom
+    if "," in device and (code := run_on(device)) is not None:
+        return code
 
     given: dict[str, Any] = {
         "epochs": epochs, "batch": batch, "imgsz": imgsz, "lr": lr, "patience": patience,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
+    if protocol is not None:
+        given = protocol_settings(protocol, family) | given
     if data is None:
-        from detect.detectors.registry import family_of
-
-        family_of(model)  # a wrong name must not cost the making of the phantom
         _print("No --data given: training on the built-in phantom (made in ./phantom).")
         data = phantom_dataset(Path("phantom"), quiet=quiet)
     given |= {"seed": seed, "device": device, "workers": workers}
@@ -176,6 +186,8 @@ def train(
         overwrite=overwrite,
         quiet=quiet,
     )
+    if not is_first():
+        return 0
     _print("Best epoch on val:")
     _print(render_table(result.metrics))
     _print(f"Model: {result.bundle}")

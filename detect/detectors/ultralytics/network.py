@@ -31,8 +31,9 @@ def build_network(model: str, classes: int, imgsz: int) -> torch.nn.Module:
 def _expect_lesions(network: Any, classes: int, imgsz: int) -> None:
     """Let a fresh YOLO head expect lesions: ultralytics' biases expect street scenes of 640 px.
 
-    Class bias: 5 objects an image over its cells, which is ultralytics' own rule at the real image
-    size. Box bias: the distance to each side is an expectation over k = 0…15 strides; weights
+    Class bias: one object an image over the cells of all levels; ultralytics' rule, five a level
+    at 640 px, would have the first epochs spent on unlearning them at the size of a slice.
+    Box bias: the distance to each side is an expectation over k = 0…15 strides; weights
     exp(-s k) have the mean 1 / (exp(s) - 1), so s = log(1 / mean + 1) starts it at lesion size
     instead of at 7.5 strides. It saves the first epochs of a training from scratch.
     """
@@ -42,7 +43,7 @@ def _expect_lesions(network: Any, classes: int, imgsz: int) -> None:
         steps = torch.arange(head.reg_max, dtype=torch.float32)
         with torch.no_grad():
             box[-1].bias.copy_((-math.log(1 / mean + 1) * steps).repeat(4))
-            cls[-1].bias.fill_(math.log(5 / classes / (imgsz / stride) ** 2))
+            cls[-1].bias.fill_(math.log(1 / 3 / classes / (imgsz / stride) ** 2))
 
 
 def count_parameters(model: str, classes: int) -> Parameters:
