@@ -62,7 +62,7 @@ FAMILY = ThresholdDetector
 
 @pytest.fixture
 def threshold_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(registry.FAMILIES, "threshold", (__name__, ["threshold"]))
+    monkeypatch.setitem(registry.FAMILIES, "threshold", registry.Family(__name__, ["threshold"], "none"))
     bundle = tmp_path / "threshold-model"
     bundle.mkdir()
     (bundle / "weights.safetensors").write_bytes(b"none are needed")
