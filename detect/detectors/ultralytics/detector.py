@@ -158,7 +158,8 @@ def _yolo_rows(network: Any, raw: Any, spec: ModelSpec) -> list[torch.Tensor]:
         end2end=network.end2end,  # rows already, one a lesion, best first
         max_time_img=3600,  # its default gives up silently on a slow machine
     )
-    return list(rows)
+    # without bins, as in YOLO26, a distance can be negative: such a box ends before it begins
+    return [own[(own[:, 2:4] >= own[:, :2]).all(1)] for own in rows]
 
 
 def _rtdetr_rows(raw: Any, side: int) -> list[torch.Tensor]:
