@@ -9,9 +9,9 @@ from converters.errors import InputError
 from detect.detectors.protocol import Detector
 from detect.model_card import ModelSpec, Parameters, read_model_card
 
-# Every line of models that ultralytics ships a definition of, and its sizes. Left out are those that
-# give no plain boxes (-cls, -seg, -sem, -pose, -obb, -depth), those that want texts beside pictures
-# (-world, yoloe), and -p6: made for inputs of 1280 px, it takes multiples of 64 only.
+# Every line of models that ultralytics ships a definition of, and its sizes. Left out are those
+# that give no plain boxes (-cls, -seg, -sem, -pose, -obb, -depth), those that want texts beside
+# pictures (-world, yoloe), and -p6: made for inputs of 1280 px, it takes multiples of 64 only.
 _ULTRALYTICS = {
     "yolov3{}": ["-tiny", "", "-spp"],
     "yolov5{}": "nsmlx",

@@ -91,7 +91,7 @@ def _expect_lesions(boxes: Any, scores: Any, head: Any, imgsz: int) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leave out the random numbers of fresh layers."""
+    """Leaves out the random numbers of fresh layers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.nn.init.kaiming_uniform_:
@@ -99,22 +99,22 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Unmeasured(DetectionModel):  # type: ignore[misc]
+class _Unmeasured(DetectionModel):
     """Leaves out the pass over a picture that measures the strides."""
 
     def forward(self, x: torch.Tensor) -> dict[str, Any]:
-        return {"feats": [x] * self.model[-1].nl}
+        layers: Any = self.model
+        return {"feats": [x] * layers[-1].nl}
 
 
 def count_parameters(model: str, classes: int) -> Parameters:
     """Count parameters of a built network before and after fusing; nothing is looked up.
 
-    The network is built without what costs time and changes no shape.
+    The network is built without what takes long and changes no shape.
     """
     with _Unfilled():
-        network: Any = _build(
-            RTDETRDetectionModel if is_rtdetr(model) else _Unmeasured, model, classes
-        )
+        kind = RTDETRDetectionModel if is_rtdetr(model) else _Unmeasured
+        network: Any = _build(kind, model, classes)
         unfused = sum(p.numel() for p in network.parameters())
         fused = sum(p.numel() for p in network.fuse(verbose=False).parameters())
     return Parameters(unfused=unfused, fused=fused)

@@ -257,18 +257,18 @@ class _Loop:
         self.best_fitness = ckpt["best_fitness"]
         self.stopper.best_fitness, self.stopper.best_epoch = ckpt["stopper"]
         self.start_epoch = ckpt["epoch"] + 1
-        if has_one2one(unwrap_model(self.model).model[-1]):
-            self.resume_balance()
+        self.resume_balance()
         self.history = ckpt["history"]
         for row in self.history:
             self.advance(_note(row))
 
     def resume_balance(self) -> None:
-        """Weigh the two branches of YOLOv10 and YOLO26 as the epoch wants: it shifts between them."""
-        network = unwrap_model(self.model)
-        network.criterion = network.init_criterion()
-        network.criterion.updates = self.start_epoch - 1
-        network.criterion.update()
+        """Weigh the two branches of YOLOv10 and YOLO26 as they stand after this many epochs."""
+        network: Any = unwrap_model(self.model)
+        if has_one2one(network.model[-1]):
+            network.criterion = network.init_criterion()
+            network.criterion.updates = self.start_epoch - 1
+            network.criterion.update()
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Score the averaged network on val with our evaluator; mAP50 says which epoch is best."""
