@@ -147,7 +147,8 @@ def test_no_file_of_the_working_folder_becomes_a_network(tmp_path: Path, monkeyp
     """ultralytics would take this one for its own, and run its activation."""
     monkeypatch.chdir(tmp_path)
     witness = tmp_path / "it-ran"
-    text = f"nc: 80\nactivation: open({str(witness)!r}, 'w')\nbackbone: [[-1, 1, Conv, [64]]]\nhead: []\n"
+    layers = "backbone: [[-1, 1, Conv, [64]]]\nhead: []\n"
+    text = f"nc: 80\nactivation: open({str(witness)!r}, 'w')\n{layers}"
     for name in ("yolov8n.yaml", "yolov8.yaml"):
         Path(name).write_text(text)
     assert count_parameters("yolov8n", 4).fused == 3_006_428

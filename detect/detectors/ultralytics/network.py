@@ -2,6 +2,7 @@
 
 import math
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,11 +55,15 @@ def _definition(model: str) -> dict[str, Any]:
     """
     size = re.match(r"yolov?\d+([nsmlx])(?=-|$)", model)
     line = model[: size.start(1)] + model[size.end(1) :] if size else model
-    folder = ROOT / "cfg" / "models"
-    path = next(found for name in (model, line) for found in folder.rglob(f"{name}.yaml"))
+    path = _definitions().get(model) or _definitions()[line]
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     scale = size[1] if size else next(iter(content.get("scales", {})), "")
     return content | {"scale": scale, "yaml_file": f"{model}.yaml"}
+
+
+@cache
+def _definitions() -> dict[str, Path]:
+    return {path.stem: path for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
 
 
 def has_one2one(head: Any) -> bool:
