@@ -266,6 +266,7 @@ def test_a_damaged_index_is_one_line(
     assert "index.json" in line
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # they would stand beside the one clear line
 def test_nothing_of_a_hostile_file_runs(
     folder: Path, tmp_path: Path, tiny_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

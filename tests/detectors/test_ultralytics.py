@@ -203,6 +203,7 @@ def test_killed_and_resumed(tiny_dataset: Path, tmp_path: Path) -> None:
     read_model_card(tmp_path / "run")
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # they would stand beside the one clear line
 def test_resume_refuses_other_settings_and_other_data(
     tiny_dataset: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import time
+import warnings
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -232,7 +233,8 @@ class _Loop:
         """Read `resume.pt` and give the network its tensors."""
         path = self.weights_dir / "resume.pt"
         try:
-            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # torch warns of pickles that it refuses
+                checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             self.model.load_state_dict(checkpoint["model"])
         except Exception as error:
             raise InputError(
