@@ -24,7 +24,7 @@ from detect.evaluation.metrics import Metrics
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, sha256
 from detect.scoring import detect_split, score
 from detect.settings import TrainSettings
-from weights import resolve
+from detect.weights import choose_start
 
 LARGEST_DEFAULT_IMGSZ = 640
 # What may differ between an interrupted run and the one that resumes it.
@@ -64,7 +64,8 @@ def train(
         model: a name of `detect models`.
         data: dataset folder.
         out: bundle to make; `runs/MODEL` if not given. Until it is whole it is `OUT.partial`.
-        weights: file to start from, or the name of a known one; None trains from scratch.
+        weights: file to start from, the name of a known one, or `auto`: the registered one if it
+            is here; None trains from scratch.
         trust: unpickle a weight file that holds more than tensors.
         settings: of the training.
         resume: go on with the interrupted run in `OUT.partial`.
@@ -77,7 +78,7 @@ def train(
     processes.join()
     settings = settings or TrainSettings()
     family = family_of(model)
-    weight_file = _find_weights(weights) if weights else None
+    weight_file = choose_start(model, weights).path
     dataset = open_dataset(data)
     splits = load_split(dataset, "train"), load_split(dataset, "val")
     if not splits[0].boxes:
@@ -115,13 +116,6 @@ def train(
         detector.train(*splits, settings, run_dir, resume, advance)
     processes.wait()
     return _finish(run_dir, out, detector, dataset, splits[1], request, quiet or not first)
-
-
-def _find_weights(weights: str) -> Path:
-    try:
-        return resolve.find(weights)
-    except resolve.MissingWeights as error:
-        raise InputError(weights, error.problem, error.remedy) from error
 
 
 def _imgsz(asked: int | None, split: Split) -> int:
