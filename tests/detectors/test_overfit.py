@@ -23,10 +23,10 @@ SLICES = 8
 WANTED = 0.9
 # model, side of the input, learning rate, epochs at most: an epoch is one step with all the slices
 LEARNERS = [
-    ("yolov8n", 64, 2e-3, 300),
-    ("yolo11n", 64, 2e-3, 300),
+    ("yolov8n", 128, 5e-3, 200),
+    ("yolo11n", 128, 5e-3, 200),
     ("rtdetr-l", 64, 1e-4, 150),
-    ("deim-n", 64, 1e-3, 200),
+    ("deim-n", 64, 1e-3, 300),
 ]
 
 

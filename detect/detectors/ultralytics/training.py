@@ -32,7 +32,6 @@ from detect.settings import TrainSettings
 
 YOLO_LR, RTDETR_LR = 1e-3, 1e-4  # AdamW from scratch or COCO weights on small data
 WEIGHT_DECAY = 5e-4
-MOSAIC = 0.5  # probability; without it a few hundred slices are soon learnt by heart
 VAL_BATCH = 16
 
 
@@ -106,8 +105,8 @@ def _arguments(
         "scale": GEOMETRY.scale,
         "fliplr": GEOMETRY.mirror,
         "flipud": 0.0,
-        "mosaic": MOSAIC,
-        "close_mosaic": settings.epochs // 2,  # ends on bodies that there are, as DEIM does
+        "mosaic": 0.0,  # four slices in one picture show no body that there is
+        "close_mosaic": 0,
         "augmentations": grey_transforms(),
     }
 
