@@ -10,9 +10,11 @@ from detect.model_card import ModelSpec, Parameters, read_model_card
 
 # family → (module with a `FAMILY` class, its names)
 _YOLO = [f"{line}{scale}" for line in ("yolov8", "yolo11") for scale in "nsmlx"]
+_RFDETR = ("nano", "small", "medium", "large")
 FAMILIES: dict[str, tuple[str, list[str]]] = {
     "ultralytics": ("detect.detectors.ultralytics.detector", [*_YOLO, "rtdetr-l", "rtdetr-x"]),
     "deim": ("detect.detectors.deim.detector", [f"deim-{size}" for size in "nsmlx"]),
+    "rfdetr": ("detect.detectors.rfdetr.detector", [f"rfdetr-{size}" for size in _RFDETR]),
 }
 
 
