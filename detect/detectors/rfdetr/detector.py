@@ -42,7 +42,6 @@ class RfDetrDetector:
         self.device = device
         self.network = network.to(device)
         self.criterion = build_criterion(len(spec.classes))
-        self._pretrained = False
 
     @classmethod
     def count_parameters(cls, model: str, classes: int) -> Parameters:
@@ -66,7 +65,6 @@ class RfDetrDetector:
         """Start from a weight file of the package, of any size of input."""
         state = read_state(path, trust, load_published)
         transfer(self.network, fitted(state, self.network, self.spec.model, path), path)
-        self._pretrained = True
 
     def save(self, path: Path) -> None:
         """Write the weights as safetensors."""
@@ -85,7 +83,7 @@ class RfDetrDetector:
         decay = WEIGHT_DECAY if settings.weight_decay is None else settings.weight_decay
         steps = steps_per_epoch(train, settings)
         plan = Plan(
-            groups=parameter_groups(self.network, settings.lr or LR, decay, self._pretrained),
+            groups=parameter_groups(self.network, settings.lr or LR, decay),
             lr_factor=warm_constant(settings.epochs, steps, settings.warmup_epochs),
             average=AVERAGE,
             clip=CLIP,

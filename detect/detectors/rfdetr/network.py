@@ -120,7 +120,7 @@ def fitted(state: State, network: Any, model: str, path: Path) -> State:
     for name in _PER_QUERY:
         tensor = state.get(name)
         if tensor is not None and len(tensor) > queries * groups and len(tensor) % groups == 0:
-            state[name] = tensor.unflatten(0, (groups, -1))[:, :queries].flatten(0, 1)
+            state[name] = tensor.view(groups, -1, tensor.shape[1])[:, :queries].flatten(0, 1)
     return state
 
 
