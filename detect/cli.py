@@ -124,7 +124,8 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to make [runs/MODEL].")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Weight file to start from; from scratch if not given.")
+        str | None,
+        typer.Option(help="File to start from, or auto: the model's if here [from scratch]."),
     ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")
@@ -137,34 +138,48 @@ def train(
         int | None,
         typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
     ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Published settings as defaults: limt.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
     seed: Seed = 0,
-    device: Device = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, a GPU's number, or several as 0,1.")
+    ] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
     """Train a detector and freeze its operating point on val."""
     from detect.demo import SETTINGS, phantom_dataset
+    from detect.detectors.registry import family_of
     from detect.evaluation.table import render_table
-    from detect.settings import TrainSettings, resolve_settings
+    from detect.processes import is_first, run_on
+    from detect.settings import TrainSettings, protocol_settings, resolve_settings
     from detect.train import train as run
+    from detect.weights import choose_start
+
+    family = family_of(model)  # a wrong name must not cost the making of the phantom
+    if "," in device and (code := run_on(device)) is not None:
+        return code
 
     given: dict[str, Any] = {
         "epochs": epochs, "batch": batch, "imgsz": imgsz, "lr": lr, "patience": patience,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
+    if protocol is not None:
+        given = protocol_settings(protocol, family) | given
+    said = choose_start(model, weights).said  # nor may weights that are not here
     if data is None:
-        from detect.detectors.registry import family_of
-
-        family_of(model)  # a wrong name must not cost the making of the phantom
         _print("No --data given: training on the built-in phantom (made in ./phantom).")
         data = phantom_dataset(Path("phantom"), quiet=quiet)
     given |= {"seed": seed, "device": device, "workers": workers}
     settings = resolve_settings(base, given)
+    if not resume:
+        _print(said)
     result = run(
         model,
         data,
@@ -176,6 +191,8 @@ def train(
         overwrite=overwrite,
         quiet=quiet,
     )
+    if not is_first():
+        return 0
     _print("Best epoch on val:")
     _print(render_table(result.metrics))
     _print(f"Model: {result.bundle}")
@@ -243,12 +260,54 @@ def predict(
 @app.command()
 def models(
     classes: Annotated[int, typer.Option(min=1, help="Number of lesion classes.")] = 4,
+    quiet: Quiet = False,
 ) -> int:
     """List the models, with parameters counted on the built networks."""
     from detect.models import models_table
 
-    _print(models_table(classes))
+    _print(models_table(classes, quiet=quiet))
     return 0
+
+
+weights_app = typer.Typer(help="Weight files to start from: list, add, verify.")
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("list")
+def list_weights() -> int:
+    """List the known weight files, which of them are here, and where they belong."""
+    from detect.weights import list_weights as run
+
+    _print(run())
+    return 0
+
+
+@weights_app.command("add")
+def add_weights(
+    file: Annotated[Path, typer.Argument(help="Weight file.")],
+    name: Annotated[
+        str | None, typer.Option("--as", help="File or model name to keep it under [its own].")
+    ] = None,
+) -> int:
+    """Copy a weight file to where `--weights` finds it by name, and record its hash."""
+    from detect.weights import add_weights as run
+
+    _print(f"{run(file, name)}: added")
+    return 0
+
+
+@weights_app.command("verify")
+def verify_weights(quiet: Quiet = False) -> int:
+    """Hash all weight files again and list those that have changed."""
+    from detect.weights import verify_weights as run
+
+    result = run(quiet=quiet)
+    for name in result.unknown:
+        _print(f"{name}: no hash is known to compare with; `detect weights add` records one")
+    for problem in result.problems:
+        _print(problem)
+    _print(f"{result.files} files, {len(result.problems)} problems")
+    return 1 if result.problems else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,6 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from converters.errors import InputError
 
+# How the LiMT paper trained; AdamW and determinism, which it asks for too, are always on here.
+PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
+    "limt": {
+        "ultralytics": {"batch": 32, "lr": 0.01},
+        "deim": {"batch": 8, "lr": 8e-4, "weight_decay": 1e-4},
+    }
+}
 LARGEST_SEED = 2**31  # numpy takes 32 bits, and ultralytics adds to what it is given
 
 
@@ -52,3 +59,21 @@ def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSetting
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise InputError(option, f"`{first['input']}` is refused", first["msg"]) from error
+
+
+def protocol_settings(protocol: str, family: str) -> dict[str, Any]:
+    """Return the settings of a published protocol for a family.
+
+    Raises:
+        InputError: no such protocol, or one that does not train this family.
+    """
+    families = PROTOCOLS.get(protocol)
+    if families is None:
+        raise InputError(
+            "--protocol", f"`{protocol}` is no protocol", f"use {', '.join(PROTOCOLS)}"
+        )
+    if family not in families:
+        raise InputError(
+            "--protocol", f"`{protocol}` says nothing of {family} models", "leave it out"
+        )
+    return families[family]

@@ -16,6 +16,7 @@ from converters.dataset import Dataset, open_dataset
 from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
 from converters.progress import progress
+from detect import processes
 from detect.dataset import Split, load_split
 from detect.detectors.protocol import Detector
 from detect.detectors.registry import count_parameters, create_detector, family_of
@@ -23,7 +24,7 @@ from detect.evaluation.metrics import Metrics
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, sha256
 from detect.scoring import detect_split, score
 from detect.settings import TrainSettings
-from weights import resolve
+from detect.weights import choose_start
 
 LARGEST_DEFAULT_IMGSZ = 640
 # What may differ between an interrupted run and the one that resumes it.
@@ -63,7 +64,8 @@ def train(
         model: a name of `detect models`.
         data: dataset folder.
         out: bundle to make; `runs/MODEL` if not given. Until it is whole it is `OUT.partial`.
-        weights: file to start from, or the name of a known one; None trains from scratch.
+        weights: file to start from, the name of a known one, or `auto`: the registered one if it
+            is here; None trains from scratch.
         trust: unpickle a weight file that holds more than tensors.
         settings: of the training.
         resume: go on with the interrupted run in `OUT.partial`.
@@ -73,9 +75,10 @@ def train(
     Raises:
         InputError: the request, the dataset or the weights are wrong.
     """
+    processes.join()
     settings = settings or TrainSettings()
     family = family_of(model)
-    weight_file = _find_weights(weights) if weights else None
+    weight_file = choose_start(model, weights).path
     dataset = open_dataset(data)
     splits = load_split(dataset, "train"), load_split(dataset, "val")
     if not splits[0].boxes:
@@ -96,25 +99,23 @@ def train(
         "started_from": _started_from(weight_file),
         "dataset_sha256": sha256(dataset.folder / MANIFEST),
     }
-    run_dir = _run_dir(out, request, resume, overwrite)
+    first = processes.is_first()
+    run_dir = out.with_name(out.name + ".partial")
+    if first:
+        _check_run_dir(out, run_dir, request, resume, overwrite)
 
     torch.manual_seed(settings.seed)  # before the network draws its first weights
     detector = create_detector(spec, settings.device)
     if weight_file and not resume:
         detector.load_weights(weight_file, trust)
-    if not resume:  # from here on the request is right, and something is left if training stops
+    if first and not resume:  # from here on the request is right, and a stop leaves something
         shutil.rmtree(run_dir, ignore_errors=True)
         write_json(run_dir / "request.json", request)
-    with progress(f"train {model}", settings.epochs, quiet) as advance:
+    processes.wait()
+    with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
         detector.train(*splits, settings, run_dir, resume, advance)
-    return _finish(run_dir, out, detector, dataset, splits[1], request, quiet)
-
-
-def _find_weights(weights: str) -> Path:
-    try:
-        return resolve.find(weights)
-    except resolve.MissingWeights as error:
-        raise InputError(weights, error.problem, error.remedy) from error
+    processes.wait()
+    return _finish(run_dir, out, detector, dataset, splits[1], request, quiet or not first)
 
 
 def _imgsz(asked: int | None, split: Split) -> int:
@@ -132,11 +133,12 @@ def _started_from(weight_file: Path | None) -> str:
     return f"{weight_file.name} sha256:{sha256(weight_file)}" if weight_file else "scratch"
 
 
-def _run_dir(out: Path, request: dict[str, Any], resume: bool, overwrite: bool) -> Path:
-    """Return the folder of a run that is not finished yet, once it may be made or reopened."""
+def _check_run_dir(
+    out: Path, run_dir: Path, request: dict[str, Any], resume: bool, overwrite: bool
+) -> None:
+    """Refuse to begin where something else lies, or to resume another run."""
     if not out.name.strip("."):
         raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
-    run_dir = out.with_name(out.name + ".partial")
     if resume and overwrite:
         raise InputError("--resume", "contradicts --overwrite", "give one of them")
     if out.exists() and not overwrite:
@@ -150,7 +152,6 @@ def _run_dir(out: Path, request: dict[str, Any], resume: bool, overwrite: bool) 
         raise InputError(
             run_dir, "holds an interrupted run", "go on with --resume, or start with --overwrite"
         )
-    return run_dir
 
 
 def _is_run(folder: Path) -> bool:
@@ -197,7 +198,6 @@ def _finish(
     found_any = best.mean.f1 > 0  # else there is nothing to choose a confidence by
     point = OperatingPoint(confidence=best.confidence) if found_any else None
     metrics = score(detector.spec, val, detections, point)
-    write_json(run_dir / "metrics.json", {"split": "val", **metrics.to_json()})
     card = ModelCard(
         spec=detector.spec,
         parameters=count_parameters(detector.spec.model, len(detector.spec.classes)),
@@ -209,6 +209,9 @@ def _finish(
         dataset_sha256=request["dataset_sha256"],
         versions=tool_versions(),
     )
+    if not processes.is_first():
+        return TrainResult(out, metrics, card)
+    write_json(run_dir / "metrics.json", {"split": "val", **metrics.to_json()})
     for leftover in ("request.json", "weights/resume.pt"):
         (run_dir / leftover).unlink(missing_ok=True)
     card.write(run_dir)
@@ -220,5 +223,8 @@ def _finish(
 
 def tool_versions() -> dict[str, str]:
     """Versions of what a model's numbers depend on."""
-    parts = ("detect", "torch", "torchvision", "ultralytics", "albumentations", "numpy")
+    parts = (
+        "detect", "torch", "torchvision", "ultralytics", "transformers", "pytorch-lightning",
+        "albumentations", "numpy",
+    )  # fmt: skip
     return {"python": platform.python_version(), **{part: version(part) for part in parts}}

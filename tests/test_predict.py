@@ -62,7 +62,8 @@ FAMILY = ThresholdDetector
 
 @pytest.fixture
 def threshold_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(registry.FAMILIES, "threshold", (__name__, ["threshold"]))
+    family = registry.Family(__name__, ["threshold"], "Apache-2.0")
+    monkeypatch.setitem(registry.FAMILIES, "threshold", family)
     bundle = tmp_path / "threshold-model"
     bundle.mkdir()
     (bundle / "weights.safetensors").write_bytes(b"none are needed")

@@ -85,11 +85,15 @@ def write_dicom(folder: Path, hu: np.ndarray, series: str = "1.2.826.0.1.3680043
         writer.Execute(image)
 
 
-def test_every_detect_command_of_the_readme_runs(workplace: Path) -> None:
+def test_every_detect_command_of_the_readme_runs(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DETECT_WEIGHTS", str(workplace / "weights"))
     for command in (c for c in commands() if c.startswith("detect")):
         command = command.replace("--epochs 100", "--epochs 2")  # the one thing cut short
         words = [sys.executable, "-m", "detect", *shlex.split(command)[1:]]
         done = subprocess.run(words, cwd=workplace, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, (command, done.stderr)
         assert done.stderr == "", command
+    assert {p.name for p in (workplace / "weights").iterdir()} == {"index.json", "yolov8n.pt"}
     assert {p.name for p in (workplace / "results").iterdir()} > {"SCAN", "scan-0", "summary.csv"}

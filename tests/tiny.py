@@ -51,11 +51,13 @@ def make_scans(folder: Path, cases: int = 12, seed: int = 0, noise: float = 30) 
     return folder
 
 
-def make_dataset(folder: Path, cases: int = 12, noise: float = 30) -> Path:
+def make_dataset(
+    folder: Path, cases: int = 12, noise: float = 30, split: tuple[float, ...] = (8, 2, 2)
+) -> Path:
     scans = make_scans(folder / "scans", cases, noise=noise)
     dataset = folder / "dataset"
     convert(
         recipe(folder), scans, dataset,
-        split=(8, 2, 2), negatives="train=0.5,val=all,test=all", quiet=True,
+        split=split, negatives="train=0.5,val=all,test=all", quiet=True,
     )  # fmt: skip
     return dataset

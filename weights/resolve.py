@@ -1,8 +1,9 @@
 """From what a user typed to a weight file on this machine."""
 
 import os
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -20,18 +21,56 @@ class MissingWeights(LookupError):
         super().__init__(f"{problem}. {remedy}")
 
 
+@dataclass(frozen=True)
+class Known:
+    """A published weight file.
+
+    Attributes:
+        file: its name here; the publisher's may be another.
+        family, model: what it is a starting point for.
+        source: address to fetch it from.
+        licence: SPDX.
+        bytes, sha256, md5: of the publisher's file; None where not known.
+    """
+
+    file: str
+    family: str
+    model: str
+    source: str
+    licence: str
+    bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+    @property
+    def remedy(self) -> str:
+        """What to fetch, and where to put it, without a full stop."""
+        named = "" if self.source.endswith(f"/{self.file}") else f" as {self.file}"
+        return f"fetch {self.source} and put it into {folder()}{named}"
+
+
 def folder() -> Path:
     """Where weight files are looked for by name: `$DETECT_WEIGHTS`, else the user's cache."""
     named = os.environ.get("DETECT_WEIGHTS")
     return Path(named) if named else Path.home() / ".cache" / "detect" / "weights"
 
 
-def known_weights() -> list[dict[str, Any]]:
-    """Return the register's entries: file, family, source, licence."""
-    entries: list[dict[str, Any]] = yaml.safe_load(
-        (Path(__file__).parent / "register.yaml").read_text(encoding="utf-8")
-    )
+@cache
+def known_weights() -> dict[str, Known]:
+    """Return the register: file name → entry."""
+    groups = yaml.safe_load((Path(__file__).parent / "register.yaml").read_text(encoding="utf-8"))
+    entries = {}
+    for group in groups:
+        for file, its in group["files"].items():
+            source = group.get("source", "").format(file=file, stem=Path(file).stem)
+            shared = {"family": group["family"], "licence": group["licence"], "source": source}
+            entries[file] = Known(file=file, **(shared | its))
     return entries
+
+
+def for_model(model: str) -> Known | None:
+    """Return the registered starting point of a model, here or not."""
+    return next((entry for entry in known_weights().values() if entry.model == model), None)
 
 
 def find(weights: str) -> Path:
@@ -44,7 +83,7 @@ def find(weights: str) -> Path:
     for path in (Path(weights), folder() / Path(weights).name):
         if path.is_file():
             return path
-    source = {entry["file"]: entry["source"] for entry in known_weights()}.get(Path(weights).name)
-    if source is None:
+    known = known_weights().get(Path(weights).name)
+    if known is None:
         raise MissingWeights("is no file and no known weights", "give the path of a weight file")
-    raise MissingWeights("is not on this machine", f"fetch {source} and put it into {folder()}")
+    raise MissingWeights("is not on this machine", known.remedy)

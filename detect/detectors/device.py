@@ -1,20 +1,29 @@
 """Which processor to use."""
 
+import os
+
 import torch
 
 from converters.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:
-    """Resolve `auto`, `cpu` or a CUDA index.
+    """Resolve `auto`, `cpu`, a CUDA index, or a list of them: one for each process.
 
     Raises:
         InputError: not understood, or a GPU that is not there.
     """
+    place = int(os.environ.get("LOCAL_RANK", "0"))
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        return torch.device(f"cuda:{place}" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
+    if "," in name:  # `detect.processes` has made just these visible
+        if len(name.split(",")) != int(os.environ.get("LOCAL_WORLD_SIZE", "1")):
+            raise InputError(
+                "--device", f"`{name}` is not one GPU", "only `detect train` uses several"
+            )
+        name = str(place)
     if not name.isdigit():
         raise InputError("--device", f"`{name}` is no device", "use auto, cpu or a GPU's number")
     if int(name) >= torch.cuda.device_count():

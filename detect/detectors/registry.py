@@ -3,24 +3,68 @@
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from converters.errors import InputError
 from detect.detectors.protocol import Detector
 from detect.model_card import ModelSpec, Parameters, read_model_card
 
-# family → (module with a `FAMILY` class, its names)
-_YOLO = [f"{line}{scale}" for line in ("yolov8", "yolo11") for scale in "nsmlx"]
-_RFDETR = ("nano", "small", "medium", "large")
-FAMILIES: dict[str, tuple[str, list[str]]] = {
-    "ultralytics": ("detect.detectors.ultralytics.detector", [*_YOLO, "rtdetr-l", "rtdetr-x"]),
-    "deim": ("detect.detectors.deim.detector", [f"deim-{size}" for size in "nsmlx"]),
-    "rfdetr": ("detect.detectors.rfdetr.detector", [f"rfdetr-{size}" for size in _RFDETR]),
+# Every line of models that ultralytics ships a definition of, and its sizes. Left out are those
+# that give no plain boxes (-cls, -seg, -sem, -pose, -obb, -depth), those that want texts beside
+# pictures (-world, yoloe), and -p6: made for inputs of 1280 px, it takes multiples of 64 only.
+_ULTRALYTICS = {
+    "yolov3{}": ["-tiny", "", "-spp"],
+    "yolov5{}": "nsmlx",
+    "yolov6{}": "nsmlx",
+    "yolov8{}": "nsmlx",
+    "yolov8{}-p2": "nsmlx",  # with a head for the smallest lesions
+    "yolov8{}-ghost": "nsmlx",
+    "yolov8{}-ghost-p2": "nsmlx",
+    "yolov8{}-rtdetr": "nsmlx",
+    "yolov9{}": "tsmce",
+    "yolov10{}": "nsmblx",
+    "yolo11{}": "nsmlx",
+    "yolo12{}": "nsmlx",
+    "yolo26{}": "nsmlx",
+    "yolo26{}-p2": "nsmlx",
+    "rtdetr-{}": ["l", "x", "resnet50", "resnet101"],
+}
+
+
+class Family(NamedTuple):
+    """What is known of a family before it is imported.
+
+    Attributes:
+        module: has a `FAMILY` class.
+        names: of its models.
+        licence: of the code that its models run through, SPDX.
+    """
+
+    module: str
+    names: list[str]
+    licence: str
+
+
+FAMILIES = {
+    "ultralytics": Family(
+        "detect.detectors.ultralytics.detector",
+        [line.format(size) for line, sizes in _ULTRALYTICS.items() for size in sizes],
+        "AGPL-3.0",
+    ),
+    "deim": Family(
+        "detect.detectors.deim.detector", [f"deim-{size}" for size in "nsmlx"], "Apache-2.0"
+    ),
+    "rfdetr": Family(
+        "detect.detectors.rfdetr.detector",
+        [f"rfdetr-{size}" for size in ("nano", "small", "medium", "large")],
+        "Apache-2.0",
+    ),
 }
 
 
 def model_names() -> dict[str, str]:
     """Every model name → its family."""
-    return {name: family for family, (_, names) in FAMILIES.items() for name in names}
+    return {name: family for family, its in FAMILIES.items() for name in its.names}
 
 
 def family_of(model: str) -> str:
@@ -38,8 +82,7 @@ def family_of(model: str) -> str:
 
 
 def _family(name: str) -> type[Detector]:
-    module, _ = FAMILIES[name]
-    family: type[Detector] = import_module(module).FAMILY
+    family: type[Detector] = import_module(FAMILIES[name].module).FAMILY
     return family
 
 

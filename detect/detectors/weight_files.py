@@ -1,5 +1,6 @@
 """Read, check, hand over and write the tensors of networks: the same rules for every family."""
 
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +70,10 @@ def read_state(
             raise InputError(path, "is neither .safetensors nor .pt", "give a weight file")
         if not _is_checkpoint(path):
             raise InputError(path, "is empty, cut short or no checkpoint", "fetch it again")
-        return load(path, trust)
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # torch warns of pickles that it then refuses
+            return load(path, trust)
     except InputError:
         raise
     except ForeignObjects as error:

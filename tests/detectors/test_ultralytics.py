@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -202,6 +203,7 @@ def test_killed_and_resumed(tiny_dataset: Path, tmp_path: Path) -> None:
     read_model_card(tmp_path / "run")
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # they would stand beside the one clear line
 def test_resume_refuses_other_settings_and_other_data(
     tiny_dataset: Path, tmp_path: Path, monkeypatch
 ) -> None:
@@ -221,9 +223,19 @@ def test_resume_refuses_other_settings_and_other_data(
     refused("spec.model", model="yolo11n")
     refused("holds an interrupted run", resume=False)
     refused("contradicts", overwrite=True)
+    checkpoint = torch.load(partial / "weights" / "resume.pt", weights_only=True)
     (partial / "weights" / "resume.pt").write_bytes(b"cut short")
     before = files(partial)
     refused("cannot be resumed from")
+    witness = tmp_path / "it-ran"
+    for content in (Evil(witness), checkpoint | {"history": Evil(witness)}):
+        torch.save(content, partial / "weights" / "resume.pt")
+        before = files(partial)
+        refused("cannot be resumed from")
+    (partial / "weights" / "resume.pt").write_bytes(pickle.dumps(Evil(witness)))
+    before = files(partial)
+    refused("cannot be resumed from")
+    assert not witness.exists()
     train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, overwrite=True, quiet=True)
     assert not partial.exists()
 

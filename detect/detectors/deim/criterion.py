@@ -236,7 +236,7 @@ class _Picked:
 
 def _by_side(corners: Tensor) -> Tensor:
     """Return ``(…, 4 * bins)`` as ``(…, 4, bins)``."""
-    return corners.float().reshape(*corners.shape[:-1], 4, -1)
+    return corners.float().reshape(*corners.shape[:-1], 4, corners.shape[-1] // 4)
 
 
 def _bins_of(

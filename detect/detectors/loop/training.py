@@ -1,6 +1,7 @@
 """The loop: epochs over slices, an averaged network, scores on val, checkpoints that resume."""
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from detect.detectors.protocol import Advance
 from detect.detectors.weight_files import load_network, save_network
 from detect.evaluation.metrics import evaluate
 from detect.model_card import ModelSpec
+from detect.processes import is_first, rank, world
 from detect.settings import TrainSettings
 
 VAL_BATCH = 16
@@ -54,7 +56,7 @@ def train_network(
     checkpoint = run_dir / "weights" / "resume.pt"
     if resume and _was_finished(checkpoint, scoring):
         return
-    batches = Batches(len(train), settings.batch, settings.seed, 0, 1)
+    batches = Batches(len(train), settings.batch, settings.seed, rank(), world())
     slices = Slices(train, spec.imgsz, settings.seed, plan.augmentation)
     cuda = device.type == "cuda"
     workers = settings.workers if cuda else 0  # on a CPU the network is the bottleneck
@@ -62,7 +64,9 @@ def train_network(
     with _quiet():
         trainer = pl.Trainer(
             accelerator="cuda" if cuda else "cpu",
-            devices=[device.index or 0] if cuda else 1,
+            devices=_devices(device),
+            strategy="ddp" if world() > 1 else "auto",
+            sync_batchnorm=cuda and world() > 1,
             precision="bf16-mixed" if bf16 else "32-true",
             max_epochs=settings.epochs,
             gradient_clip_val=plan.clip,
@@ -85,6 +89,13 @@ def train_network(
             raise InputError("--batch", "does not fit into memory", "use a smaller one") from error
         except SystemExit as error:  # what it makes of an interrupt
             raise KeyboardInterrupt from error
+
+
+def _devices(device: torch.device) -> int | list[int]:
+    """Return what the trainer calls devices: with several processes, only how many."""
+    if world() > 1:
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return [device.index or 0] if device.type == "cuda" else 1
 
 
 def _was_finished(checkpoint: Path, scoring: "_Scoring") -> bool:
@@ -212,25 +223,36 @@ class _Scoring(Callback):
         self.average.update(self.learner.network)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch, network = trainer.current_epoch, self.average.network
+        loss = float(trainer.callback_metrics["loss"])
+        if is_first():
+            self._score(trainer.current_epoch, loss, pl_module.device)
+        said: list[Any] = [self.best, self.best_epoch, self.stopped]
+        if world() > 1:
+            torch.distributed.broadcast_object_list(said)
+        self.best, self.best_epoch, self.stopped = said
+        trainer.should_stop = trainer.should_stop or self.stopped
+        checkpoint = self.run_dir / "weights" / "resume.pt"
+        if is_first():
+            with replacing(checkpoint) as temporary:
+                trainer.save_checkpoint(temporary)
+            self.advance(note(self.history[-1]))
+        else:
+            trainer.save_checkpoint(checkpoint)  # writes nothing here, but the first one waits
+
+    def _score(self, epoch: int, loss: float, device: torch.device) -> None:
+        network, weights = self.average.network, self.run_dir / "weights"
         detections = []
-        with torch.autocast(pl_module.device.type, enabled=False):
+        with torch.autocast(device.type, enabled=False):
             for images in self.val.batches(VAL_BATCH):
                 detections += self.learner.predict_with(network, images)
         metrics = evaluate(self.val.truth, detections, self.spec.classes)
-        weights = self.run_dir / "weights"
         if fitness(metrics) > self.best:
             self.best, self.best_epoch = fitness(metrics), epoch
             save_network(network, weights / "best.safetensors")
         save_network(network, weights / "last.safetensors")
-        seconds = self.seconds + time.monotonic() - self.began
-        losses = {"train/loss": float(trainer.callback_metrics.get("loss", torch.nan))}
-        row = {"epoch": epoch + 1, "seconds": round(seconds, 2), **losses, **val_columns(metrics)}
-        self.history.append(row)
+        seconds = round(self.seconds + time.monotonic() - self.began, 2)
+        row = {"epoch": epoch + 1, "seconds": seconds, "train/loss": loss}
+        self.history.append(row | val_columns(metrics))
         write_history(self.run_dir, self.history)
         waited = epoch - self.best_epoch
-        self.stopped = epoch + 1 == self.settings.epochs or (0 < self.settings.patience <= waited)
-        trainer.should_stop = trainer.should_stop or self.stopped
-        with replacing(weights / "resume.pt") as temporary:
-            trainer.save_checkpoint(temporary)
-        self.advance(note(row))
+        self.stopped = epoch + 1 == self.settings.epochs or 0 < self.settings.patience <= waited

@@ -1,4 +1,4 @@
-"""YOLOv8, YOLO11 and RT-DETR through ultralytics (AGPL-3.0), which only this folder imports."""
+"""YOLO and RT-DETR through ultralytics (AGPL-3.0), which only this folder imports."""
 
 import atexit
 import os

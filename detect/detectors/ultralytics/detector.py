@@ -41,7 +41,7 @@ class _Placement:
 
 
 class UltralyticsDetector:
-    """YOLOv8, YOLO11 or RT-DETR."""
+    """A YOLO or RT-DETR."""
 
     def __init__(self, spec: ModelSpec, network: torch.nn.Module, device: torch.device) -> None:
         """Wrap a network; use `create` or `load`."""
@@ -119,7 +119,7 @@ def predict_boxes(
     tensor = torch.from_numpy(stack).to(device).float() / 255
     with torch.no_grad():
         raw = network(tensor)
-        rows = _rtdetr_rows(raw, spec.imgsz) if rtdetr else _yolo_rows(raw, len(spec.classes))
+        rows = _rtdetr_rows(raw, spec.imgsz) if rtdetr else _yolo_rows(network, raw, spec)
     return [
         _back(found.cpu().double().numpy(), placement, image.shape[:2])
         for found, (_, placement), image in zip(rows, placed, images, strict=True)
@@ -142,18 +142,24 @@ def _place(
     return square, _Placement((new_w / width, new_h / height), (left, top))
 
 
-def _yolo_rows(raw: Any, classes: int) -> list[torch.Tensor]:
-    """Suppress duplicates; rows (x1, y1, x2, y2, score, class) in px of the square."""
+def _yolo_rows(network: Any, raw: Any, spec: ModelSpec) -> list[torch.Tensor]:
+    """Suppress duplicates, if there can be any, and low scores.
+
+    Returns:
+        Rows (x1, y1, x2, y2, score, class) in px of the square.
+    """
     rows = non_max_suppression(
         raw,
         conf_thres=SCORE_FLOOR,
         iou_thres=NMS_IOU,
         multi_label=True,
         max_det=MAX_DETECTIONS,
-        nc=classes,
+        nc=len(spec.classes),
+        end2end=network.end2end,  # rows already, one a lesion, best first
         max_time_img=3600,  # its default gives up silently on a slow machine
     )
-    return list(rows)
+    # without bins, as in YOLO26, a distance can be negative: such a box ends before it begins
+    return [own[(own[:, 2:4] >= own[:, :2]).all(1)] for own in rows]
 
 
 def _rtdetr_rows(raw: Any, side: int) -> list[torch.Tensor]:

@@ -1,11 +1,17 @@
 """Build ultralytics' networks and read its checkpoints."""
 
 import math
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import yaml
+from torch.overrides import TorchFunctionMode
+from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_safe_load
+from ultralytics.utils import ROOT
 
 from converters.errors import InputError
 from detect.detectors.weight_files import ForeignObjects, State
@@ -15,41 +21,108 @@ LESION_HALF_SIDE = 0.04  # of the image side: half the width of a common lesion 
 
 
 def is_rtdetr(model: str) -> bool:
-    """Whether a model name is one of RT-DETR's: other losses, no NMS, stretched input."""
-    return model.startswith("rtdetr")
+    """Whether a model has RT-DETR's decoder: other losses, no NMS, stretched input."""
+    return "rtdetr" in model
 
 
 def build_network(model: str, classes: int, imgsz: int) -> torch.nn.Module:
     """Build a network with fresh weights from the definition that ultralytics ships."""
-    kind: Any = RTDETRDetectionModel if is_rtdetr(model) else DetectionModel
-    network = cast(torch.nn.Module, kind(f"{model}.yaml", nc=classes, ch=3, verbose=False))
-    if not is_rtdetr(model):
-        _expect_lesions(network, classes, imgsz)
-    return network
+    if is_rtdetr(model):
+        return _build(RTDETRDetectionModel, model, classes)
+    network: Any = _build(DetectionModel, model, classes)
+    head = network.model[-1]
+    # YOLOv10 and YOLO26 have two branches, both of which are trained: one gives each lesion one box
+    # and needs no NMS. What makes these models what they are is said here, since ultralytics'
+    # default changes between versions.
+    head.end2end = has_one2one(head)
+    for boxes, scores in _branches(head):
+        _expect_lesions(boxes, scores, head, imgsz)
+    return cast(torch.nn.Module, network)
 
 
-def _expect_lesions(network: Any, classes: int, imgsz: int) -> None:
+def _build(kind: Any, model: str, classes: int) -> torch.nn.Module:
+    # Every definition but YOLOv10's sets this attribute of the class, and YOLOv10 draws its random
+    # numbers by it: they must not depend on which network was built before.
+    Detect.legacy = False
+    return cast(torch.nn.Module, kind(_definition(model), nc=classes, ch=3, verbose=False))
+
+
+def _definition(model: str) -> dict[str, Any]:
+    """Read a definition from ultralytics' own folder.
+
+    Its own search would prefer a file of that name in the working folder, and runs what that file
+    gives as its activation function.
+    """
+    size = re.match(r"yolov?\d+([nsmlx])(?=-|$)", model)
+    line = model[: size.start(1)] + model[size.end(1) :] if size else model
+    path = _definitions().get(model) or _definitions()[line]
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    scale = size[1] if size else next(iter(content.get("scales", {})), "")
+    return content | {"scale": scale, "yaml_file": f"{model}.yaml"}
+
+
+@cache
+def _definitions() -> dict[str, Path]:
+    return {path.stem: path for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
+
+
+def has_one2one(head: Any) -> bool:
+    """Whether a head has a branch that gives each object one box, as YOLOv10's and YOLO26's."""
+    return getattr(head, "one2one_cv2", None) is not None
+
+
+def _branches(head: Any) -> list[tuple[Any, Any]]:
+    """List a YOLO head's pairs of box and class layers."""
+    branches = [(head.cv2, head.cv3)]
+    return [*branches, (head.one2one_cv2, head.one2one_cv3)] if has_one2one(head) else branches
+
+
+def _expect_lesions(boxes: Any, scores: Any, head: Any, imgsz: int) -> None:
     """Let a fresh YOLO head expect lesions: ultralytics' biases expect street scenes of 640 px.
 
-    Class bias: 5 objects an image over its cells, which is ultralytics' own rule at the real image
-    size. Box bias: the distance to each side is an expectation over k = 0…15 strides; weights
+    Class bias: one object an image over the cells of all levels; ultralytics' rule, five a level
+    at 640 px, would have the first epochs spent on unlearning them at the size of a slice.
+    Box bias: the distance to each side is an expectation over k = 0…15 strides; weights
     exp(-s k) have the mean 1 / (exp(s) - 1), so s = log(1 / mean + 1) starts it at lesion size
-    instead of at 7.5 strides. It saves the first epochs of a training from scratch.
+    instead of at 7.5 strides. Where there is one bin only, as in YOLO26, its output is the distance
+    itself. It saves the first epochs of a training from scratch.
     """
-    head = network.model[-1]
-    for box, cls, stride in zip(head.cv2, head.cv3, head.stride.tolist(), strict=True):
+    for box, cls, stride in zip(boxes, scores, head.stride.tolist(), strict=True):
         mean = max(LESION_HALF_SIDE * imgsz / stride, 0.15)
         steps = torch.arange(head.reg_max, dtype=torch.float32)
+        bins = -math.log(1 / mean + 1) * steps if head.reg_max > 1 else torch.tensor([mean])
         with torch.no_grad():
-            box[-1].bias.copy_((-math.log(1 / mean + 1) * steps).repeat(4))
-            cls[-1].bias.fill_(math.log(5 / classes / (imgsz / stride) ** 2))
+            box[-1].bias.copy_(bins.repeat(4))
+            cls[-1].bias.fill_(math.log(1 / 3 / head.nc / (imgsz / stride) ** 2))
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random numbers of fresh layers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.init.kaiming_uniform_:
+            return None
+        return func(*args, **(kwargs or {}))
+
+
+class _Unmeasured(DetectionModel):
+    """Leaves out the pass over a picture that measures the strides."""
+
+    def forward(self, x: torch.Tensor) -> dict[str, Any]:
+        layers: Any = self.model
+        return {"feats": [x] * layers[-1].nl}
 
 
 def count_parameters(model: str, classes: int) -> Parameters:
-    """Count parameters of a built network before and after fusing; nothing is looked up."""
-    network: Any = build_network(model, classes, imgsz=640)
-    unfused = sum(p.numel() for p in network.parameters())
-    fused = sum(p.numel() for p in network.fuse(verbose=False).parameters())
+    """Count parameters of a built network before and after fusing; nothing is looked up.
+
+    The network is built without what takes long and changes no shape.
+    """
+    with _Unfilled():
+        kind = RTDETRDetectionModel if is_rtdetr(model) else _Unmeasured
+        network: Any = _build(kind, model, classes)
+        unfused = sum(p.numel() for p in network.parameters())
+        fused = sum(p.numel() for p in network.fuse(verbose=False).parameters())
     return Parameters(unfused=unfused, fused=fused)
 
 

@@ -3,6 +3,7 @@
 import io
 import logging
 import time
+import warnings
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from detect.dataset import Split
 from detect.detectors.augmentation import GEOMETRY, grey_transforms
 from detect.detectors.history import fitness, note, val_columns, write_history
 from detect.detectors.protocol import Advance
-from detect.detectors.ultralytics.network import is_rtdetr
+from detect.detectors.ultralytics.network import has_one2one, is_rtdetr
 from detect.detectors.weight_files import save_network
 from detect.evaluation.metrics import evaluate
 from detect.model_card import ModelSpec
@@ -232,7 +233,8 @@ class _Loop:
         """Read `resume.pt` and give the network its tensors."""
         path = self.weights_dir / "resume.pt"
         try:
-            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # torch warns of pickles that it refuses
+                checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             self.model.load_state_dict(checkpoint["model"])
         except Exception as error:
             raise InputError(
@@ -257,9 +259,18 @@ class _Loop:
         self.best_fitness = ckpt["best_fitness"]
         self.stopper.best_fitness, self.stopper.best_epoch = ckpt["stopper"]
         self.start_epoch = ckpt["epoch"] + 1
+        self.resume_balance()
         self.history = ckpt["history"]
         for row in self.history:
             self.advance(note(row))
+
+    def resume_balance(self) -> None:
+        """Weigh the two branches of YOLOv10 and YOLO26 as they stand after this many epochs."""
+        network: Any = unwrap_model(self.model)
+        if has_one2one(network.model[-1]):
+            network.criterion = network.init_criterion()
+            network.criterion.updates = self.start_epoch - 1
+            network.criterion.update()
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Score the averaged network on val with our evaluator; mAP50 says which epoch is best."""
