@@ -1,31 +1,25 @@
-"""The RF-DETR adapter: classes, sizes, rates, training, resuming, weight files."""
+"""The RF-DETR adapter: classes, sizes, losses, rates, weight files."""
 
 import os
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from converters.dataset import open_dataset
 from converters.errors import InputError
 from converters.windowing import Window
 from detect.boxes import Boxes
-from detect.dataset import Split, load_split
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
-from detect.detectors.registry import count_parameters, load_detector
+from detect.detectors.registry import count_parameters
 from detect.detectors.rfdetr.detector import RfDetrDetector
 from detect.detectors.rfdetr.network import build_network, run
 from detect.detectors.rfdetr.schedule import parameter_groups, warm_constant
-from detect.model_card import ModelCard, ModelSpec, Parameters, sha256
+from detect.model_card import ModelSpec
 from detect.train import train
 from tests.tiny import SETTINGS
-
-FEW = SETTINGS.model_copy(update={"imgsz": 32, "lr": 1e-4})
 
 
 def spec(imgsz: int = 64, model: str = "rfdetr-nano") -> ModelSpec:
@@ -151,14 +145,6 @@ def test_another_size_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
     assert caught.value.path == "--imgsz"
 
 
-def test_a_batch_gives_what_single_pictures_give(detector: RfDetrDetector) -> None:
-    images = pictures((48, 64), (64, 64))
-    for own, image in zip(detector.predict(images), images, strict=True):
-        (alone,) = detector.predict([image])
-        np.testing.assert_allclose(own.score[:5], alone.score[:5], atol=1e-5)
-    assert detector.predict([]) == []
-
-
 # Losses and rates
 
 
@@ -222,52 +208,6 @@ def test_the_rate_rises_and_stays() -> None:
     assert factor(0) == pytest.approx(1 / 31) and factor(14) == pytest.approx(15 / 31)
     assert factor(30) == factor(999) == 1.0
     assert warm_constant(epochs=5, steps=10, warmup_epochs=3)(10) == 1.0  # a fifth at most
-
-
-# Training
-
-
-class Stopped(Exception):
-    pass
-
-
-def few(dataset: Path, name: str) -> Split:
-    split = load_split(open_dataset(dataset), name)
-    parts = ("paths", "image_ids", "case_ids", "patient_ids", "slice_indices", "sizes", "truth")
-    return replace(split, **{part: getattr(split, part)[:4] for part in parts})
-
-
-def columns(history: Path) -> list[list[str]]:
-    """Rows without the seconds."""
-    return [row.split(",")[:1] + row.split(",")[2:] for row in history.read_text().splitlines()]
-
-
-def test_interrupted_resumed_saved_and_loaded(tiny_dataset: Path, tmp_path: Path) -> None:
-    """As one uninterrupted run, to the last digit; and what is loaded finds the same boxes."""
-    splits = few(tiny_dataset, "train"), few(tiny_dataset, "val")
-
-    def stop(_note: str) -> None:
-        raise Stopped
-
-    whole, broken = fresh(32), fresh(32)
-    whole.train(*splits, FEW, tmp_path / "whole", False, lambda note: None)
-    with pytest.raises(Stopped):
-        broken.train(*splits, FEW, tmp_path / "broken", False, stop)
-    assert len(columns(tmp_path / "broken" / "history.csv")) == 2
-    notes: list[str] = []
-    resumed = fresh(32)
-    resumed.train(*splits, FEW, tmp_path / "broken", True, notes.append)
-    assert len(notes) == 2
-    expected = columns(tmp_path / "whole" / "history.csv")
-    assert columns(tmp_path / "broken" / "history.csv") == expected and len(expected) == 3
-    a, b = (tmp_path / run / "weights" / "last.safetensors" for run in ("whole", "broken"))
-    assert a.read_bytes() == b.read_bytes()
-    again = RfDetrDetector.load(spec(32), tmp_path / "broken/weights/best.safetensors", "cpu")
-    for one, other in zip(
-        *(d.predict(pictures((48, 64), (33, 50))) for d in (resumed, again)), strict=True
-    ):
-        np.testing.assert_allclose(one.xyxy, other.xyxy, atol=1e-4)
-        np.testing.assert_allclose(one.score, other.score, atol=1e-4)
 
 
 # Weight files
@@ -346,42 +286,3 @@ def test_code_in_a_weight_file_is_refused_and_does_not_run(
     if where == "beside":  # the witness works: with trust it does run
         detector.load_weights(path, trust=True)
         assert witness.exists()
-
-
-@pytest.mark.parametrize("name", ["best.safetensors", "best.pt"])
-def test_code_in_the_weights_of_a_bundle_does_not_run(tmp_path: Path, name: str) -> None:
-    weights = tmp_path / "bundle" / "weights" / name
-    weights.parent.mkdir(parents=True)
-    torch.save(Evil(tmp_path / "it-ran"), weights)
-    ModelCard(
-        spec=spec(32),
-        parameters=Parameters(unfused=1, fused=1),
-        weights=f"weights/{name}",
-        weights_sha256=sha256(weights),
-        operating_point=None,
-        started_from="scratch",
-        training={},
-        dataset_sha256="",
-        versions={},
-    ).write(tmp_path / "bundle")
-    with pytest.raises(InputError) as caught:
-        load_detector(tmp_path / "bundle", "cpu")
-    assert caught.value.path == str(weights)
-    assert not (tmp_path / "it-ran").exists()
-
-
-def test_code_in_a_checkpoint_to_resume_from_does_not_run(
-    tiny_dataset: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "weights").mkdir()
-    torch.save({"callbacks": Evil(tmp_path / "it-ran")}, tmp_path / "weights" / "resume.pt")
-    splits = few(tiny_dataset, "train"), few(tiny_dataset, "val")
-    with pytest.raises(InputError, match="cannot be resumed from"):
-        fresh(32).train(*splits, FEW, tmp_path, True, lambda note: None)
-    assert not (tmp_path / "it-ran").exists()
-
-
-def test_weights_are_tensors_alone(detector: RfDetrDetector, tmp_path: Path) -> None:
-    detector.save(tmp_path / "own.safetensors")
-    saved = load_file(tmp_path / "own.safetensors")
-    assert saved.keys() == detector.network.state_dict().keys()

@@ -4,6 +4,7 @@ import logging
 import warnings
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -91,12 +92,12 @@ def run(network: nn.Module, images: Tensor) -> dict[str, Any]:
 def load_published(path: Path, trust: bool) -> State:
     """Read a checkpoint of the package: tensors beside the arguments of their training.
 
-    These lie in an `argparse.Namespace`, which holds values and runs nothing.
+    These lie in a namespace, which holds values and runs nothing.
 
     Raises:
         ForeignObjects: without `trust`, where there is more than that.
     """
-    with torch.serialization.safe_globals([Namespace]):
+    with torch.serialization.safe_globals([Namespace, SimpleNamespace]):
         return load_checkpoint(path, trust)
 
 
