@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 STAMP = $(VENV)/installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -15,6 +15,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest
+
+test-slow: $(STAMP)
+	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
