@@ -54,6 +54,11 @@ FAMILIES = {
     "deim": Family(
         "detect.detectors.deim.detector", [f"deim-{size}" for size in "nsmlx"], "Apache-2.0"
     ),
+    "rfdetr": Family(
+        "detect.detectors.rfdetr.detector",
+        [f"rfdetr-{size}" for size in ("nano", "small", "medium", "large")],
+        "Apache-2.0",
+    ),
 }
 
 

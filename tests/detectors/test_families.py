@@ -22,7 +22,7 @@ from detect.model_card import ModelSpec, sha256
 from detect.train import train
 from tests.tiny import SETTINGS, make_dataset
 
-MODELS = ["yolov8n", "yolo11n", "rtdetr-l", "deim-n"]
+MODELS = ["yolov8n", "yolo11n", "rtdetr-l", "deim-n", "rfdetr-nano"]
 EPOCHS = 3
 
 

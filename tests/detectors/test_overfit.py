@@ -29,6 +29,7 @@ LEARNERS = [
     ("yolo11n", 128, 5e-3, 150),
     ("rtdetr-l", 64, 2e-4, 100),
     ("deim-n", 64, 1e-3, 150),
+    ("rfdetr-nano", 64, 8e-4, 150),
 ]
 
 

@@ -1,0 +1,118 @@
+"""The RF-DETR family behind the common protocol."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from detect.boxes import Boxes
+from detect.dataset import Split
+from detect.detectors.device import choose_device
+from detect.detectors.loop.plan import Average, Plan, Target
+from detect.detectors.loop.training import steps_per_epoch, train_network
+from detect.detectors.protocol import Advance
+from detect.detectors.queries import to_boxes, to_square
+from detect.detectors.rfdetr.criterion import build_criterion, rfdetr_losses
+from detect.detectors.rfdetr.network import (
+    build_network,
+    count_parameters,
+    fitted,
+    load_published,
+    run,
+)
+from detect.detectors.rfdetr.schedule import LR, WEIGHT_DECAY, parameter_groups, warm_constant
+from detect.detectors.weight_files import load_network, read_state, save_network, transfer
+from detect.model_card import ModelSpec, Parameters
+from detect.settings import TrainSettings
+
+CLIP = 0.1
+AVERAGE = Average(decay=0.993, warmup=100)
+
+
+class RfDetrDetector:
+    """RF-DETR with its own losses and learning rates."""
+
+    def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
+        """Wrap a network; use `create` or `load`."""
+        self.spec = spec
+        self.device = device
+        self.network = network.to(device)
+        self.criterion = build_criterion(len(spec.classes))
+
+    @classmethod
+    def count_parameters(cls, model: str, classes: int) -> Parameters:
+        """Count the parameters of the built network, as trained and as deployed."""
+        return count_parameters(model, classes)
+
+    @classmethod
+    def create(cls, spec: ModelSpec, device: str) -> Self:
+        """Build the network with fresh weights."""
+        network = build_network(spec.model, len(spec.classes), spec.imgsz)
+        return cls(spec, network, choose_device(device))
+
+    @classmethod
+    def load(cls, spec: ModelSpec, weights: Path, device: str) -> Self:
+        """Build the network with saved weights."""
+        detector = cls.create(spec, device)
+        load_network(detector.network, weights)
+        return detector
+
+    def load_weights(self, path: Path, trust: bool) -> None:
+        """Start from a weight file of the package, of any size of input."""
+        state = read_state(path, trust, load_published)
+        transfer(self.network, fitted(state, self.network, self.spec.model, path), path)
+
+    def save(self, path: Path) -> None:
+        """Write the weights as safetensors."""
+        save_network(self.network, path)
+
+    def train(
+        self,
+        train: Split,
+        val: Split,
+        settings: TrainSettings,
+        run_dir: Path,
+        resume: bool,
+        advance: Advance,
+    ) -> None:
+        """Train and leave the weights of the best val epoch in the network."""
+        decay = WEIGHT_DECAY if settings.weight_decay is None else settings.weight_decay
+        steps = steps_per_epoch(train, settings)
+        plan = Plan(
+            groups=parameter_groups(self.network, settings.lr or LR, decay),
+            lr_factor=warm_constant(settings.epochs, steps, settings.warmup_epochs),
+            average=AVERAGE,
+            clip=CLIP,
+        )
+        train_network(
+            self, plan, self.spec, self.device, train, val, settings, run_dir, resume, advance
+        )
+        self.network.to(self.device)
+        load_network(self.network, run_dir / "weights" / "best.safetensors")
+
+    def losses(self, images: torch.Tensor, targets: list[Target]) -> dict[str, torch.Tensor]:
+        """Return RF-DETR's losses of a batch."""
+        outputs = run(self.network, images)
+        with torch.autocast(images.device.type, enabled=False):
+            return rfdetr_losses(self.criterion, outputs, targets)
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """Find boxes."""
+        return self.predict_with(self.network.eval(), images)
+
+    def predict_with(self, network: nn.Module, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """Find boxes with any copy of the network."""
+        if not images:
+            return []
+        batch = to_square(images, self.spec.imgsz).to(self.device)
+        with torch.no_grad():
+            raw = run(network, batch)
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return to_boxes(raw["pred_logits"][..., : len(self.spec.classes)], raw["pred_boxes"], sizes)
+
+
+FAMILY = RfDetrDetector

@@ -1,0 +1,55 @@
+"""RF-DETR's optimiser: how fast each part learns, and when."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from rfdetr.config import TrainConfig
+
+_PUBLISHED = {name: field.default for name, field in TrainConfig.model_fields.items()}
+LR: float = _PUBLISHED["lr"]
+WEIGHT_DECAY: float = _PUBLISHED["weight_decay"]
+BACKBONE_LAYERS = 12
+
+
+def parameter_groups(network: Any, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Sort the parameters that learn by learning rate and weight decay, as published.
+
+    The backbone learns at 1.5 · 0.7² of the rate, times 0.8 for each of its layers above, and the
+    decoder at 0.7 of it. From random weights this learned the phantom as fast as one rate for all.
+    """
+    rates = SimpleNamespace(
+        lr_encoder=lr * _PUBLISHED["lr_encoder"] / LR,
+        lr_vit_layer_decay=_PUBLISHED["lr_vit_layer_decay"],
+        lr_component_decay=_PUBLISHED["lr_component_decay"],
+        weight_decay=weight_decay,
+        out_feature_indexes=[BACKBONE_LAYERS],
+    )
+    backbone = network.backbone[0].get_named_param_lr_pairs(rates)
+    groups: dict[tuple[float, float], list[Any]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate, decay = lr, weight_decay
+        if name in backbone:
+            rate, decay = backbone[name]["lr"], backbone[name]["weight_decay"]
+        elif name.startswith("transformer.decoder."):
+            rate = lr * rates.lr_component_decay
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [
+        {"params": own, "lr": rate, "weight_decay": decay} for (rate, decay), own in groups.items()
+    ]
+
+
+def warm_constant(epochs: int, steps: int, warmup_epochs: float) -> Callable[[int], float]:
+    """Return step → factor on the learning rate: a linear rise, then constant as published.
+
+    The rise takes a fifth of the training at most. The average of the weights does the rest.
+
+    Args:
+        epochs: of the training.
+        steps: of an epoch.
+        warmup_epochs: how long the rise shall take.
+    """
+    rise = min(warmup_epochs, epochs / 5) * steps
+    return lambda step: min((step + 1) / (rise + 1), 1.0)
