@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import math
+import random
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -136,14 +137,12 @@ class _InMemoryLabels:
             for path, size, truth in zip(split.paths, split.sizes, split.truth, strict=True)
         ]
 
-    def build_transforms(self, hyp: Any) -> Any:
-        transforms = super().build_transforms(hyp)  # type: ignore[misc]
-        for transform in getattr(transforms, "transforms", []):
-            if type(transform).__name__ == "Albumentations" and transform.transform is not None:
-                transform.transform.set_random_seed(
-                    hyp.seed
-                )  # it draws from a generator of its own
-        return transforms
+
+def seed_augmentation(transforms: Any, seed: int) -> None:
+    """Seed albumentations, which draws from a generator of its own."""
+    for transform in getattr(transforms, "transforms", []):
+        if type(transform).__name__ == "Albumentations" and transform.transform is not None:
+            transform.transform.set_random_seed(seed)
 
 
 class _YOLOData(_InMemoryLabels, YOLODataset):  # type: ignore[misc]
@@ -188,6 +187,8 @@ class _Loop:
     fitness: float | None
     best_fitness: float | None
     train_time_start: float
+    train_loader: Any
+    add_callback: Any
 
     def prepare(
         self,
@@ -211,7 +212,19 @@ class _Loop:
         self.resume, self.advance = resume, advance
         self.weights_dir = Path(self.save_dir) / "weights"
         self.history: list[dict[str, Any]] = []
+        self.seconds_before = 0.0
+        self.add_callback("on_train_epoch_start", lambda _: self.seed_epoch())
         (Path(self.save_dir) / "args.yaml").unlink(missing_ok=True)  # it holds absolute paths
+
+    def seed_epoch(self) -> None:
+        """Begin each epoch's randomness anew, so that a resumed run goes on as if never stopped."""
+        seed = int(np.random.SeedSequence([self.args.seed, self.epoch]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        self.train_loader.generator.manual_seed(seed)
+        seed_augmentation(self.train_loader.dataset.transforms, seed)
+        self.train_loader.reset()  # the order of the slices was drawn already, and in the workers
 
     def get_dataset(self) -> dict[str, Any]:
         return {}  # `prepare` sets it
@@ -258,6 +271,7 @@ class _Loop:
         self.stopper.best_fitness, self.stopper.best_epoch = ckpt["stopper"]
         self.start_epoch = ckpt["epoch"] + 1
         self.history = ckpt["history"]
+        self.seconds_before = self.history[-1]["seconds"]
         for row in self.history:
             self.advance(_note(row))
 
@@ -282,7 +296,8 @@ class _Loop:
         }, fitness
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
-        row = {"epoch": self.epoch + 1, "seconds": round(time.time() - self.train_time_start, 2)}
+        seconds = self.seconds_before + time.time() - self.train_time_start
+        row = {"epoch": self.epoch + 1, "seconds": round(seconds, 2)}
         row |= {k: float(v) for k, v in metrics.items()}
         self.history.append(row)
         text = io.StringIO()
