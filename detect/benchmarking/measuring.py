@@ -15,8 +15,8 @@ from detect.detectors.protocol import Detector
 from detect.scoring import BATCH
 
 WARM_UP = 3  # calls that are not timed: the first ones fuse, allocate and choose kernels
-CALLS, LONGEST = 20, 20.0  # calls that are timed; s after which fewer are enough …
-FEWEST = 3  # … but not fewer than these
+CALLS, LONGEST = 20, 3.0  # calls that are timed; s after which fewer are enough …
+FEWEST = 5  # … but not fewer than these
 PICTURES = 64
 
 

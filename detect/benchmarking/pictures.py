@@ -14,12 +14,13 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of making it
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.patheffects import withStroke  # noqa: E402
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 from matplotlib.transforms import Bbox  # noqa: E402
 
 DPI = 150
-# distinguishable with the common colour-vision deficiencies (Okabe and Ito, 2008)
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+# distinguishable with the common colour-vision deficiencies (after Okabe and Ito, 2008)
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A66F00", "#56B4E9", "#000000"]
 
 
 def draw_accuracy(path: Path, summaries: Sequence[Summary]) -> None:
@@ -29,12 +30,13 @@ def draw_accuracy(path: Path, summaries: Sequence[Summary]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("inference, ms per slice (log scale)" + _measured_on(shown))
     axes.set_ylabel("mAP50 on test, with its 95 % interval over patients")
-    points, texts = [], []
-    for summary in shown:
+    points, bars, texts = [], [], []
+    for summary in sorted(shown, key=lambda s: -s.mean("parameters")):  # small marks on top
         x, y = summary.mean("ms_per_slice"), summary.mean("map50")
         low, high = summary.interval("map50")
         colour = _colour(summary.model, summaries)
         if not math.isnan(low):
+            bars.append((x, low, high))
             axes.vlines(x, low, high, color=colour, alpha=0.45, linewidth=1.5, zorder=2)
         millions = summary.mean("parameters") / 1e6
         size = 30 + 8 * millions
@@ -43,7 +45,7 @@ def draw_accuracy(path: Path, summaries: Sequence[Summary]) -> None:
         texts.append((f"{summary.model}\n{millions:.1f} M", colour))
     if shown:
         _limit(axes, shown)
-        _label(figure, axes, points, texts)
+        _label(figure, axes, points, bars, texts)
     else:
         axes.text(0.5, 0.5, "no model is finished", transform=axes.transAxes, ha="center")
     _save(figure, path)
@@ -109,7 +111,7 @@ def _limit(axes: Axes, shown: Sequence[Summary]) -> None:
     y = [v for v in ends if not math.isnan(v)]
     axes.set_xlim(min(x) / 1.5, max(x) * 1.7)
     margin = 0.08 * (max(y) - min(y)) + 0.02
-    axes.set_ylim(min(y) - margin, max(y) + margin)
+    axes.set_ylim(max(min(y) - margin, -0.02), min(max(y) + margin, 1.02))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -119,13 +121,15 @@ def _label(
     figure: Figure,
     axes: Axes,
     points: Sequence[tuple[float, float, float]],
+    bars: Sequence[tuple[float, float, float]],
     texts: Sequence[tuple[str, str]],
 ) -> None:
     """Put each label where it covers no point and no other label, as near as can be.
 
     Args:
         points: x, y in the units of the axes, and the radius of the mark in typographic points.
-        texts: what to write, and its colour.
+        bars: x, lower and upper end of each interval; they may be covered where space is short.
+        texts: what to write at each point, and its colour.
     """
     figure.draw_without_rendering()  # the layout decides how large a pixel is
     renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]
@@ -135,6 +139,8 @@ def _label(
     taken = [
         _box(x, y, 2 * radius, 2 * radius) for (x, y), radius in zip(centres, radii, strict=True)
     ]
+    ends = [axes.transData.transform(((x, low), (x, high))) for x, low, high in bars]
+    lines = [Bbox.from_extents(*low, *high).padded(scale, 0) for low, high in ends]
     inside = axes.get_window_extent(renderer)
     for index in sorted(range(len(points)), key=lambda k: float(centres[k][0])):
         (x, y), radius, (words, colour) = centres[index], radii[index], texts[index]
@@ -146,7 +152,8 @@ def _label(
         def cost(place: tuple[float, float, int]) -> float:
             box = _box(place[0], place[1], width, height)  # noqa: B023
             covered = sum(box.overlaps(other) for other in taken)
-            return 1000 * (covered + (not _contains(inside, box))) + place[2]
+            crossed = sum(box.overlaps(other) for other in lines)
+            return 1000 * (covered + (not _contains(inside, box))) + 0.7 * crossed + place[2]
 
         places = [
             (
@@ -160,10 +167,11 @@ def _label(
         best_x, best_y, far = min(places, key=cost)
         taken.append(_box(best_x, best_y, width, height))
         to_x, to_y = axes.transData.inverted().transform((best_x, best_y)).tolist()
-        line = {"arrowstyle": "-", "color": colour, "alpha": 0.5}
+        line = {"arrowstyle": "-", "color": colour, "linewidth": 0.7}
         axes.annotate(
             words, points[index][:2], xytext=(to_x, to_y), ha="center", va="center", fontsize=8,
-            linespacing=1.1, color=colour, arrowprops=line if far > 1 else None,
+            linespacing=1.1, color=colour, arrowprops=line if far else None, zorder=4,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )  # fmt: skip
 
 
