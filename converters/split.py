@@ -16,19 +16,30 @@ NORMAL = -1  # the stratum of patients without any lesion
 def split_patients(
     strata: Mapping[str, frozenset[int]], ratios: Sequence[float], seed: int
 ) -> dict[str, str]:
-    """Deal patients to train, val and test so that each class and the normals are spread alike.
+    """Deal patients to train, val and test; see `deal_patients`.
+
+    Returns:
+        patient → split.
+    """
+    return {p: SPLITS[part] for p, part in deal_patients(strata, ratios, seed).items()}
+
+
+def deal_patients(
+    strata: Mapping[str, frozenset[int]], ratios: Sequence[float], seed: int
+) -> dict[str, int]:
+    """Deal patients to parts so that each class and the normals are spread alike.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011): the rarest stratum
-    is dealt first, each patient to the split that lacks most of that stratum.
+    is dealt first, each patient to the part that lacks most of that stratum.
 
     Args:
         strata: patient → class indices found in that person's scans; empty for a normal patient.
-        ratios: weights of train, val and test; they need not sum to one.
-        seed: breaks ties; the same patients and seed give the same split in any order.
+        ratios: weights of the parts; they need not sum to one.
+        seed: breaks ties; the same patients and seed give the same parts in any order.
 
     Returns:
-        patient → split. A split with a ratio above zero gets at least one patient where there are
-        enough.
+        patient → index of the part. A part with a ratio above zero gets at least one patient where
+        there are enough.
     """
     rng = np.random.default_rng(seed)
     order = sorted(strata)
@@ -39,7 +50,7 @@ def split_patients(
     wanted_of = {
         s: share * sum(s in own for own in sets.values()) for s in set().union(*sets.values())
     }
-    result: dict[str, str] = {}
+    result: dict[str, int] = {}
     while len(result) < len(order):
         left = [p for p in order if p not in result]
         counts = {s: sum(s in sets[p] for p in left) for s in wanted_of}
@@ -47,26 +58,27 @@ def split_patients(
         for patient in (p for p in left if rarest in sets[p]):
             need = [
                 (share[i] > 0, round(wanted_of[rarest][i], 9), round(wanted[i], 9), -i)
-                for i in range(len(SPLITS))
+                for i in range(len(share))
             ]
-            chosen = max(range(len(SPLITS)), key=lambda i: need[i])
-            result[patient] = SPLITS[chosen]
+            chosen = max(range(len(share)), key=lambda i: need[i])
+            result[patient] = chosen
             wanted[chosen] -= 1
             for s in sets[patient]:
                 wanted_of[s][chosen] -= 1
-    _fill_empty_splits(result, order, share)
+    _fill_empty_parts(result, order, share)
     return result
 
 
-def _fill_empty_splits(result: dict[str, str], order: list[str], share: np.ndarray) -> None:
-    """With few patients a small share can come out empty: it takes one from the largest split."""
-    for i, name in enumerate(SPLITS):
-        if share[i] == 0 or name in result.values():
+def _fill_empty_parts(result: dict[str, int], order: list[str], share: np.ndarray) -> None:
+    """With few patients a small share can come out empty: it takes one from the largest part."""
+    parts = range(len(share))
+    for i in parts:
+        if share[i] == 0 or i in result.values():
             continue
-        counts = {s: sum(v == s for v in result.values()) for s in SPLITS}
-        largest = max(SPLITS, key=lambda s: counts[s])
+        counts = [sum(v == k for v in result.values()) for k in parts]
+        largest = max(parts, key=lambda k: counts[k])
         if counts[largest] > 1:
-            result[next(p for p in reversed(order) if result[p] == largest)] = name
+            result[next(p for p in reversed(order) if result[p] == largest)] = i
 
 
 def read_split_file(path: Path, patient_of: Mapping[str, str]) -> dict[str, str]:

@@ -258,6 +258,58 @@ def predict(
 
 
 @app.command()
+def benchmark(
+    data: Data,
+    models: Annotated[str, typer.Option(help="Names of `detect models`, with commas between.")],
+    out: Out = Path("benchmark"),
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validate by patient in so many rounds.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each model and fold.")] = 1,
+    weights: Annotated[
+        str | None, typer.Option(help="To start from, as for `detect train`.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images a step [16].")] = None,
+    imgsz: Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Train several models and compare accuracy, speed and memory; stopped, it goes on."""
+    from detect.benchmark import benchmark as run
+    from detect.benchmarking.results import render_summaries
+    from detect.settings import TrainSettings, resolve_settings
+
+    given: dict[str, Any] = {
+        "epochs": epochs, "batch": batch, "imgsz": imgsz, "lr": lr, "patience": patience,
+    }  # fmt: skip
+    given = {key: value for key, value in given.items() if value is not None}
+    given |= {"seed": seed, "device": device, "workers": workers}
+    result = run(
+        data,
+        [name.strip() for name in models.split(",") if name.strip()],
+        out=out,
+        folds=folds,
+        seeds=seeds,
+        weights=weights,
+        settings=resolve_settings(TrainSettings(), given),
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    _print(render_summaries(result.summaries))
+    _print(f"{out}: benchmark.md, benchmark.csv, benchmark.png, curves.png")
+    return _list_errors(result.errors)
+
+
+@app.command()
 def models(
     classes: Annotated[int, typer.Option(min=1, help="Number of lesion classes.")] = 4,
     quiet: Quiet = False,

@@ -11,13 +11,16 @@ from converters.atomic import write_json, write_text
 from converters.case import write_png
 from converters.dataset import Dataset, open_dataset, read_png
 from converters.errors import InputError
+from converters.manifest import FILE_NAME as MANIFEST
+from converters.split import SPLITS
 from detect.boxes import Boxes
 from detect.dataset import Split, load_split
 from detect.detectors.registry import load_detector
 from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.metrics import Metrics
+from detect.folds import fold_splits, split_to_coco
 from detect.model_card import FILE_NAME as MODEL_CARD
-from detect.model_card import ModelSpec, read_model_card
+from detect.model_card import ModelCard, ModelSpec, read_model_card, sha256
 from detect.pictures import draw
 from detect.scoring import detect_split, score
 
@@ -52,6 +55,9 @@ def evaluate(
 ) -> EvaluateResult:
     """Score a model on a split.
 
+    A model of a cross-validation is scored on its own fold's split, and on no other dataset: which
+    patients it was trained on is known there only.
+
     Args:
         model: bundle of `detect train`.
         data: dataset folder, of the same classes, window and channels as the model's.
@@ -68,7 +74,7 @@ def evaluate(
     card = read_model_card(model)
     dataset = open_dataset(data)
     check_suits(card.spec, dataset, model)
-    part = load_split(dataset, split)
+    part = _part(card, dataset, split, model)
     out = out or model / f"evaluation-{split}"
     if out.exists() and not (overwrite and (out / "metrics.json").is_file()):
         raise InputError(out, "exists", "give another --out, or --overwrite an evaluation")
@@ -78,6 +84,7 @@ def evaluate(
     metrics = score(card.spec, part, detections, card.operating_point)
     summary = {
         "split": split,
+        "fold": str(card.fold) if card.fold else None,
         "model": json.loads((model / MODEL_CARD).read_bytes()),
         **metrics.to_json(),
     }
@@ -89,6 +96,8 @@ def evaluate(
     try:
         write_json(work / "metrics.json", summary)
         write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
+        if card.fold:  # the image ids are not those of the dataset's own annotation files
+            write_json(work / "annotations.json", split_to_coco(part, card.spec.classes))
         names = _draw(work / "pictures", part, detections, card.spec, confidence, pictures)
         if out.exists():
             shutil.rmtree(out)
@@ -96,6 +105,21 @@ def evaluate(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return EvaluateResult(metrics, out, [out / "pictures" / name for name in names])
+
+
+def _part(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split:
+    if card.fold is None:
+        return load_split(dataset, split)
+    if sha256(dataset.folder / MANIFEST) != card.dataset_sha256:
+        raise InputError(
+            dataset.folder,
+            f"is not the dataset that {model.name} was trained on a fold of, so it may hold"
+            " patients that it was trained on",
+            "score it on its own dataset, or train without folds",
+        )
+    if split not in SPLITS:
+        raise InputError("--split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
+    return fold_splits(dataset, card.fold)[split]
 
 
 def check_suits(spec: ModelSpec, dataset: Dataset, model: Path) -> None:

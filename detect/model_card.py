@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from converters.atomic import write_json
 from converters.errors import InputError
@@ -66,6 +66,32 @@ class OperatingPoint(BaseModel):
     rule: str = "best class-mean F1 at IoU 0.5 on val"
 
 
+class Fold(BaseModel):
+    """One round of a cross-validation by patient.
+
+    Attributes:
+        number: which one, from 1.
+        of: how many there are.
+        seed: deals the patients.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(ge=1)
+    of: int = Field(ge=2)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if self.number > self.of:
+            raise ValueError(f"there is no fold {self.number} of {self.of}")
+        return self
+
+    def __str__(self) -> str:
+        """For people: `2 of 5, dealt with seed 0`."""
+        return f"{self.number} of {self.of}, dealt with seed {self.seed}"
+
+
 class ModelCard(BaseModel):
     """The content of `model.json`.
 
@@ -77,6 +103,7 @@ class ModelCard(BaseModel):
         started_from: `scratch`, or name and hash of the starting weights.
         training: settings as resolved.
         dataset_sha256: of the dataset's manifest.
+        fold: what of the dataset was trained on; None: its own train and val.
         versions: of the tools.
     """
 
@@ -91,6 +118,7 @@ class ModelCard(BaseModel):
     started_from: str
     training: dict[str, Any]
     dataset_sha256: str
+    fold: Fold | None = None
     versions: dict[str, str]
 
     def write(self, bundle: Path) -> None:

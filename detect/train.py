@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from converters.atomic import write_json
-from converters.dataset import Dataset, open_dataset
+from converters.dataset import open_dataset
 from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
 from converters.progress import progress
@@ -21,7 +21,8 @@ from detect.dataset import Split, load_split
 from detect.detectors.protocol import Detector
 from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.evaluation.metrics import Metrics
-from detect.model_card import ModelCard, ModelSpec, OperatingPoint, sha256
+from detect.folds import fold_splits
+from detect.model_card import Fold, ModelCard, ModelSpec, OperatingPoint, sha256
 from detect.scoring import detect_split, score
 from detect.settings import TrainSettings
 from detect.weights import choose_start
@@ -54,6 +55,7 @@ def train(
     weights: str | None = None,
     trust: bool = False,
     settings: TrainSettings | None = None,
+    fold: Fold | None = None,
     resume: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
@@ -68,6 +70,8 @@ def train(
             is here; None trains from scratch.
         trust: unpickle a weight file that holds more than tensors.
         settings: of the training.
+        fold: train on this fold of the whole dataset, not on its train and val; the model says so,
+            and `evaluate` then scores it on the patients that the fold left out.
         resume: go on with the interrupted run in `OUT.partial`.
         overwrite: replace what lies at `out`.
         quiet: no progress bar.
@@ -80,7 +84,11 @@ def train(
     family = family_of(model)
     weight_file = choose_start(model, weights).path
     dataset = open_dataset(data)
-    splits = load_split(dataset, "train"), load_split(dataset, "val")
+    if fold:
+        folded = fold_splits(dataset, fold)
+        splits = folded["train"], folded["val"]
+    else:
+        splits = load_split(dataset, "train"), load_split(dataset, "val")
     if not splits[0].boxes:
         raise InputError(data, "has no box in train", "convert with another --split")
     spec = ModelSpec(
@@ -98,6 +106,7 @@ def train(
         "settings": settings.model_dump(mode="json"),
         "started_from": _started_from(weight_file),
         "dataset_sha256": sha256(dataset.folder / MANIFEST),
+        "fold": str(fold) if fold else None,
     }
     first = processes.is_first()
     run_dir = out.with_name(out.name + ".partial")
@@ -115,7 +124,7 @@ def train(
     with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
         detector.train(*splits, settings, run_dir, resume, advance)
     processes.wait()
-    return _finish(run_dir, out, detector, dataset, splits[1], request, quiet or not first)
+    return _finish(run_dir, out, detector, splits[1], request, fold, quiet or not first)
 
 
 def _imgsz(asked: int | None, split: Split) -> int:
@@ -186,9 +195,9 @@ def _finish(
     run_dir: Path,
     out: Path,
     detector: Detector,
-    dataset: Dataset,
     val: Split,
     request: dict[str, Any],
+    fold: Fold | None,
     quiet: bool,
 ) -> TrainResult:
     """Score the best epoch on val, freeze its operating point, and make the run a bundle."""
@@ -207,6 +216,7 @@ def _finish(
         started_from=request["started_from"],
         training=request["settings"],
         dataset_sha256=request["dataset_sha256"],
+        fold=fold,
         versions=tool_versions(),
     )
     if not processes.is_first():

@@ -38,15 +38,30 @@ def _class_average_precision(hit: NDArray[np.bool_], boxes: int) -> NDArray[np.f
     true_positives = np.cumsum(hit, axis=1)
     # pycocotools adds np.spacing(1) below; without it a perfect AP is 1 and not 1 - 2e-16
     precision = true_positives / np.arange(1, hit.shape[1] + 1)
+    return mean_precision(precision, true_positives / boxes)
+
+
+def mean_precision(
+    precision: NDArray[np.float64], recall: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean of the precision envelope at the 101 recalls.
+
+    Args:
+        precision, recall: ``(rows, n)`` after each of n detections by falling score. Those that hit
+            nothing may be left out: recall stays and precision falls there, so the envelope is the
+            same without them.
+
+    Returns:
+        ``(rows,)`` in [0, 1].
+    """
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     # a recall beyond the last one reached has precision 0
-    envelope = np.concatenate([envelope, np.zeros((len(hit), 1))], axis=1)
-    return np.array(
-        [
-            row[np.searchsorted(recall, _RECALLS)].mean()
-            for row, recall in zip(envelope, true_positives / boxes, strict=True)
-        ]
-    )
+    envelope = np.concatenate([envelope, np.zeros((len(envelope), 1))], axis=1)
+    means = [
+        row[np.searchsorted(reached, _RECALLS)].mean()
+        for row, reached in zip(envelope, recall, strict=True)
+    ]
+    return np.array(means, np.float64)
 
 
 def mean_over_classes(values: NDArray[np.float64]) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 import cv2
 import numpy as np
 import torch
+import torchvision  # noqa: F401  # once it is loaded, ultralytics takes its faster suppression
 from numpy.typing import NDArray
 from ultralytics.utils.nms import non_max_suppression
 

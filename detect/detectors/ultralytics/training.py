@@ -2,6 +2,7 @@
 
 import io
 import logging
+import random
 import time
 import warnings
 from copy import deepcopy
@@ -137,14 +138,12 @@ class _InMemoryLabels:
             for path, size, truth in zip(split.paths, split.sizes, split.truth, strict=True)
         ]
 
-    def build_transforms(self, hyp: Any) -> Any:
-        transforms = super().build_transforms(hyp)  # type: ignore[misc]
-        for transform in getattr(transforms, "transforms", []):
-            if type(transform).__name__ == "Albumentations" and transform.transform is not None:
-                transform.transform.set_random_seed(
-                    hyp.seed
-                )  # it draws from a generator of its own
-        return transforms
+
+def seed_augmentation(transforms: Any, seed: int) -> None:
+    """Seed albumentations, which draws from a generator of its own."""
+    for transform in getattr(transforms, "transforms", []):
+        if type(transform).__name__ == "Albumentations" and transform.transform is not None:
+            transform.transform.set_random_seed(seed)
 
 
 class _YOLOData(_InMemoryLabels, YOLODataset):  # type: ignore[misc]
@@ -189,6 +188,8 @@ class _Loop:
     fitness: float | None
     best_fitness: float | None
     train_time_start: float
+    train_loader: Any
+    add_callback: Any
 
     def prepare(
         self,
@@ -212,7 +213,19 @@ class _Loop:
         self.resume, self.advance = resume, advance
         self.weights_dir = Path(self.save_dir) / "weights"
         self.history: list[dict[str, Any]] = []
+        self.seconds_before = 0.0
+        self.add_callback("on_train_epoch_start", lambda _: self.seed_epoch())
         (Path(self.save_dir) / "args.yaml").unlink(missing_ok=True)  # it holds absolute paths
+
+    def seed_epoch(self) -> None:
+        """Begin each epoch's randomness anew, so that a resumed run goes on as if never stopped."""
+        seed = int(np.random.SeedSequence([self.args.seed, self.epoch]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        self.train_loader.generator.manual_seed(seed)
+        seed_augmentation(self.train_loader.dataset.transforms, seed)
+        self.train_loader.reset()  # the order of the slices was drawn already, and in the workers
 
     def get_dataset(self) -> dict[str, Any]:
         return {}  # `prepare` sets it
@@ -261,6 +274,7 @@ class _Loop:
         self.start_epoch = ckpt["epoch"] + 1
         self.resume_balance()
         self.history = ckpt["history"]
+        self.seconds_before = self.history[-1]["seconds"]
         for row in self.history:
             self.advance(note(row))
 
@@ -287,7 +301,8 @@ class _Loop:
         return val_columns(metrics), reached
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
-        row = {"epoch": self.epoch + 1, "seconds": round(time.time() - self.train_time_start, 2)}
+        seconds = self.seconds_before + time.time() - self.train_time_start
+        row = {"epoch": self.epoch + 1, "seconds": round(seconds, 2)}
         row |= {k: float(v) for k, v in metrics.items()}
         self.history.append(row)
         write_history(Path(self.save_dir), self.history)

@@ -1,0 +1,107 @@
+"""Cross-validation by patient over a whole dataset folder; no picture is copied."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from converters.dataset import Dataset
+from converters.errors import InputError
+from converters.split import SPLITS, deal_patients
+from detect.dataset import Split, load_split
+from detect.evaluation.coco_results import detections_to_coco
+from detect.model_card import Fold
+
+VAL_SHARE = 0.2  # of the patients that are not tested on
+
+
+def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
+    """Pool train, val and test of a dataset and split them anew, by patient.
+
+    The patients are dealt to as many parts as there are folds, each class and the normals spread
+    alike; the fold's own part is `test`. Of the others every fifth patient, dealt likewise, is
+    `val`, and the rest is `train`. Every patient is tested on in exactly one of the folds.
+
+    Args:
+        dataset: converted with one negatives policy for all its splits.
+        fold: which one of how many, and the seed that deals the patients.
+
+    Returns:
+        train, val and test. Image ids count through the pooled pictures, so that they mean the same
+        in each fold.
+
+    Raises:
+        InputError: the splits were sampled differently, or there are too few patients.
+    """
+    policies = dataset.manifest.request.negatives
+    if len({str(policy) for policy in policies.values()}) > 1:
+        listed = ",".join(f"{name}={policies[name]}" for name in SPLITS)
+        raise InputError(
+            dataset.folder,
+            f"holds other negatives in each split ({listed}), so its splits cannot be pooled",
+            "convert with `--negatives all`",
+        )
+    pooled = _pool(dataset)
+    strata: dict[str, frozenset[int]] = {}
+    for patient, truth in zip(pooled.patient_ids, pooled.truth, strict=True):
+        strata[patient] = strata.get(patient, frozenset()).union(truth.label.tolist())
+    if len(strata) < fold.of + 2:
+        raise InputError(
+            "--folds",
+            f"{fold.of} folds need at least {fold.of + 2} patients, and there are {len(strata)}",
+            "ask for fewer" if len(strata) > 3 else "add patients",
+        )
+    part_of = deal_patients(strata, [1] * fold.of, fold.seed)
+    tested = {patient for patient, part in part_of.items() if part == fold.number - 1}
+    others = {patient: own for patient, own in strata.items() if patient not in tested}
+    is_val = deal_patients(others, [1 - VAL_SHARE, VAL_SHARE], fold.seed)
+    name_of = {patient: "val" if is_val[patient] else "train" for patient in others}
+    name_of |= dict.fromkeys(tested, "test")
+    return {name: _select(pooled, name, name_of) for name in SPLITS}
+
+
+def _pool(dataset: Dataset) -> Split:
+    splits = [load_split(dataset, n) for n in SPLITS if dataset.annotations(n)["images"]]
+    if not splits:
+        raise InputError(dataset.folder, "has no images", "convert again")
+    columns: dict[str, list[Any]] = {
+        one.name: [value for split in splits for value in getattr(split, one.name)]
+        for one in fields(Split)
+        if one.name != "name"
+    }
+    columns["image_ids"] = list(range(1, len(columns["image_ids"]) + 1))  # each file's begin at 1
+    return Split(name="pooled", **columns)
+
+
+def _select(pooled: Split, name: str, name_of: dict[str, str]) -> Split:
+    chosen = [k for k, patient in enumerate(pooled.patient_ids) if name_of[patient] == name]
+    columns: dict[str, list[Any]] = {
+        one.name: [getattr(pooled, one.name)[k] for k in chosen]
+        for one in fields(Split)
+        if one.name != "name"
+    }
+    return Split(name=name, **columns)
+
+
+def split_to_coco(split: Split, classes: Sequence[str]) -> dict[str, Any]:
+    """Write a split's truth as COCO does, for other evaluators; ids are the split's own."""
+    boxes = detections_to_coco(split.truth, split.image_ids)
+    return {
+        "images": [
+            {"id": key, "file_name": path.name, "width": width, "height": height, "case_id": case}
+            for key, path, (height, width), case in zip(
+                split.image_ids, split.paths, split.sizes, split.case_ids, strict=True
+            )
+        ],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": box["image_id"],
+                "category_id": box["category_id"],
+                "bbox": box["bbox"],
+                "area": box["bbox"][2] * box["bbox"][3],
+                "iscrowd": 0,
+            }
+            for number, box in enumerate(boxes, start=1)
+        ],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(classes, start=1)],
+    }

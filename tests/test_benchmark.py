@@ -1,0 +1,423 @@
+"""The benchmark: its tables and pictures, being killed and going on, folds, failures, refusals."""
+
+import contextlib
+import csv
+import io
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.convert import convert
+from converters.dataset import open_dataset, read_png
+from converters.errors import InputError
+from detect.benchmark import BenchmarkResult, benchmark
+from detect.benchmarking.pictures import draw_accuracy, draw_curves
+from detect.benchmarking.results import NUMBERS, Row, summarise, to_csv, to_markdown
+from detect.benchmarking.runs import Run, plan
+from detect.benchmarking.worker import Job, run_job
+from detect.boxes import Boxes
+from detect.cli import _run
+from detect.dataset import load_split
+from detect.detectors.registry import count_parameters, load_detector
+from detect.evaluate import evaluate
+from detect.evaluation.metrics import evaluate as score
+from detect.folds import fold_splits
+from detect.model_card import Fold, read_model_card
+from detect.settings import TrainSettings
+from detect.train import train
+from tests.tiny import RECIPE, SETTINGS, make_scans, recipe
+
+# as the command line has them: it cannot set the warm-up
+OWN = SETTINGS.model_copy(update={"warmup_epochs": TrainSettings().warmup_epochs})
+MEASURED = {"seconds_per_epoch", "ms_per_slice", "training_mib", "inference_mib"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are slower on several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_run: Path) -> str:
+    """Of a YOLOv8n that finds something after two more epochs, and that fit no YOLO11n."""
+    return str(tiny_run / "weights" / "best.safetensors")
+
+
+@pytest.fixture(scope="module")
+def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every slice of each split: its splits can be pooled. Two scans are of one patient."""
+    folder = tmp_path_factory.mktemp("poolable")
+    scans = make_scans(folder / "scans", cases=9)
+    own = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
+    out = folder / "dataset"
+    convert(own, scans, out, split=(5, 2, 2), negatives="all", quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(
+    tiny_dataset: Path, weights: str, tmp_path_factory: pytest.TempPathFactory
+) -> BenchmarkResult:
+    """A benchmark that nobody interrupted; not to be changed."""
+    out = tmp_path_factory.mktemp("whole") / "benchmark"
+    return benchmark(
+        tiny_dataset, ["yolov8n", "yolo11n"], out=out, weights=weights, settings=OWN,
+        quiet=True,
+    )  # fmt: skip
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "benchmark.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# Tables and pictures
+
+
+def test_one_model_fails_and_the_other_is_scored(whole: BenchmarkResult) -> None:
+    first, second = table(whole.folder)
+    assert (first["model"], first["status"]) == ("yolov8n", "done")
+    assert (second["model"], second["status"]) == ("yolo11n", "failed")
+    assert not any(second[name] for name in NUMBERS)
+    (error,) = whole.errors
+    assert error.path == "yolo11n" and "another architecture" in error.problem
+    text = (whole.folder / "benchmark.md").read_text(encoding="utf-8")
+    assert "| yolo11n | failed |" in text and f"- {error}" in text
+    assert str(whole.folder.parent) not in text
+    assert {path.name for path in whole.folder.iterdir()} == {
+        "benchmark.csv", "benchmark.md", "benchmark.png", "curves.png", "request.json", "runs",
+    }  # fmt: skip
+
+
+def test_the_numbers_are_those_of_the_evaluator(whole: BenchmarkResult, tiny_dataset: Path) -> None:
+    bundle = whole.folder / "runs" / "yolov8n"
+    card, split = read_model_card(bundle), load_split(open_dataset(tiny_dataset), "test")
+    detector = load_detector(bundle, "cpu")
+    found = [detector.predict(images)[0] for images in split.batches(1)]
+    point = card.operating_point.confidence
+    metrics = score(split.truth, found, card.spec.classes, point)
+    row = {k: float(v) for k, v in table(whole.folder)[0].items() if k in NUMBERS or "_low" in k}
+    best, frozen = metrics.best_f1, metrics.frozen.mean
+    expected = {
+        "map50": metrics.map50, "map50_95": metrics.map50_95,
+        "precision_best": best.mean.precision, "recall_best": best.mean.recall,
+        "f1_best": best.mean.f1, "confidence_best": best.confidence,
+        "precision_frozen": frozen.precision, "recall_frozen": frozen.recall,
+        "f1_frozen": frozen.f1, "confidence_frozen": point,
+        "parameters": count_parameters("yolov8n", 2).fused, "epochs": 2,
+        "images": len(split), "boxes": split.boxes, "patients": len(set(split.patient_ids)),
+    }  # fmt: skip
+    assert {k: row[k] for k in expected} == pytest.approx(expected, abs=2e-3)
+    assert metrics.map50 > 0.1  # else nothing was compared
+    high = float(table(whole.folder)[0]["map50_high"])
+    assert row["map50_low"] - 1e-6 <= metrics.map50 <= high + 1e-6
+    assert 0 < row["ms_per_slice"] < 10_000 and row["seconds_per_epoch"] > 0
+    assert 100 < row["inference_mib"] < row["training_mib"] < 5_000
+    line = next(
+        x for x in (whole.folder / "benchmark.md").read_text().splitlines() if "| yolov8n" in x
+    )
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:4] == [f"{row[k]:.3f}" for k in ("precision_best", "recall_best", "map50")]
+    assert cells[5] == f"{row['parameters'] / 1e6:.3f}"
+
+
+def synthetic_row(model: str, seed: int, map50: float, draws: np.ndarray) -> Row:
+    numbers = dict.fromkeys(NUMBERS, math.nan)
+    numbers |= {"map50": map50, "ms_per_slice": 20 * map50, "parameters": 3e6}
+    every = dict.fromkeys(("map50", "map50_95", "f1_frozen"), draws)
+    curve = [(1.0, 0.1), (2.0, map50)]
+    return Row(Run(model, None, seed, f"{model}-{seed}"), "done", numbers, every, curve, "CPU", 16)
+
+
+def test_mean_deviation_and_interval_over_seeds() -> None:
+    draws = np.linspace(0, 1, 1001)
+    rows = [synthetic_row("yolov8n", 0, 0.5, draws), synthetic_row("yolov8n", 1, 0.7, 1 - draws)]
+    (summary,) = summarise(rows)
+    assert summary.interval("map50") == pytest.approx((0.5, 0.5))  # draw by draw, not end by end
+    assert summary.mean("map50") == pytest.approx(0.6)
+    assert "| 0.600 ± 0.141 | 0.500–0.500 |" in to_markdown([summary], "", [])
+    assert [row["seed"] for row in csv.DictReader(io.StringIO(to_csv(rows)))] == ["0", "1"]
+
+
+def test_pictures(whole: BenchmarkResult, tmp_path: Path) -> None:
+    for name in ("benchmark.png", "curves.png"):
+        pixels = read_png(whole.folder / name)
+        assert min(pixels.shape[:2]) > 500 and len(np.unique(pixels)) > 20
+    rows = [
+        synthetic_row(model, 0, 0.4 + k / 50, np.linspace(0.3, 0.7, 9))
+        for k, model in enumerate(["yolov8n", "yolov8s", "rtdetr-l", "yolo11x"])
+    ]
+    draw_accuracy(tmp_path / "some.png", summarise(rows))
+    draw_accuracy(tmp_path / "none.png", summarise([]))
+    draw_curves(tmp_path / "no-curves.png", [])
+    some, none = (read_png(tmp_path / f"{name}.png") for name in ("some", "none"))
+    assert some.shape == none.shape and (some != none).any()
+
+
+# Killed, and going on
+
+
+def test_killed_twice_it_gives_the_same(
+    whole: BenchmarkResult, tiny_dataset: Path, weights: str, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable, "-m", "detect", "benchmark", "--data", str(tiny_dataset), "--models",
+        "yolov8n", "--out", "b", "--weights", weights, "--epochs", "2", "--batch", "4",
+        "--imgsz", "64", "--lr", "2e-3", "--device", "cpu", "--workers", "0",
+    ]  # fmt: skip
+    runs = tmp_path / "b" / "runs"
+
+    def kill_when(there: Path) -> None:
+        with subprocess.Popen(command, cwd=tmp_path) as process:
+            while not there.exists() and process.poll() is None:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+
+    kill_when(runs / "yolov8n.partial" / "weights" / "resume.pt")
+    assert not (runs / "yolov8n").exists()
+    kill_when(runs / "yolov8n" / "model.json")
+    trained = (runs / "yolov8n" / "model.json").stat().st_mtime_ns
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "") and "yolov8n" in done.stdout
+    assert (runs / "yolov8n" / "model.json").stat().st_mtime_ns == trained
+
+    (ours,), theirs = table(tmp_path / "b"), table(whole.folder)[0]
+    for row in (ours, theirs):
+        for name in MEASURED:
+            row.pop(name)
+    assert ours == theirs
+    best = Path("runs", "yolov8n", "weights", "best.safetensors")
+    assert (tmp_path / "b" / best).read_bytes() == (whole.folder / best).read_bytes()
+    seconds = [
+        float(row["seconds"])
+        for row in csv.DictReader((runs / "yolov8n" / "history.csv").open(encoding="utf-8"))
+    ]
+    assert len(seconds) == 2 and seconds[0] < seconds[1]
+
+
+def test_finished_runs_are_kept_and_another_request_is_refused(
+    whole: BenchmarkResult, tiny_dataset: Path, poolable: Path, weights: str, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(whole.folder, out)
+
+    def again(data: Path = tiny_dataset, **changes) -> BenchmarkResult:
+        settings = OWN.model_copy(update=changes)
+        return benchmark(data, ["yolov8n"], out=out, weights=weights, settings=settings, quiet=True)
+
+    before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
+    with pytest.raises(InputError, match="was begun with epochs = 2, not 3"):
+        again(epochs=3)
+    with pytest.raises(InputError, match="dataset_sha256"):
+        again(data=poolable)
+    kept = again()  # fewer models
+    assert [row.status for row in kept.rows] == ["done"] and not kept.errors
+    assert {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")} == before
+    assert table(out) == table(whole.folder)[:1]
+
+    words = ["benchmark", "--data", str(tiny_dataset), "--models", "yolo11n", "--out", str(out)]
+    more = ["--weights", weights, "--imgsz", "64", "--device", "cpu", "--overwrite", "--quiet"]
+    assert _run(words + more) == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("failed: yolo11n: best.safetensors: fits only")
+    assert "failed" in printed.out and not (out / "runs" / "yolov8n").exists()
+
+
+def test_only_one_at_a_time(
+    whole: BenchmarkResult, tiny_dataset: Path, weights: str, monkeypatch
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr("detect.benchmark.PATIENCE", 0.3)
+    lock = os.open(whole.folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(InputError, match="another benchmark"):
+        benchmark(
+            tiny_dataset, ["yolov8n", "yolo11n"], out=whole.folder, weights=weights,
+            settings=OWN, quiet=True,
+        )  # fmt: skip
+    os.close(lock)
+
+
+def test_a_process_ended_from_outside_is_one_error(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch
+) -> None:
+    class EndedAtOnce(subprocess.Popen):
+        def __init__(self, *args, **more) -> None:
+            super().__init__(*args, **more)
+            self.kill()
+
+    monkeypatch.setattr("detect.benchmarking.worker.subprocess.Popen", EndedAtOnce)
+    job = Job(
+        step="train", model="yolov8n", data=tiny_dataset, bundle=tmp_path / "run",
+        settings=OWN, weights=None, fold=None, draw_seed=0, quiet=True,
+    )  # fmt: skip
+    with Path(os.devnull).open() as held, pytest.raises(InputError, match="signal 9"):
+        run_job(job, held.fileno())
+
+
+# Folds
+
+
+def test_folds_partition_the_patients(poolable: Path) -> None:
+    dataset = open_dataset(poolable)
+    entries = {case.id: case for case in dataset.manifest.cases}
+    tested: list[str] = []
+    for number in (1, 2, 3):
+        splits = fold_splits(dataset, Fold(number=number, of=3, seed=5))
+        patients = {name: set(split.patient_ids) for name, split in splits.items()}
+        assert all(patients.values())
+        assert sum(map(len, patients.values())) == 8 == len(set().union(*patients.values()))
+        tested += patients["test"]
+        ids = [key for split in splits.values() for key in split.image_ids]
+        assert sorted(ids) == list(range(1, len(ids) + 1))
+        for split in splits.values():
+            for path, case, truth in zip(split.paths, split.case_ids, split.truth, strict=True):
+                assert path.is_file() and path.parent.name == entries[case].split
+                assert path.name.startswith(f"{case}_z") and isinstance(truth, Boxes)
+        assert sum(s.boxes for s in splits.values()) == sum(
+            sum(case.boxes.values()) for case in entries.values()
+        )
+    assert sorted(tested) == sorted({case.patient for case in entries.values()})
+    assert entries["case0"].patient == entries["case1"].patient
+
+
+def test_folds_depend_on_the_seed_alone(poolable: Path) -> None:
+    def tested(seed: int) -> list[list[str]]:
+        folds = [Fold(number=k, of=3, seed=seed) for k in (1, 2, 3)]
+        return [fold_splits(open_dataset(poolable), fold)["test"].case_ids for fold in folds]
+
+    assert tested(0) == tested(0) != tested(1)
+
+
+def test_cross_validation_by_seed(poolable: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"epochs": 1, "seed": 3})
+    result = benchmark(
+        poolable, ["yolo11n"], out=tmp_path / "b", folds=2, settings=settings, quiet=True
+    )
+    assert not result.errors
+    rows = table(tmp_path / "b")
+    assert [(r["fold"], r["seed"], r["status"]) for r in rows] == [
+        ("1", "3", "done"), ("2", "3", "done"),
+    ]  # fmt: skip
+    assert sum(int(r["patients"]) for r in rows) == 8
+    assert " ± " in (tmp_path / "b" / "benchmark.md").read_text()
+
+    bundle = tmp_path / "b" / "runs" / "yolo11n-fold2"
+    assert read_model_card(bundle).fold == Fold(number=2, of=2, seed=3)
+    evaluation = evaluate(bundle, poolable, out=tmp_path / "e", pictures=1, quiet=True)
+    assert evaluation.metrics.images == int(rows[1]["images"])
+    assert (evaluation.metrics.map50, by_pycocotools(tmp_path / "e")) == pytest.approx(
+        (float(rows[1]["map50"]),) * 2, abs=1e-6
+    )
+    other = tmp_path / "other"  # the same patients, dealt otherwise
+    shutil.copytree(poolable, other)
+    text = (other / "dataset.json").read_text().replace('"seed": 0', '"seed": 1')
+    (other / "dataset.json").write_text(text)
+    with pytest.raises(InputError, match="may hold patients that it was trained on"):
+        evaluate(bundle, other, out=tmp_path / "f", quiet=True)
+
+
+def by_pycocotools(folder: Path) -> float:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(folder / "annotations.json"))
+        scoring = COCOeval(truth, truth.loadRes(str(folder / "predictions.json")), "bbox")
+        scoring.evaluate()
+        scoring.accumulate()
+        scoring.summarize()
+    return float(scoring.stats[1])
+
+
+def test_a_training_is_not_resumed_on_another_fold(
+    poolable: Path, tmp_path: Path, monkeypatch
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    @contextlib.contextmanager
+    def progress(*_):
+        def advance(_note: str) -> None:
+            raise Stopped
+
+        yield advance
+
+    def go_on(fold: Fold | None, **more) -> None:
+        out = tmp_path / "run"
+        train("yolov8n", poolable, out=out, fold=fold, settings=SETTINGS, quiet=True, **more)
+
+    first, second = (Fold(number=k, of=3, seed=0) for k in (1, 2))
+    monkeypatch.setattr("detect.train.progress", progress)
+    with pytest.raises(Stopped):
+        go_on(first)
+    for other in (second, None, first.model_copy(update={"seed": 1})):
+        with pytest.raises(InputError, match="was started with fold = 1 of 3, dealt with seed 0"):
+            go_on(other, resume=True)
+
+
+def test_names_of_the_runs() -> None:
+    def names(*what) -> list[str]:
+        return [run.name for run in plan(["yolov8n"], *what)]
+
+    assert names(None, 1, 7) == ["yolov8n"]
+    assert names(None, 2, 7) == ["yolov8n-seed7", "yolov8n-seed8"]
+    assert names(2, 1, 0) == ["yolov8n-fold1", "yolov8n-fold2"]
+    assert names(2, 2, 0)[1] == "yolov8n-fold1-seed1"
+    assert {run.fold.seed for run in plan(["yolov8n"], 2, 3, 5)} == {5}
+
+
+# Refusals
+
+Change = Callable[[list[str]], list[str]]
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "unknown model": (["--models", "yolov8n,yolo8m"], "yolov8m"),
+    "no model": (["--models", " ,"], "names none"),
+    "a model twice": (["--models", "yolov8n,yolov8n"], "twice"),
+    "no dataset": (["--data", "gone"], "gone"),
+    "other negatives in each split": (["--folds", "3"], "--negatives all"),
+    "one fold": (["--folds", "1"], "--folds"),
+    "no seed": (["--seeds", "0"], "--seeds"),
+    "seeds that are too large": (["--seeds", "2", "--seed", str(2**31)], "--seed"),
+    "learning rate": (["--lr", "-1"], "--lr"),
+    "device": (["--device", "99"], "--device"),
+    "a folder of something else": (["--out", "thesis"], "no benchmark"),
+    "this very folder": (["--out", "."], "--out"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_refused(kind: str, tiny_dataset: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "text.txt").write_text("mine")
+    more, named = REFUSED[kind]
+    given = {
+        "--data": str(tiny_dataset), "--models": "yolov8n", "--device": "cpu", "--out": "out",
+    }  # fmt: skip
+    given |= dict(zip(more[::2], more[1::2], strict=True))
+    assert _run(["benchmark", *(word for pair in given.items() for word in pair)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and named in line
+    assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "text.txt"]
+
+
+def test_more_folds_than_patients(poolable: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="8 folds need at least 10 patients, and there are 8"):
+        benchmark(poolable, ["yolov8n"], out=tmp_path / "b", folds=8, settings=SETTINGS)
+    assert not (tmp_path / "b").exists()
