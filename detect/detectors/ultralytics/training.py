@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import random
 import time
 import warnings
@@ -29,6 +30,7 @@ from detect.detectors.ultralytics.network import has_one2one, is_rtdetr
 from detect.detectors.weight_files import save_network
 from detect.evaluation.metrics import evaluate
 from detect.model_card import ModelSpec
+from detect.processes import world
 from detect.settings import TrainSettings
 
 YOLO_LR, RTDETR_LR = 1e-3, 1e-4  # AdamW from scratch or COCO weights on small data
@@ -53,6 +55,10 @@ def train_network(
         InputError: nothing to resume, divergence, or not enough memory.
     """
     LOGGER.setLevel(logging.ERROR)
+    if world() > 1 and device.type == "cpu":
+        raise InputError(
+            "--device", f"{spec.model} trains in several processes on GPUs only", "use one process"
+        )
     kind = _RTDETRTraining if is_rtdetr(spec.model) else _YOLOTraining
     loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
     loop.prepare(spec, network, train, val, resume, advance)
@@ -91,7 +97,7 @@ def _arguments(
         "patience": settings.patience,
         "seed": settings.seed,
         "deterministic": True,
-        "device": "cpu" if device.type == "cpu" else str(device.index),
+        "device": _device_name(device),
         "workers": settings.workers,
         # fp16 would make it fetch a model for its own check; bf16 does not, and does not overflow.
         "amp": "bf16" if bf16 else False,
@@ -110,6 +116,13 @@ def _arguments(
         "close_mosaic": 0,
         "augmentations": grey_transforms(),
     }
+
+
+def _device_name(device: torch.device) -> str:
+    """Return a device, or those of all processes, as ultralytics spells them."""
+    if device.type == "cpu":
+        return "cpu"
+    return ",".join(map(str, range(world()))) if world() > 1 else str(device.index)
 
 
 class _InMemoryLabels:
@@ -226,6 +239,11 @@ class _Loop:
         self.train_loader.generator.manual_seed(seed)
         seed_augmentation(self.train_loader.dataset.transforms, seed)
         self.train_loader.reset()  # the order of the slices was drawn already, and in the workers
+
+    def _setup_ddp(self) -> None:
+        """Take this process's GPU; `detect.processes` has joined the processes already."""
+        self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(self.device)
 
     def get_dataset(self) -> dict[str, Any]:
         return {}  # `prepare` sets it
