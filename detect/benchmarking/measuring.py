@@ -47,7 +47,8 @@ def describe_device(device: torch.device) -> str:
     """Name a GPU, or the CPU with the number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def peak_mib(device: torch.device) -> float:
