@@ -1,5 +1,6 @@
 """The RF-DETR adapter: classes, sizes, losses, rates, weight files."""
 
+import importlib.util
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rfdetr
 import torch
 
 from converters.errors import InputError
@@ -186,8 +188,12 @@ def test_losses_are_weighted_as_published(detector: RfDetrDetector) -> None:
 
 
 def test_each_part_learns_at_its_published_rate(detector: RfDetrDetector) -> None:
-    from rfdetr.training.param_groups import get_param_dict
-
+    # by its path: importing it as a part of its package wants everything that trains
+    path = Path(rfdetr.__file__).parent / "training" / "param_groups.py"
+    found = importlib.util.spec_from_file_location("param_groups", path)
+    assert found is not None and found.loader is not None
+    published_groups = importlib.util.module_from_spec(found)
+    found.loader.exec_module(published_groups)
     args = SimpleNamespace(
         lr=1e-4, lr_encoder=1.5e-4, lr_vit_layer_decay=0.8, lr_component_decay=0.7,
         weight_decay=1e-4, out_feature_indexes=[3, 6, 9, 12],
@@ -197,7 +203,7 @@ def test_each_part_learns_at_its_published_rate(detector: RfDetrDetector) -> Non
         return {id(p): group.get(key, 1e-4) for group in groups for p in group["params"]}
 
     own = parameter_groups(detector.network, 1e-4, 1e-4)
-    theirs = get_param_dict(args, detector.network)
+    theirs = published_groups.get_param_dict(args, detector.network)
     for key in ("lr", "weight_decay"):  # which the trainer sets to `args.weight_decay` if missing
         assert of(key, own) == pytest.approx(of(key, theirs), rel=1e-9)
     assert len({round(group["lr"], 12) for group in own}) == 16  # 14 of the backbone
