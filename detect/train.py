@@ -109,7 +109,7 @@ def train(
         "fold": str(fold) if fold else None,
     }
     first = processes.is_first()
-    run_dir = out.with_name(out.name + ".partial")
+    run_dir = out.parent / f"{out.name}.partial"
     if first:
         _check_run_dir(out, run_dir, request, resume, overwrite)
 

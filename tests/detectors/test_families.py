@@ -176,7 +176,7 @@ def test_code_in_a_bundle_does_not_run(bundle: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["yolov8n", "deim-n", "rfdetr-nano"])  # one a family
 def test_code_in_a_checkpoint_to_resume_does_not_run(
     model: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
