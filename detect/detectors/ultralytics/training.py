@@ -60,7 +60,9 @@ def train_network(
             "--device", f"{spec.model} trains in several processes on GPUs only", "use one process"
         )
     kind = _RTDETRTraining if is_rtdetr(spec.model) else _YOLOTraining
+    threads = torch.get_num_threads()
     loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
+    torch.set_num_threads(threads)  # on a CPU it leaves one core idle: half of two
     loop.prepare(spec, network, train, val, resume, advance)
     if resume and loop.was_finished():
         return
