@@ -1,14 +1,13 @@
 """What a dataset's files look like and mean: one YAML file a dataset."""
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from converters.errors import InputError
+from converters.errors import InputError, nearest
 from converters.windowing import Window
 
 CASE = "{case}"
@@ -33,9 +32,19 @@ class Recipe(BaseModel):
         organs: organ name → label numbers; not detected, but they say which slices show the organ.
         ignore: label numbers that are neither.
         patients: groups of captured cases that are one person.
+        cases: numbers of the captured cases that belong, as `1-500, 507`, where a folder holds more
+            than one dataset; empty: all.
+        faulty: captured case → why it is left out.
+        shared_patients: recipe of a set with some of the same people → captured case here → the one
+            there; empty where nobody knows who is who.
+        within: organ → classes that are part of it when the organ itself is to be found.
+        merges: name of a merging → new class → classes that go into it.
+        normal: what its scans are known to be free of; without it, a set without classes gives no
+            normal cases.
         window: level and width in HU.
         channels: how slices become image channels.
         modality: DICOM's code.
+        layout: what to unpack, and where.
         licence, citation, source: of the data.
         tried: what was and was not tried on real files.
     """
@@ -47,13 +56,20 @@ class Recipe(BaseModel):
     image: str
     mask: str
     case_id: str = CASE
-    classes: dict[str, Labels] = Field(min_length=1)
+    classes: dict[str, Labels] = Field(default_factory=dict)
     organs: dict[str, Labels] = Field(default_factory=dict)
     ignore: Labels = Field(default_factory=list)
     patients: list[list[Text]] = Field(default_factory=list)
+    cases: Text = ""
+    faulty: dict[Text, str] = Field(default_factory=dict)
+    shared_patients: dict[str, dict[Text, Text]] = Field(default_factory=dict)
+    within: dict[str, list[str]] = Field(default_factory=dict)
+    merges: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+    normal: str = ""
     window: Window
     channels: Literal["gray"] = "gray"
     modality: str = "CT"
+    layout: str = ""
     licence: str = ""
     citation: str = ""
     source: str = ""
@@ -67,13 +83,36 @@ class Recipe(BaseModel):
         named = [n for group in (self.classes, self.organs) for ls in group.values() for n in ls]
         named += self.ignore
         repeated = sorted({n for n in named if named.count(n) > 1})
-        if repeated or min(named) < 1:
+        if repeated or min(named, default=1) < 1:
             raise ValueError(f"each mask label must be named once and be 1 or more: {repeated}")
+        if not self.classes and not self.organs:
+            raise ValueError("a recipe needs `classes` or `organs`")
         grouped = [case for group in self.patients for case in group]
         twice = sorted({case for case in grouped if grouped.count(case) > 1})
         if twice:
             raise ValueError(f"each case can be of one patient only: {', '.join(twice)}")
+        self._check_names()
         return self
+
+    def _check_names(self) -> None:
+        _numbers(self.cases)
+        for organ in self.within:
+            if organ not in self.organs:
+                raise ValueError(f"`within`: `{organ}` is no organ; {nearest(organ, self.organs)}")
+        for key, groups in {"within": self.within, **self.merges}.items():
+            old = [name for group in groups.values() for name in group]
+            for name in old:
+                if name not in self.classes:
+                    hint = nearest(name, self.classes)
+                    raise ValueError(f"`{key}`: `{name}` is no class; {hint}")
+                if old.count(name) > 1:
+                    raise ValueError(f"`{key}` names class `{name}` twice")
+
+    def holds(self, captured: str) -> bool:
+        """Whether a captured case is one of the recipe's `cases`."""
+        return not self.cases or (
+            captured.isdecimal() and any(int(captured) in part for part in _numbers(self.cases))
+        )
 
     @property
     def class_names(self) -> list[str]:
@@ -123,10 +162,18 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = Window.model_fields if key.startswith("window.") else Recipe.model_fields
-        near = get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean `{near[0]}`" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key `{key}`", hint
+        return f"unknown key `{key}`", nearest(str(first["loc"][-1]), known)
     return f"`{key}`: {first['msg']}" if key else str(first["msg"]), "mend the recipe"
+
+
+def _numbers(text: str) -> list[range]:
+    """`1-500, 507` as ranges."""
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if not (m := re.fullmatch(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", part)):
+            raise ValueError(f"`cases`: `{part}` is no number or range; write for example 1-500")
+        found.append(range(int(m[1]), int(m[2] or m[1]) + 1))
+    return found
 
 
 def template_pattern(template: str) -> re.Pattern[str]:

@@ -39,7 +39,8 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
         )
     paths = _relative_paths(root)
     image_pattern = template_pattern(recipe.image)
-    matches = [(m["case"], path) for path in paths if (m := image_pattern.fullmatch(path))]
+    found = [(m["case"], path) for path in paths if (m := image_pattern.fullmatch(path))]
+    matches = [(captured, path) for captured, path in found if recipe.holds(captured)]
     if not matches:
         raise InputError(
             root,
