@@ -6,7 +6,6 @@ import pytest
 
 from converters.check import check
 from converters.convert import ConvertResult, convert
-from converters.dataset import open_dataset
 from converters.errors import InputError
 from converters.gather import gather
 from converters.recipe import Recipe
@@ -59,7 +58,7 @@ def test_normal_cases_of_another_set(tmp_path: Path) -> None:
         "val",
         "test",
     }
-    assert open_dataset(tmp_path / "out").class_names == ["bright", "dark"]
+    assert result.manifest.class_names == ["bright", "dark"]
     assert [r.name for r in result.manifest.request.more] == ["bb"]
     again = both(tmp_path, LESIONS, NORMAL, (3,))
     assert again.up_to_date and again.manifest == result.manifest
