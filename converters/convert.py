@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from statistics import fmean
 
-from converters.case import CaseAnalysis, analyse_case, hash_files, write_case
+from converters.case import CaseAnalysis, analyse_case, hash_mask, hash_scan, write_case
 from converters.describe import describe
 from converters.errors import InputError
 from converters.gather import Cases, gather
@@ -52,6 +52,7 @@ def convert(
     split_file: Path | None = None,
     negatives: str = DEFAULT,
     min_size_mm: float = 0.0,
+    resample_mask: bool = False,
     seed: int = 0,
     workers: int = 1,
     overwrite: bool = False,
@@ -68,6 +69,7 @@ def convert(
         split_file: named lists instead of weights.
         negatives: policy for slices without a lesion, see `parse_policies`.
         min_size_mm: drop boxes with a smaller longest axial diameter; 0 keeps all.
+        resample_mask: put masks on another grid onto the scan's, by nearest neighbour.
         seed: of the split and of the draw of negatives.
         workers: processes; the bytes do not depend on it.
         overwrite: replace another dataset at `out`.
@@ -92,6 +94,7 @@ def convert(
         split=_named_lists(named) if named else dict(zip(SPLITS, split, strict=True)),
         min_size_mm=min_size_mm,
         seed=seed,
+        resample_mask=resample_mask,
     )
     work = Workspace(out)
     try:
@@ -102,14 +105,14 @@ def convert(
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
         work.open(request, cases)
         errors: dict[str, InputError] = {}
-        analyses = _analyse(gathered, min_size_mm, work, workers, quiet, errors)
+        analyses = _analyse(gathered, request, work, workers, quiet, errors)
         if not any(a.components for a in analyses.values()):
             work.discard()  # there is nothing to resume
             _raise_if_all_failed(errors, cases)
             raise InputError(
                 root,
-                f"no mask holds a lesion (labels {sorted(recipe.class_of_label)})",
-                "check the class labels of the recipe",
+                f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
+                "check the classes of the recipe",
             )
         split_of = named or split_patients(_strata(analyses), split, seed)
         slices = _choose_slices(analyses, policies, split_of, seed)
@@ -161,16 +164,17 @@ def _already_there(out: Path, request: Request, gathered: Cases, workers: int) -
 
 
 def _hash_case(case: CaseSource) -> tuple[str, str]:
-    return hash_files(case.image), hash_files(case.mask) if case.mask else ""
+    return hash_scan(case), hash_mask(case)
 
 
-def _analyse_one(min_size_mm: float, todo: tuple[Recipe, CaseSource]) -> CaseAnalysis:
-    return analyse_case(todo[0], min_size_mm, todo[1])
+def _analyse_one(request: Request, todo: tuple[Recipe, CaseSource]) -> CaseAnalysis:
+    recipe, case = todo
+    return analyse_case(recipe, request.min_size_mm, request.resample_mask, case)
 
 
 def _analyse(
     gathered: Cases,
-    min_size_mm: float,
+    request: Request,
     work: Workspace,
     workers: int,
     quiet: bool,
@@ -184,7 +188,7 @@ def _analyse(
         if found[case.case_id] is None
     ]
     with progress("masks", len(todo), quiet) as advance:
-        for (_, case), result in run_all(partial(_analyse_one, min_size_mm), todo, workers):
+        for (_, case), result in run_all(partial(_analyse_one, request), todo, workers):
             advance(case.case_id)
             if isinstance(result, CaseAnalysis):
                 work.keep_analysis(result)
@@ -206,8 +210,14 @@ def _raise_if_all_failed(errors: dict[str, InputError], cases: Sequence[CaseSour
         raise errors[cases[0].case_id]
 
 
+def _sought(recipe: Recipe) -> str:
+    return ", ".join(str(value) for values in recipe.classes.values() for value in values)
+
+
 def _failed(case: CaseSource, error: InputError) -> FailedCase:
     problem = error.problem.replace(str(case.image), "the scan").replace(str(case.mask), "the mask")
+    for _, path in case.parts:
+        problem = problem.replace(str(path), "a mask")
     return FailedCase(id=case.case_id, problem=problem)
 
 

@@ -6,8 +6,9 @@ from itertools import combinations
 from pathlib import Path
 
 from converters.errors import InputError
-from converters.recipe import CASE, Recipe
+from converters.recipe import Recipe
 from converters.sources import CaseSource, find_cases
+from converters.templates import CASE
 
 LIKE_THE_FIRST = ("window", "channels")
 """What shows the scans: one dataset has one way, that of the recipe which gives the classes."""
@@ -43,10 +44,12 @@ def gather(sources: Sequence[tuple[Recipe, Path]]) -> Cases:
     order = sorted(sources, key=lambda source: not source[0].classes)
     gathered = Cases(_alike([recipe for recipe, _ in order]))
     for index, (recipe, root) in enumerate(order):
-        known = {recipe.case_id.replace(CASE, c): why for c, why in recipe.faulty.items()}
+        faulty = {recipe.case_id.replace(CASE, c): why for c, why in recipe.faulty.items()}
+        faulty |= recipe.faulty  # where the recipe captures patients, those
         for case in find_cases(recipe, root):
-            if case.case_id in known:
-                gathered.left_out[case.case_id] = known[case.case_id]
+            reason = faulty.get(case.case_id) or faulty.get(case.patient_id)
+            if reason:
+                gathered.left_out[case.case_id] = reason
                 continue
             if case.case_id in gathered.recipe_of:
                 raise InputError(

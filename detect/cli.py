@@ -1,6 +1,7 @@
 """The command line: one verb, one function; imports wait until a verb needs them."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,6 +77,9 @@ def convert(
     ] = None,
     window: Annotated[str | None, typer.Option(help="LEVEL,WIDTH in HU.")] = None,
     min_size_mm: Annotated[float, typer.Option(help="Drop boxes of a smaller diameter.")] = 0.0,
+    resample_mask: Annotated[
+        bool, typer.Option("--resample-mask", help="Put masks on another grid onto the scan's.")
+    ] = False,
     seed: Seed = 0,
     workers: Workers = 2,
     overwrite: Overwrite = False,
@@ -99,6 +103,7 @@ def convert(
         split_file=split_file,
         negatives=negatives,
         min_size_mm=min_size_mm,
+        resample_mask=resample_mask,
         seed=seed,
         workers=workers,
         overwrite=overwrite,
@@ -117,6 +122,9 @@ def convert(
     )
     for case, reason in result.left_out.items():
         _print(f"  {case} left out: {reason}")
+    for note, count in Counter(note for c in cases for note in c.notes).items():
+        own = [c.id for c in cases if note in c.notes]
+        _print(f"{own[0]}{f' and {count - 1} more cases' if count > 1 else ''}: {note}")
     return _list_errors(result.errors)
 
 

@@ -84,7 +84,7 @@ def commands(name: str, recipe: Recipe) -> list[str]:
 
 
 def _kind(recipe: Recipe) -> str:
-    return _KINDS[getattr(recipe, "mask_kind", "labels")]
+    return _KINDS[recipe.mask_kind]
 
 
 def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
