@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from converters import label_pictures
 from converters.class_masks import ClassMasks, resampled
 from converters.components import Component, Lesion, find_lesions
 from converters.errors import InputError
@@ -107,7 +108,11 @@ def mask_files(case: CaseSource) -> list[tuple[str, Path]]:
         return []
     if case.mask_kind in ("labels", "structures"):
         parts = case.parts or (("", case.mask),)
-        return [(name, file) for name, path in parts for file in source_files(path)]
+        return [
+            (name, file)
+            for name, path in parts
+            for file in label_pictures.files(path) or source_files(path)
+        ]
     if case.mask_kind == "boxes":
         return [("", case.mask)]
     from converters import dicom_seg, rtstruct
@@ -119,7 +124,8 @@ def mask_files(case: CaseSource) -> list[tuple[str, Path]]:
 
 
 def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> Marks:
-    mask = read_mask(path)
+    pictures = label_pictures.files(path)
+    mask = label_pictures.read(path, case.image) if pictures else read_mask(path)
     labels: NDArray[np.unsignedinteger] = mask.array  # type: ignore[assignment]
     unknown = sorted(set(np.unique(labels).tolist()) - recipe.known_labels)
     if unknown:

@@ -40,7 +40,8 @@ class Recipe(BaseModel):
             the person. A DICOM series is a folder, and so may be its SEG or RTSTRUCT, even the same
             one. With structures, `{structure}` in `mask` captures the name of each; with boxes,
             `mask` may be one table for all cases, without `{case}`.
-        mask_kind: what `mask` is: `labels`, one volume of label numbers; `structures`, one binary
+        mask_kind: what `mask` is: `labels`, one volume of label numbers, or a folder of pictures,
+            one a slice of a DICOM series in the order of their names; `structures`, one binary
             volume a structure; `seg`, DICOM segmentations; `rtstruct`, DICOM structure sets;
             `boxes`, boxes without masks on pictures (DeepLesion).
         case_id: how the case is called in the dataset, with `{case}` for what was captured.

@@ -149,7 +149,7 @@ def _check_names(recipe: Recipe, root: Path, masks: _Masks) -> None:
     """Refuse a recipe whose classes name no structure in any case."""
     names = {name for own in masks.found.values() for name, _ in own}
     roles = {masks.names.role(name) for name in names}
-    if names and not roles - {None, ORGAN}:
+    if names and recipe.classes and not roles - {None, ORGAN}:
         wanted = ", ".join(f"`{name}`" for group in recipe.classes.values() for name in group)
         raise InputError(
             root,

@@ -88,8 +88,8 @@ def _kind(recipe: Recipe) -> str:
 
 
 def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    window = ", ".join(f"{key} {value}" for key, value in recipe.window.model_dump().items())
-    yield "modality", f"{recipe.modality}, window: {window}"
+    yield "modality", recipe.modality
+    yield "window", ", ".join(f"{key} {value}" for key, value in recipe.window)
     yield "classes", ", ".join(recipe.classes)
     for merging, groups in recipe.merges.items():
         made = ", ".join(f"{new} = {' + '.join(old)}" for new, old in groups.items())
@@ -104,8 +104,9 @@ def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for other, pairs in recipe.shared_patients.items():
         known = f"{len(pairs)} are grouped" if pairs else "who is who is unknown: not to be mixed"
         yield "shared", f"people with {other}: {known}"
-    for case, reason in recipe.faulty.items():
-        yield "left out", f"{case}: {reason}"
+    for reason in dict.fromkeys(recipe.faulty.values()):
+        cases = [case for case, why in recipe.faulty.items() if why == reason]
+        yield "left out", f"{', '.join(cases)}: {reason}"
     yield "licence", recipe.licence
     yield "citation", recipe.citation
     yield "source", recipe.source
