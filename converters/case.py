@@ -87,7 +87,7 @@ def analyse_case(
         patient_id=case.patient_id,
         shape=marks.shape,
         affine=marks.affine.tolist(),
-        mask_sha256=hash_mask(case),
+        mask_sha256=_hash_mask(case, marks.files),
         lesions=[lesion for lesion in marks.lesions if lesion.lesion_id in kept_ids],
         components=kept,
         small=sum(c.diameter_mm < SMALL_MM for c in marks.components),
@@ -160,9 +160,12 @@ def hash_scan(case: CaseSource) -> str:
 
 def hash_mask(case: CaseSource) -> str:
     """SHA-256 over the files, or over the rows of a table, that say where a case's lesions are."""
-    named = mask_files(case)
+    return _hash_mask(case, mask_files(case)) if case.mask else ""
+
+
+def _hash_mask(case: CaseSource, named: Sequence[tuple[str, Path]]) -> str:
     told = [name for name, _ in named if name] or [repr(row) for row in case.rows]
-    return _digest([file for _, file in named], told) if case.mask else ""
+    return _digest([file for _, file in named], told)
 
 
 def _digest(files: Sequence[Path], told: Sequence[str] = ()) -> str:

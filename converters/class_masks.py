@@ -1,6 +1,7 @@
 """What a source of masks says of one case: which voxels are of which class."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,13 @@ class ClassMasks:
 
     Attributes:
         grid: of the scan or of the masks; its array is not used but for its shape.
+        objects: DICOM files that were read for it.
         inside: class index, or `names.ORGAN` → ``(slices, rows, columns)``, canonical.
         notes: what a user ought to know, a line each, without names from files.
     """
 
     grid: Volume
+    objects: list[Path] = field(default_factory=list)
     inside: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

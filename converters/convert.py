@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 from converters.case import CaseAnalysis, analyse_case, hash_mask, hash_scan, write_case
 from converters.describe import describe
@@ -19,7 +20,7 @@ from converters.manifest import FILE_NAME, FailedCase, Manifest, Request, read_m
 from converters.negatives import DEFAULT, Policy, choose_negatives, parse_policies
 from converters.progress import progress
 from converters.recipe import Recipe
-from converters.sources import CaseSource
+from converters.sources import CaseSource, published_split
 from converters.split import SPLITS, read_split_file, split_patients
 from converters.workers import run_all
 from converters.workspace import Workspace
@@ -48,7 +49,7 @@ def convert(
     out: Path,
     *,
     more: Sequence[tuple[Recipe, Path]] = (),
-    split: Sequence[float] = (0.7, 0.15, 0.15),
+    split: Sequence[float] | Literal["published"] = (0.7, 0.15, 0.15),
     split_file: Path | None = None,
     negatives: str = DEFAULT,
     min_size_mm: float = 0.0,
@@ -65,7 +66,7 @@ def convert(
         root: folder of the source.
         out: folder to make.
         more: further recipes with their roots, for one dataset of all; see `gather`.
-        split: weights of train, val and test patients.
+        split: weights of train, val and test patients, or the split published with the data.
         split_file: named lists instead of weights.
         negatives: policy for slices without a lesion, see `parse_policies`.
         min_size_mm: drop boxes with a smaller longest axial diameter; 0 keeps all.
@@ -82,16 +83,21 @@ def convert(
     gathered = gather([(recipe, root), *more])
     recipe, cases = gathered.recipes[0], gathered.cases
     policies = parse_policies(negatives)
-    if len(split) != len(SPLITS) or not all(0 <= s < inf for s in split) or sum(split) <= 0:
+    named = None
+    weights = () if isinstance(split, str) else tuple(split)
+    if split_file:
+        named = read_split_file(split_file, {c.case_id: c.patient_id for c in cases})
+    elif split == "published":
+        named = published_split(cases)
+    elif len(weights) != len(SPLITS) or not all(0 <= s < inf for s in weights) or sum(weights) <= 0:
         raise InputError("--split", "needs three weights of 0 or more", "use for example 70,15,15")
     if not 0 <= min_size_mm < inf:
         raise InputError("--min-size-mm", "is not a size of 0 or more", "use 0 to keep every box")
-    named = split_file and read_split_file(split_file, {c.case_id: c.patient_id for c in cases})
     request = Request(
         recipe=recipe,
         more=gathered.recipes[1:],
         negatives=policies,
-        split=_named_lists(named) if named else dict(zip(SPLITS, split, strict=True)),
+        split=_named_lists(named) if named else dict(zip(SPLITS, weights, strict=True)),
         min_size_mm=min_size_mm,
         seed=seed,
         resample_mask=resample_mask,
@@ -114,7 +120,7 @@ def convert(
                 f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
                 "check the classes of the recipe",
             )
-        split_of = named or split_patients(_strata(analyses), split, seed)
+        split_of = named or split_patients(_strata(analyses), weights, seed)
         slices = _choose_slices(analyses, policies, split_of, seed)
         work.choose(split_of, slices)
         hashes = _write_slices(

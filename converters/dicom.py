@@ -156,15 +156,20 @@ def files(folder: Path) -> list[Path]:
 
 def holds_images(folder: Path) -> bool:
     """Whether any file directly in ``folder`` is a DICOM image."""
+    return modality(folder) is not None
+
+
+def modality(folder: Path) -> str | None:
+    """Modality of the first DICOM image directly in ``folder``; None where there is none."""
     for path in _candidates(folder, strict=False):
         try:
             header = _header(path)
             with plain_errors(path):
                 if header is not None and _is_image(path, header):
-                    return True
+                    return _code(header)
         except InputError:  # a damaged image is an image: reading it will say what is wrong
-            return True
-    return False
+            return ""
+    return None
 
 
 def is_dicom(path: Path) -> bool:

@@ -105,7 +105,7 @@ def read(recipe: Recipe, scan: Scan, paths: Sequence[Path], resample: bool) -> C
             outside the scan, or a damaged file.
     """
     objects = objects_of(scan, paths, KIND)
-    masks = ClassMasks(scan.grid)
+    masks = ClassMasks(scan.grid, [item.path for item in objects])
     names = Names(recipe)
     seen: list[str] = []
     matched = False

@@ -168,7 +168,8 @@ def read_boxes(recipe: Recipe, image: Path, mask: Path, rows: Sequence[BoxRow]) 
             f"holds boxes of types {', '.join(strangers)} that recipe `{recipe.name}` lacks",
             "name them under classes or ignore in the recipe",
         )
-    lesions, components = [], []
+    lesions: list[Lesion] = []
+    components: list[Component] = []
     for box in boxes:
         role = names.role(box.code)
         if role is None or role < 0:

@@ -34,6 +34,7 @@ class Marks:
         lesions, components: as `find_lesions` gives them, of all sizes.
         shown: ``(slices, rows, columns)``, voxels of organs and lesions.
         negative_slices: slices known to be without a lesion voxel.
+        files: what says so, as `mask_files` gives it.
         notes: what a user ought to know, a line each.
     """
 
@@ -43,6 +44,7 @@ class Marks:
     components: list[Component]
     shown: NDArray[np.bool_]
     negative_slices: list[int]
+    files: list[tuple[str, Path]]
     notes: list[str]
 
 
@@ -67,7 +69,7 @@ def find_marks(recipe: Recipe, case: CaseSource, resample: bool) -> Marks:
         return _of_boxes(recipe, case, case.mask)
     if case.mask_kind == "labels":
         return _of_labels(recipe, case, case.mask, resample)
-    return _of_classes(recipe, _read_classes(recipe, case, resample))
+    return _of_classes(case, _read_classes(recipe, case, resample))
 
 
 def read_scan(case: CaseSource) -> Volume:
@@ -120,7 +122,8 @@ def mask_files(case: CaseSource) -> list[tuple[str, Path]]:
 
     reader = dicom_seg if case.mask_kind == "seg" else rtstruct
     paths = [path for _, path in case.parts]
-    return [("", item.path) for item in objects_of(read_scan(case.image), paths, reader.KIND)]
+    objects = objects_of(read_scan(case.image), paths, reader.KIND)
+    return [("", item.path) for item in objects]
 
 
 def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> Marks:
@@ -138,13 +141,13 @@ def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> 
     if resample:
         grid = read_grid(case.image)[0]
         if not same_grid(mask, grid):
-            before = np.count_nonzero(labels)
+            before = int(np.count_nonzero(labels))
             labels = nearest(mask, grid)  # type: ignore[assignment]
             mask = replace(grid, array=labels)
-            notes.append(resampled(before, np.count_nonzero(labels)))
+            notes.append(resampled(before, int(np.count_nonzero(labels))))
     lesions, components = find_lesions(labels, recipe.class_of_label, mask.spacing)
     shown = np.isin(labels, sorted(recipe.organ_labels | set(recipe.class_of_label)))
-    return _marks(mask, lesions, components, shown, notes)
+    return _marks(mask, lesions, components, shown, mask_files(case), notes)
 
 
 def _read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMasks:
@@ -162,13 +165,15 @@ def _read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMask
     return rtstruct.read(recipe, scan, paths)
 
 
-def _of_classes(recipe: Recipe, masks: ClassMasks) -> Marks:
+def _of_classes(case: CaseSource, masks: ClassMasks) -> Marks:
     shown = np.zeros(masks.grid.array.shape, np.bool_)
     for inside in masks.inside.values():
         shown |= inside
     own = {role: inside for role, inside in masks.inside.items() if role != ORGAN}
     lesions, components = find_by_class(own, masks.grid.spacing)
-    return _marks(masks.grid, lesions, components, shown, masks.notes)
+    # finding the objects that belong to a scan reads all its headers: not twice
+    files = [("", path) for path in masks.objects] or mask_files(case)
+    return _marks(masks.grid, lesions, components, shown, files, masks.notes)
 
 
 def find_by_class(
@@ -199,13 +204,14 @@ def _marks(
     lesions: list[Lesion],
     components: list[Component],
     shown: NDArray[np.bool_],
+    files: list[tuple[str, Path]],
     notes: list[str],
 ) -> Marks:
     slices, rows, columns = shown.shape
     with_lesion = {c.slice_index for c in components}
     negative = [z for z in range(slices) if z not in with_lesion]
     shape = (slices, rows, columns)
-    return Marks(shape, grid.affine, lesions, components, shown, negative, notes)
+    return Marks(shape, grid.affine, lesions, components, shown, negative, files, notes)
 
 
 def _of_boxes(recipe: Recipe, case: CaseSource, mask: Path) -> Marks:
@@ -220,5 +226,6 @@ def _of_boxes(recipe: Recipe, case: CaseSource, mask: Path) -> Marks:
         components=found.components,
         shown=shown,
         negative_slices=[],  # the slices beside a marked one may show the lesion too
+        files=mask_files(case),
         notes=found.notes,
     )

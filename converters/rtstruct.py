@@ -51,7 +51,7 @@ def read(recipe: Recipe, scan: Scan, paths: Sequence[Path]) -> ClassMasks:
         InputError: no such ROI, contours that do not fit the scan, or a damaged file.
     """
     objects = objects_of(scan, paths, KIND)
-    masks = ClassMasks(scan.grid)
+    masks = ClassMasks(scan.grid, [item.path for item in objects])
     if not any(item.resolved for item in objects):
         masks.notes.append("no reference to the scan resolves: contours were placed by position")
     names = Names(recipe)

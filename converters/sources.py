@@ -13,6 +13,8 @@ from converters.names import ORGAN, Names, listed
 from converters.recipe import MaskKind, Recipe, Rescale
 from converters.templates import CASE, PATIENT, template_pattern
 
+_PUBLISHED = {"1": "train", "2": "val", "3": "test"}
+
 
 @dataclass(frozen=True)
 class CaseSource:
@@ -63,25 +65,22 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
     table = None if CASE in recipe.mask else _table(recipe, root, paths)
     masks = _Masks(recipe, root, paths)
     person = {case: group[0] for group in recipe.patients for case in group}
-    cases: dict[str, CaseSource] = {}
+    candidates: dict[str, list[tuple[Mapping[str, str], str]]] = defaultdict(list)
     for match, path in matches:
-        captured = match.groupdict()
-        case_id = _named(recipe.case_id, captured, root / path)
-        if case_id in cases:
-            raise InputError(
-                root / path, f"is a second scan of case `{case_id}`", "keep one of the two files"
-            )
+        names = match.groupdict()
+        candidates[_named(recipe.case_id, names, root / path)].append((names, path))
+    cases: dict[str, CaseSource] = {}
+    for case_id, own in candidates.items():
+        captured, path = _one_scan(recipe, root, case_id, own)
         if PATIENT in recipe.image:
             patient_id = _named(PATIENT, captured, root / path)
         else:
             group = {"case": person.get(captured["case"], captured["case"])}
             patient_id = _named(recipe.case_id, group, root / path)
+        rows = tuple(table[1].get(_stem(path), ())) if table else ()
+        mask, parts = masks.of(case_id, captured)
         if table:
-            rows = tuple(table[1].get(_stem(path), ()))
             mask, parts = table[0] if rows else None, ()
-        else:
-            rows = ()
-            mask, parts = masks.of(case_id, captured)
         cases[case_id] = CaseSource(
             case_id,
             patient_id,
@@ -97,11 +96,52 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
     return sorted(cases.values(), key=lambda case: natural_key(case.case_id))
 
 
+def published_split(cases: Sequence[CaseSource]) -> dict[str, str]:
+    """The split that a table of boxes was published with: patient → train, val or test.
+
+    Raises:
+        InputError: it states none for some case, or puts one patient on two sides.
+    """
+    result: dict[str, str] = {}
+    for case in cases:
+        codes = {row.published for row in case.rows} or {""}
+        split = _PUBLISHED.get(codes.pop())
+        if split is None or codes:
+            raise InputError(
+                case.mask or case.image,
+                f"does not state one published split for case `{case.case_id}`",
+                "give weights with --split, or lists with --split-file",
+            )
+        if result.setdefault(case.patient_id, split) != split:
+            raise InputError(
+                case.mask or case.image,
+                f"puts patient `{case.patient_id}` into both {result[case.patient_id]} and {split}",
+                "check that the recipe captures {patient}",
+            )
+    return result
+
+
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key under which `case-9` comes before `case-10`."""
     return tuple(
         (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)
     )
+
+
+def _one_scan(
+    recipe: Recipe, root: Path, case_id: str, own: Sequence[tuple[Mapping[str, str], str]]
+) -> tuple[Mapping[str, str], str]:
+    """Of several folders of one case, as archives lay out studies, the one with its scan."""
+    if len(own) > 1 and all((root / path).is_dir() for _, path in own):
+        from converters import dicom
+
+        scans = [one for one in own if dicom.modality(root / one[1]) == recipe.modality]
+        own = scans or own
+    if len(own) > 1:
+        raise InputError(
+            root / own[1][1], f"is a second scan of case `{case_id}`", "keep one of the two"
+        )
+    return own[0]
 
 
 class _Masks:

@@ -37,8 +37,8 @@ def read(recipe: Recipe, parts: Sequence[tuple[str, Path]], scan: Volume | None)
         if scan is not None and not same_grid(found, scan):
             moved = replace(scan, array=nearest(found, scan))
             if role is not None:
-                before += np.count_nonzero(found.array)
-                after += np.count_nonzero(moved.array)
+                before += int(np.count_nonzero(found.array))
+                after += int(np.count_nonzero(moved.array))
             found = moved
         check_same_grid(found, masks.grid, path, parts[0][1])
         if role is not None:

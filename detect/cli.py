@@ -71,7 +71,9 @@ def convert(
         str,
         typer.Option(help="Slices without a lesion: all, none, a ratio, or by split."),
     ] = "train=1,val=all,test=all",
-    split: Annotated[str, typer.Option(help="Weights of train, val, test patients.")] = "70,15,15",
+    split: Annotated[
+        str, typer.Option(help="Weights of train, val, test patients; or: published.")
+    ] = "70,15,15",
     split_file: Annotated[
         Path | None, typer.Option(help="YAML or JSON lists train, val, test instead.")
     ] = None,
@@ -99,7 +101,7 @@ def convert(
         *first,
         out,
         more=more,
-        split=_numbers("--split", split),
+        split="published" if split == "published" else _numbers("--split", split),
         split_file=split_file,
         negatives=negatives,
         min_size_mm=min_size_mm,

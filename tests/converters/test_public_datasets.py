@@ -77,3 +77,75 @@ def test_organs(name: str, tmp_path: Path) -> None:
     for case in marked:
         assert case == {organ: [miniatures.box(n)] for n, organ in enumerate(organs, 1)}
     assert len(marked) == (3 if name == "amos" else 2)
+
+
+def test_ircadb(tmp_path: Path) -> None:
+    root = miniatures.make_ircadb(tmp_path / "in")
+    found = boxes(find_recipe("ircadb"), root, tmp_path / "out")
+    for case in ("ircadb-1", "ircadb-2"):
+        assert found[case] == {
+            "tumour": [miniatures.box(2), miniatures.box(3)],
+            "cyst": [miniatures.box(4)],
+        }
+    assert found["ircadb-3"] == {}  # a normal case: structures, but none of a lesion
+    livers = boxes(wanted_recipe(find_recipe("ircadb"), "organs", None), root, tmp_path / "organs")
+    assert livers["ircadb-3"] == {"liver": [miniatures.box(1)]}
+    assert len(livers["ircadb-1"]["liver"]) == 4  # the liver, and what lies within it
+
+
+def test_chaos(tmp_path: Path) -> None:
+    root = miniatures.make_chaos(tmp_path / "in")
+    found = boxes(wanted_recipe(find_recipe("chaos"), "organs", None), root, tmp_path / "out")
+    assert found == {f"chaos-{n}": {"liver": [miniatures.box(1)]} for n in (1, 2, 5)}
+
+
+def test_chaos_as_normal_cases_of_lits(tmp_path: Path) -> None:
+    lits = miniatures.make("lits", tmp_path / "lits", (1, 2))
+    more = [(find_recipe("chaos"), miniatures.make_chaos(tmp_path / "chaos"))]
+    result = convert(find_recipe("lits"), lits, tmp_path / "out", more=more, quiet=True)
+    boxes = {case.id: case.boxes["tumour"] for case in result.manifest.cases}
+    assert boxes["lits-7"] == 2 and boxes["chaos-5"] == 0 and len(boxes) == 6
+
+
+@pytest.mark.parametrize("lost", ["liver_GT_000.png", "i0000,0000b.dcm"])
+def test_label_pictures_must_fit_the_slices(tmp_path: Path, lost: str) -> None:
+    root = miniatures.make_chaos(tmp_path / "in")
+    next((root / "Train_Sets" / "CT" / "1").rglob(lost)).unlink()
+    recipe = wanted_recipe(find_recipe("chaos"), "organs", None)
+    result = convert(recipe, root, tmp_path / "out", split=(1, 1, 0), quiet=True)
+    assert len(result.errors) == 1 and "pictures for a series of" in str(result.errors[0])
+
+
+def test_deeplesion(tmp_path: Path) -> None:
+    root = miniatures.make_deeplesion(tmp_path / "in")
+    result = convert(find_recipe("deeplesion"), root, tmp_path / "out", split=(1, 1, 1), quiet=True)
+    assert result.errors == []
+    cases = {case.id: case for case in result.manifest.cases}
+    assert {n: {k for k, v in c.boxes.items() if v} for n, c in cases.items()} == {
+        "deeplesion-000001_01_01": {"untyped"},
+        "deeplesion-000002_01_01": {"lung"},
+        "deeplesion-000002_02_01": {"lung"},
+        "deeplesion-000003_01_02": {"liver"},
+    }
+    assert len({case.patient for case in cases.values()}) == 3
+    assert all(case.slices == 1 for case in cases.values())
+    everything = [
+        a["bbox"] for s in ("train", "val", "test")
+        for a in open_dataset(tmp_path / "out").annotations(s)["annotations"]
+    ]  # fmt: skip
+    assert everything == [miniatures.box(5)] * 4
+
+
+def test_lidc(tmp_path: Path) -> None:
+    root = miniatures.make_lidc(tmp_path / "in")
+    result = convert(find_recipe("lidc"), root, tmp_path / "out", split=(1, 1, 1), quiet=True)
+    assert result.errors == []
+    assert {c.id: c.boxes["nodule"] for c in result.manifest.cases} == {
+        f"lidc-{n}-3{n}": 2 for n in ("0001", "0002", "0003")
+    }
+    assert list(result.left_out) == ["lidc-0262-30262"]
+    x, y, width, height = miniatures.box(1)
+    union = [x, y, width + 1, height]  # what either reader outlined
+    for split in ("train", "val", "test"):
+        content = open_dataset(tmp_path / "out").annotations(split)
+        assert [a["bbox"] for a in content["annotations"]] == [union] * 2
