@@ -116,9 +116,9 @@ def _people(gathered: Cases) -> dict[str, str]:
                 "give each recipe a `case_id` of its own",
             )
     for one, other in combinations(gathered.recipes, 2):
-        for case, twin in _twins(one, other):
-            if case in patient_of and twin in patient_of:
-                kept, same = person[patient_of[case]], person[patient_of[twin]]
+        for here, there in _twins(one, other):
+            if here in patient_of and there in patient_of:
+                kept, same = person[patient_of[here]], person[patient_of[there]]
                 person = {p: kept if known == same else known for p, known in person.items()}
     return person
 

@@ -12,7 +12,7 @@ from converters.errors import InputError, nearest
 from converters.templates import CASE, PATIENT, check_templates
 from converters.windowing import Window
 
-MaskKind = Literal["labels", "structures", "seg", "rtstruct", "boxes"]
+MaskKind = Literal["labels", "structures", "seg", "rtstruct", "boxes", "cuboids"]
 
 Named = Annotated[  # label numbers, or names, by the kind of mask
     list[int | str], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
@@ -43,7 +43,8 @@ class Recipe(BaseModel):
         mask_kind: what `mask` is: `labels`, one volume of label numbers, or a folder of pictures,
             one a slice of a DICOM series in the order of their names; `structures`, one binary
             volume a structure; `seg`, DICOM segmentations; `rtstruct`, DICOM structure sets;
-            `boxes`, boxes without masks on pictures (DeepLesion).
+            `boxes`, boxes without masks on pictures (DeepLesion); `cuboids`, 3D boxes without masks
+            in a table, in which `{case}` is the name of a series (LLD-MMRI).
         case_id: how the case is called in the dataset, with `{case}` for what was captured.
         classes: class name → label number (or numbers, merged) in the mask; the order gives the
             class index. With other kinds than labels: names of structures, segments or ROIs, or
@@ -51,6 +52,7 @@ class Recipe(BaseModel):
         organs: organ name → as classes; not detected, but they say which slices show the organ.
         ignore: label numbers or names that are neither.
         patients: groups of captured cases that are one person.
+        phase: of the series wanted, where a table of cuboids names it; empty: all.
         cases: numbers of the captured cases that belong, as `1-500, 507`, where a folder holds more
             than one dataset; empty: all.
         faulty: captured case, or patient, → why it is left out.
@@ -81,6 +83,7 @@ class Recipe(BaseModel):
     organs: dict[str, Named] = Field(default_factory=dict)
     ignore: Named = Field(default_factory=list)
     patients: list[list[Text]] = Field(default_factory=list)
+    phase: Text = ""
     cases: Text = ""
     faulty: dict[Text, str] = Field(default_factory=dict)
     shared_patients: dict[str, dict[Text, Text]] = Field(default_factory=dict)

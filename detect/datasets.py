@@ -17,6 +17,7 @@ _KINDS = {
     "seg": "DICOM-SEG",
     "rtstruct": "RTSTRUCT",
     "boxes": "boxes",
+    "cuboids": "3D boxes",
 }
 
 
