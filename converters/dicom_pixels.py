@@ -83,6 +83,9 @@ def read_frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]
             syntax = _transfer_syntax(path, dataset)
             if "PixelData" not in dataset:
                 raise InputError(path, "has no pixel data, or is cut short within them", COPY_AGAIN)
+            if syntax in _UNCOMPRESSED and dataset.BitsAllocated == 1:
+                yield from _bits(path, dataset, indices)
+                return
             plugin = "" if syntax in _UNCOMPRESSED else _plugin(path, syntax)
             yield from iter_pixels(dataset, indices=indices, raw=True, decoding_plugin=plugin)
         except InputError:
@@ -93,6 +96,18 @@ def read_frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]
             raise InputError(
                 path, "has pixel data that are damaged or cut short", COPY_AGAIN
             ) from None
+
+
+def _bits(path: Path, dataset: Dataset, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
+    """Frames of one bit a pixel; pydicom's own iterator wants each to begin with a byte."""
+    size = dataset.Rows * dataset.Columns
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    if int(dataset.NumberOfFrames) * size > 8 * len(packed):
+        raise InputError(path, "has pixel data that are cut short", COPY_AGAIN)
+    for index in indices:
+        first, last = index * size, (index + 1) * size
+        bits = np.unpackbits(packed[first // 8 : -(-last // 8)], bitorder="little")
+        yield bits[first % 8 :][:size].reshape(dataset.Rows, dataset.Columns)
 
 
 def _transfer_syntax(path: Path, dataset: Dataset) -> UID:
