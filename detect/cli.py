@@ -54,10 +54,7 @@ def demo(
 
 @app.command()
 def convert(
-    recipes: Annotated[
-        list[str],
-        typer.Argument(metavar="RECIPE...", help="Names of `detect datasets`, or YAML files."),
-    ],
+    recipe: Annotated[list[str], typer.Argument(help="Names of `detect datasets`, or YAML files.")],
     root: Annotated[
         list[Path], typer.Option(help="Folder of the scans and masks; one for each recipe.")
     ],
@@ -91,11 +88,11 @@ def convert(
     from converters.convert import convert as run
     from detect.recipes import find_recipe, wanted_recipe, with_window
 
-    if len(root) != len(recipes):
+    if len(root) != len(recipe):
         raise InputError("--root", f"is given {len(root)} times", "give one for each recipe")
-    wanted = [wanted_recipe(find_recipe(name), targets, classes) for name in recipes]
+    wanted = [wanted_recipe(find_recipe(name), targets, classes) for name in recipe]
     if window:
-        wanted = [with_window(recipe, window) for recipe in wanted]
+        wanted = [with_window(one, window) for one in wanted]
     first, *more = zip(wanted, root, strict=True)
     result = run(
         *first,
