@@ -24,7 +24,7 @@ from detect.detectors.device import choose_device
 from detect.detectors.registry import family_of
 from detect.folds import fold_splits
 from detect.model_card import sha256
-from detect.settings import TrainSettings, resolve_settings
+from detect.settings import TrainSettings, resolve_settings, under_protocol
 
 REQUEST = "request.json"
 PATIENCE = 15.0  # s that the processes of a killed benchmark have to end
@@ -55,6 +55,7 @@ def benchmark(
     folds: int | None = None,
     seeds: int = 1,
     weights: str | None = None,
+    protocol: str | None = None,
     settings: TrainSettings | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -74,6 +75,7 @@ def benchmark(
             scores on the dataset's own splits.
         seeds: trainings of each model and fold, with the seed of the settings and those after it.
         weights: to start from, as in `train`.
+        protocol: published settings of each model, for what `settings` does not set.
         settings: of every training; its device is that of the scoring too.
         overwrite: remove an earlier benchmark at `out` first.
         quiet: no progress bars.
@@ -90,19 +92,24 @@ def benchmark(
         raise InputError("--seeds", f"`{seeds}` is refused", "ask for one or more")
     resolve_settings(settings, {"seed": settings.seed + seeds - 1})
     choose_device(settings.device)
+    of_model = {
+        model: under_protocol(settings, protocol, family_of(model)) if protocol else settings
+        for model in models
+    }
     dataset = open_dataset(data)
     runs = plan(models, folds, seeds, settings.seed)
     _check_splits(dataset, runs)
     request = {
         "dataset_sha256": sha256(dataset.folder / MANIFEST),
         "weights": weights,
+        "protocol": protocol,
         "folds": folds,
         "seeds": seeds,
         **settings.model_dump(mode="json", exclude={"device", "workers"}),
     }
     with _held(out) as lock:
         _open(out, request, overwrite)
-        heading = _heading(dataset, folds, seeds, settings)
+        heading = _heading(dataset, folds, seeds, settings, protocol)
         errors: dict[str, InputError] = {}
         for number, run in enumerate(runs, start=1):
             if run.is_done(out):
@@ -110,7 +117,7 @@ def benchmark(
             if not quiet and sys.stderr.isatty():
                 sys.stderr.write(f"{run.name} ({number} of {len(runs)})\n")
             try:
-                _do(run, data, out, settings, weights, lock, quiet)
+                _do(run, data, out, of_model[run.model], weights, lock, quiet)
             except InputError as error:
                 errors[run.name] = InputError(
                     run.name, f"{_shorter(error.path)}: {error.problem}", error.remedy
@@ -227,16 +234,22 @@ def _shorter(path: str) -> str:
     return path if path.startswith("--") else Path(path).name
 
 
-def _heading(dataset: Dataset, folds: int | None, seeds: int, settings: TrainSettings) -> str:
+def _heading(
+    dataset: Dataset,
+    folds: int | None,
+    seeds: int,
+    settings: TrainSettings,
+    protocol: str | None,
+) -> str:
     recipe = dataset.manifest.request.recipe
-    epochs, batch = settings.epochs, settings.batch
+    how = f"settings of protocol `{protocol}`" if protocol else f"batch {settings.batch}"
     where = (
         f"tested once on every patient in {folds} rounds of cross-validation by patient"
         if folds
         else "scored on the dataset's test split"
     )
     repeats = f", {seeds} seeds" if seeds > 1 else ""
-    return f"Dataset `{recipe.name}`; {where}{repeats}; up to {epochs} epochs, batch {batch}." + (
+    return f"Dataset `{recipe.name}`; {where}{repeats}; up to {settings.epochs} epochs, {how}." + (
         " Mean ± standard deviation over the runs." if folds or seeds > 1 else ""
     )
 

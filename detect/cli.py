@@ -25,6 +25,7 @@ Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect t
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
+Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
 
@@ -148,9 +149,7 @@ def train(
         int | None,
         typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
     ] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="Published settings as defaults: limt.")
-    ] = None,
+    protocol: Protocol = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -279,6 +278,7 @@ def benchmark(
     weights: Annotated[
         str | None, typer.Option(help="To start from, as for `detect train`.")
     ] = None,
+    protocol: Protocol = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Images a step [16].")] = None,
     imgsz: Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")] = None,
@@ -310,6 +310,7 @@ def benchmark(
         folds=folds,
         seeds=seeds,
         weights=weights,
+        protocol=protocol,
         settings=resolve_settings(TrainSettings(), given),
         overwrite=overwrite,
         quiet=quiet,

@@ -59,5 +59,6 @@ def _box(
     x = min(max(x1, 0), canvas.shape[1] - width)
     y = y2 + height + 5 if below else y1 - 6
     y = min(max(y, height), canvas.shape[0] - descent)
-    cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+    # a dark plate and no outline: OpenCV 5 sets thicker letters wider, and the two drift apart
+    cv2.rectangle(canvas, (x, y - height), (x + width, y + descent), (0, 0, 0), cv2.FILLED)
     cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)

@@ -54,11 +54,21 @@ def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSetting
         InputError: a value is out of its range; it names the option.
     """
     try:
-        return TrainSettings(**(base.model_dump() | given))
+        return TrainSettings(**(base.model_dump(exclude_unset=True) | given))
     except ValidationError as error:
         first = error.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-")
         raise InputError(option, f"`{first['input']}` is refused", first["msg"]) from error
+
+
+def under_protocol(settings: TrainSettings, protocol: str, family: str) -> TrainSettings:
+    """Take a protocol's values wherever none was asked for.
+
+    Raises:
+        InputError: no such protocol, or one that does not train this family.
+    """
+    asked = settings.model_dump(exclude_unset=True)
+    return TrainSettings(**(protocol_settings(protocol, family) | asked))
 
 
 def protocol_settings(protocol: str, family: str) -> dict[str, Any]:

@@ -73,8 +73,8 @@ def whole(
     """A benchmark that nobody interrupted; not to be changed."""
     out = tmp_path_factory.mktemp("whole") / "benchmark"
     return benchmark(
-        tiny_dataset, ["yolo11n", "yolov8n"], out=out, weights=weights, settings=OWN,
-        quiet=True,
+        tiny_dataset, ["yolo11n", "yolov8n"], out=out, weights=weights, protocol="limt",
+        settings=OWN, quiet=True,
     )  # fmt: skip
 
 
@@ -103,6 +103,8 @@ def test_a_model_fails_and_the_next_one_is_scored(whole: BenchmarkResult) -> Non
 
 def test_the_numbers_are_those_of_the_evaluator(whole: BenchmarkResult, tiny_dataset: Path) -> None:
     bundle = whole.folder / "runs" / "yolov8n"
+    own = read_model_card(bundle).training
+    assert own["batch"] == OWN.batch != 32  # asked for, so not the protocol's
     card, split = read_model_card(bundle), load_split(open_dataset(tiny_dataset), "test")
     detector = load_detector(bundle, "cpu")
     found = [detector.predict(images)[0] for images in split.batches(1)]
@@ -218,7 +220,10 @@ def test_finished_runs_are_kept_and_another_request_is_refused(
 
     def again(data: Path = tiny_dataset, **changes) -> BenchmarkResult:
         settings = OWN.model_copy(update=changes)
-        return benchmark(data, ["yolov8n"], out=out, weights=weights, settings=settings, quiet=True)
+        return benchmark(
+            data, ["yolov8n"], out=out, weights=weights, protocol="limt", settings=settings,
+            quiet=True,
+        )  # fmt: skip
 
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
     with pytest.raises(InputError, match="was begun with epochs = 2, not 3"):
@@ -398,6 +403,11 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "seeds that are too large": (["--seeds", "2", "--seed", str(2**31)], "--seed"),
     "learning rate": (["--lr", "-1"], "--lr"),
     "device": (["--device", "99"], "--device"),
+    "protocol": (["--protocol", "lits"], "--protocol"),
+    "a model that the protocol lacks": (
+        ["--models", "yolov8n,rfdetr-nano", "--protocol", "limt"],
+        "says nothing of rfdetr",
+    ),
     "a folder of something else": (["--out", "thesis"], "no benchmark"),
     "this very folder": (["--out", "."], "--out"),
 }

@@ -59,7 +59,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = (README.parent / "datasets_yaml" / "lits.yaml").read_text(encoding="utf-8")
     (folder / "my-recipe.yaml").write_text(recipe, encoding="utf-8")
     (folder / "SCANS").symlink_to(folder / "LITS")
-    torch.save({"model": build_network("yolov8n", 80, 640), "ema": None}, folder / "yolov8n.pt")
+    for model in ("yolov8n", "rtdetr-l"):
+        torch.save({"model": build_network(model, 80, 640), "ema": None}, folder / f"{model}.pt")
     return folder
 
 
@@ -95,5 +96,5 @@ def test_every_detect_command_of_the_readme_runs(
         done = subprocess.run(words, cwd=workplace, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, (command, done.stderr)
         assert done.stderr == "", command
-    assert {p.name for p in (workplace / "weights").iterdir()} == {"index.json", "yolov8n.pt"}
+    assert {p.name for p in (workplace / "weights").iterdir()} == {"index.json", "rtdetr-l.pt"}
     assert {p.name for p in (workplace / "results").iterdir()} > {"SCAN", "scan-0", "summary.csv"}

@@ -3,7 +3,12 @@
 import pytest
 
 from converters.errors import InputError
-from detect.settings import TrainSettings, protocol_settings, resolve_settings
+from detect.settings import (
+    TrainSettings,
+    protocol_settings,
+    resolve_settings,
+    under_protocol,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,3 +31,11 @@ def test_what_the_user_gives_goes_before_the_protocol() -> None:
 def test_protocols_that_there_are_not(protocol: str, family: str) -> None:
     with pytest.raises(InputError, match="--protocol"):
         protocol_settings(protocol, family)
+
+
+def test_a_protocol_fills_what_was_not_asked_for() -> None:
+    asked = resolve_settings(TrainSettings(), {"epochs": 3, "batch": 4})
+    settings = under_protocol(asked, "limt", "deim")
+    assert (settings.epochs, settings.batch) == (3, 4)
+    assert (settings.lr, settings.weight_decay) == (8e-4, 1e-4)
+    assert under_protocol(TrainSettings(), "limt", "ultralytics").batch == 32

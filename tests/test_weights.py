@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,15 @@ from detect.weights import add_weights, choose_start, verify_weights
 from weights import resolve
 from weights.resolve import Known
 
+REGISTER = resolve.known_weights()
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of weights."""
+    """An empty folder of weights, and a register without hashes: files made here match none."""
     monkeypatch.setenv("DETECT_WEIGHTS", str(tmp_path / "weights"))
+    bare = {n: replace(e, bytes=None, sha256=None, md5=None) for n, e in REGISTER.items()}
+    monkeypatch.setattr(resolve, "known_weights", lambda: bare)
     return tmp_path / "weights"
 
 
@@ -55,7 +60,7 @@ class Evil:
 
 
 def test_the_register_says_what_it_must() -> None:
-    entries = resolve.known_weights()
+    entries = REGISTER
     assert len({entry.model for entry in entries.values()}) == len(entries)
     names = model_names()
     for file, entry in entries.items():
@@ -78,10 +83,10 @@ def test_the_package_itself_would_fetch_the_same_files() -> None:
 
 def test_a_missing_file_is_answered_with_what_to_fetch_and_where_to_put_it(folder: Path) -> None:
     with pytest.raises(InputError) as caught:
-        choose_start("deim-n", "dfine-nano-coco.safetensors")
+        choose_start("deim-s", "dfine-small-coco.safetensors")
     line = str(caught.value)
-    assert "https://huggingface.co/ustc-community/dfine-nano-coco/resolve/main/" in line
-    assert f"{folder} as dfine-nano-coco.safetensors" in line and "\n" not in line
+    assert "https://huggingface.co/ustc-community/dfine-small-coco/resolve/main/" in line
+    assert f"{folder} as dfine-small-coco.safetensors" in line and "\n" not in line
 
 
 # Where a training starts
@@ -236,8 +241,13 @@ def broken(kind: str, folder: Path) -> tuple[Path, str | None]:
     ],
 )  # fmt: skip
 def test_refused(
-    kind: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(resolve, "known_weights", lambda: REGISTER)
     path, named = broken(kind, tmp_path)
     before = held(tmp_path)
     assert _run(["weights", "add", str(path), *(["--as", named] if named else [])]) == 2

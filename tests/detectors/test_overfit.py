@@ -23,11 +23,13 @@ from detect.settings import TrainSettings
 
 SLICES = 8
 WANTED = 0.9
-# model, side of the input, learning rate, epochs at most: an epoch is one step with all the slices
+# Model, side of the input, learning rate, epochs at most: an epoch is one step with all the slices.
+# ultralytics lets the statistics of batch norms follow slowly (momentum 0.03): it needs 100 steps
+# before what was learnt shows in evaluation mode.
 LEARNERS = [
-    ("yolov8n", 64, 5e-3, 150),
-    ("yolo11n", 128, 5e-3, 150),
-    ("rtdetr-l", 64, 2e-4, 100),
+    ("yolov8n", 96, 5e-3, 250),
+    ("yolo11n", 128, 5e-3, 250),
+    ("rtdetr-l", 64, 2e-4, 250),
     ("deim-n", 64, 1e-3, 150),
     ("rfdetr-nano", 64, 8e-4, 150),
 ]

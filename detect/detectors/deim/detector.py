@@ -20,9 +20,9 @@ from detect.detectors.deim.network import (
     training_outputs,
     unused,
 )
-from detect.detectors.deim.schedule import flat_cosine, stages
+from detect.detectors.deim.schedule import average, flat_cosine, stages
 from detect.detectors.device import choose_device
-from detect.detectors.loop.plan import Average, Plan, Target
+from detect.detectors.loop.plan import Plan, Target
 from detect.detectors.loop.training import steps_per_epoch, train_network
 from detect.detectors.protocol import Advance
 from detect.detectors.queries import to_boxes, to_square
@@ -33,7 +33,6 @@ from detect.settings import TrainSettings
 LR, WEIGHT_DECAY = 8e-4, 1e-4  # DEIM-N's
 BACKBONE_FACTOR = 0.5  # of the learning rate
 CLIP = 0.1
-PUBLISHED_BATCH, DECAY, WARMUP = 128, 0.9999, 1000  # of the average
 
 
 class DeimDetector:
@@ -117,7 +116,7 @@ FAMILY = DeimDetector
 
 
 def _plan(network: nn.Module, settings: TrainSettings, steps: int) -> Plan:
-    """DEIM's optimiser and stages, scaled from the published batch to the one asked for."""
+    """DEIM's optimiser and stages, each the share of the training that was published."""
     lr = settings.lr or LR
     decay = WEIGHT_DECAY if settings.weight_decay is None else settings.weight_decay
     groups: dict[tuple[float, float], list[Any]] = {}
@@ -127,7 +126,6 @@ def _plan(network: nn.Module, settings: TrainSettings, steps: int) -> Plan:
         rate = lr * BACKBONE_FACTOR if ".backbone." in name else lr
         bare = parameter.ndim < 2  # norms and biases do not decay
         groups.setdefault((rate, 0.0 if bare else decay), []).append(parameter)
-    smaller = PUBLISHED_BATCH / settings.batch
     course = stages(settings.epochs)
     return Plan(
         groups=[
@@ -135,7 +133,7 @@ def _plan(network: nn.Module, settings: TrainSettings, steps: int) -> Plan:
             for (rate, fall), own in groups.items()
         ],
         lr_factor=flat_cosine(course, steps, settings.warmup_epochs),
-        average=Average(decay=1 - (1 - DECAY) * smaller, warmup=WARMUP / smaller),
+        average=average(steps * settings.epochs),
         clip=CLIP,
         augmentation=course.augmentation,
         restart=course.plain if course.plain < course.end else None,
