@@ -178,7 +178,7 @@ def read_boxes(recipe: Recipe, image: Path, mask: Path, rows: Sequence[BoxRow]) 
             raise InputError(
                 mask, f"marks slice {box.number}, which is not there", "add its picture"
             )
-        z = numbers.index(box.number)
+        z = box.number - numbers[0]
         component = _component(mask, box, len(lesions) + 1, role, z, shape, spacing)
         components.append(component)
         lesions.append(

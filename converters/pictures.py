@@ -1,6 +1,8 @@
 """Scans that were published as pictures: a folder of slices `NNN.png`, or one slice by itself.
 
-A picture has no geometry. Its order, size and HU are those of the recipe and the table of boxes.
+A picture has no geometry. Its order is that of the numbers, its size and HU are those of the table
+of boxes and the recipe. DeepLesion publishes the slices around each marked one: those between are
+missing, and are filled with the nearest there is, as beyond a scan's end.
 """
 
 import re
@@ -19,13 +21,14 @@ DEEPLESION = Rescale(slope=1.0, intercept=-32768.0)
 """What 16-bit pictures hold unless the recipe says otherwise: HU + 32768."""
 
 _MOST_PX = 1 << 26  # of one slice: 8192 x 8192
+_MOST_VOXELS = 1 << 30
 
 
 def picture_files(path: Path) -> dict[int, Path]:
     """Number of a slice → its picture: those of a folder in order, or the one file by itself.
 
     Raises:
-        InputError: no pictures, a name without a number, a number missing or there twice.
+        InputError: no pictures, a name without a number, or a number that is there twice.
     """
     if not path.is_dir():
         if path.suffix.lower() not in SUFFIXES:
@@ -45,22 +48,22 @@ def picture_files(path: Path) -> dict[int, Path]:
         found[int(number[1])] = file
     if not found:
         raise InputError(path, "holds no PNG or JPEG slices", "give the folder of the slices")
-    numbers = sorted(found)
-    missing = numbers[-1] - numbers[0] + 1 - len(numbers)
-    if missing:
-        raise InputError(path, f"misses {missing} slices between its first and last", COPY_AGAIN)
-    return {number: found[number] for number in numbers}
+    return {number: found[number] for number in sorted(found)}
 
 
 def picture_shape(path: Path) -> tuple[int, int, int]:
-    """Slices, rows and columns, from the names and the header of the first picture.
+    """Slices from the first to the last number, rows and columns; only one header is read.
 
     Raises:
         InputError: as `picture_files`, or it is no readable picture.
     """
-    files = list(picture_files(path).values())
-    with _opened(files[0]) as picture:
-        return len(files), picture.height, picture.width
+    files = picture_files(path)
+    numbers = list(files)
+    with _opened(files[numbers[0]]) as picture:
+        shape = (numbers[-1] - numbers[0] + 1, picture.height, picture.width)
+    if shape[0] * shape[1] * shape[2] > _MOST_VOXELS:
+        raise InputError(path, f"would be a scan of {shape[0]} slices", "check the slices' numbers")
+    return shape
 
 
 def read_pictures(path: Path, rescale: Rescale | None) -> NDArray[np.generic]:
@@ -73,12 +76,13 @@ def read_pictures(path: Path, rescale: Rescale | None) -> NDArray[np.generic]:
     Raises:
         InputError: as `picture_files`, or a picture is damaged, in colour or of another size.
     """
-    files = list(picture_files(path).values())
+    files = picture_files(path)
+    first = min(files)
     rule = rescale or DEEPLESION
     whole = rule.slope == 1 and rule.intercept.is_integer()
     shape = picture_shape(path)
     result: NDArray[np.generic] = np.empty(shape, np.int16 if whole else np.float32)
-    for z, file in enumerate(files):
+    for number, file in files.items():
         stored = grey(file)
         if stored.shape != shape[1:]:
             raise InputError(file, "is of another size than the first slice", COPY_AGAIN)
@@ -87,7 +91,10 @@ def read_pictures(path: Path, rescale: Rescale | None) -> NDArray[np.generic]:
                 file, "is an 8-bit picture, whose HU are not known", "add `rescale` to the recipe"
             )
         hu = stored.astype(np.float64) * rule.slope + rule.intercept
-        result[z] = np.clip(hu, -32768, 32767) if whole else hu
+        result[number - first] = np.clip(hu, -32768, 32767) if whole else hu
+    there = np.array(list(files)) - first
+    for z in set(range(shape[0])) - set(there.tolist()):
+        result[z] = result[there[np.abs(there - z).argmin()]]
     return result
 
 

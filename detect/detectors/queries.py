@@ -25,6 +25,9 @@ def to_boxes(
 ) -> list[Boxes]:
     """Turn queries into boxes: each pair of query and class is a detection, the best are kept.
 
+    D-FINE adds up a box from the distances of its sides, which can be negative: what ends before it
+    begins is no box.
+
     Args:
         logits: ``(n, queries, classes)``.
         boxes: ``(n, queries, 4)`` (cx, cy, w, h) as fractions of the picture.
@@ -37,7 +40,8 @@ def to_boxes(
     corners = torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1).clamp(0, 1).double()
     found = []
     for k, (height, width) in enumerate(sizes):
-        kept = index[k, :MAX_DETECTIONS][score[k, :MAX_DETECTIONS] >= SCORE_FLOOR]
+        is_box = (boxes[k, :, 2:] >= 0).all(1)  # not true of NaN either
+        kept = index[k][(score[k] >= SCORE_FLOOR) & is_box[index[k] // classes]][:MAX_DETECTIONS]
         xyxy = corners[k, kept // classes].cpu().numpy() * np.array([width, height] * 2)
         found.append(
             Boxes(xyxy, (kept % classes).cpu().numpy(), scores[k, kept].double().cpu().numpy())

@@ -231,7 +231,9 @@ def test_real_segments_are_those_that_highdicom_reads(realdata: Path, name: str)
     labels = [str(item.SegmentLabel) for item in dcmread(file).SegmentSequence]
     case = source(realdata / "dicom_seg" / "ct-3slice", file, "seg")
     marks = find_marks(recipe("seg", {label: label for label in labels}), case, False)
-    voxels = [sum(one.voxels for one in marks.lesions if one.label == k) for k in range(len(labels))]
+    voxels = [
+        sum(one.voxels for one in marks.lesions if one.label == k) for k in range(len(labels))
+    ]
     assert voxels == expected.sum(axis=(0, 1, 2)).tolist()
     if name == "partial_overlaps":
         assert voxels == [9602, 11888, 10743, 6693, 4713]
