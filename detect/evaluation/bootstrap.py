@@ -66,14 +66,30 @@ def draw_patients(
     if count < 2:
         return PatientDraws(*np.full((5, draws), np.nan))
     times = draw_times(count, draws, seed)
+    kept = None if confidence is None else matches.score >= confidence
+    return score_draws(matches, patient, times, kept)
+
+
+def score_draws(
+    matches: Matches,
+    patient: NDArray[np.int64],
+    times: NDArray[np.int64],
+    kept: NDArray[np.bool_] | None,
+) -> PatientDraws:
+    """Score sets of patients.
+
+    Args:
+        matches: of all images.
+        patient: ``(images,)`` index of the patient of each image.
+        times: ``(draws, patients)`` how often each patient counts.
+        kept: ``(n,)`` detections that count at the frozen confidence, for precision, recall and F1.
+    """
     boxes = summed(matches.truth_label, patient[matches.truth_image], times, matches.num_classes)
     precision = _average_precisions(matches, patient, times, boxes)
-    rates = np.full((3, draws), np.nan)
-    if confidence is not None:
-        rates = _rates(matches, patient, times, boxes, confidence)
-    return PatientDraws(
-        class_mean(precision[:, :, 0]), class_mean(precision.mean(axis=2)), *rates
-    )
+    rates = np.full((3, len(times)), np.nan)
+    if kept is not None:
+        rates = _rates(matches, patient, times, boxes, kept)
+    return PatientDraws(class_mean(precision[:, :, 0]), class_mean(precision.mean(axis=2)), *rates)
 
 
 def draw_times(patients: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
@@ -153,10 +169,9 @@ def _rates(
     patient: NDArray[np.int64],
     times: NDArray[np.int64],
     boxes: NDArray[np.int64],
-    confidence: float,
+    kept: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Class means of precision, recall and F1 of each draw: ``(3, draws)``; see ``FrozenPoint``."""
-    kept = matches.score >= confidence
     hit = kept & (matches.hit[0] >= 0)
     owner, classes = patient[matches.image], matches.num_classes
     found = summed(matches.label[kept], owner[kept], times, classes)

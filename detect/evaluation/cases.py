@@ -102,9 +102,7 @@ def case_table(matches: Matches, origins: Origins) -> CaseTable:
     return CaseTable(patient, truth, score)
 
 
-def case_level(
-    table: CaseTable, class_names: Sequence[str], confidence: float | None
-) -> CaseLevel:
+def case_level(table: CaseTable, class_names: Sequence[str], confidence: float | None) -> CaseLevel:
     """Judge the cases: one has a lesion, or a class, if a detection (of it) reaches a confidence.
 
     Args:

@@ -42,7 +42,7 @@ def curves(matches: Matches, class_names: Sequence[str]) -> Curves:
         precision = precision_at_recalls(
             (found / np.arange(1, len(hit) + 1))[None], (found / boxes[label])[None]
         )[0]
-        pr[class_names[label]] = {"recall": RECALLS, "precision": precision.round(_DIGITS)}
+        pr[class_names[label]] = {"recall": RECALLS.round(2), "precision": precision.round(_DIGITS)}
         p, r = rates_by_confidence(matches, label, int(boxes[label]))[:, ::_STEP]
         f1[class_names[label]] = {
             "confidence": CONFIDENCES[::_STEP].round(_DIGITS),

@@ -98,9 +98,7 @@ def share(score: NDArray[np.float64], confidence: float | None) -> LesionShare:
     return LesionShare(*_counts(score, confidence))
 
 
-def _counts(
-    score: NDArray[np.float64], confidence: float | None
-) -> tuple[int, float, float]:
+def _counts(score: NDArray[np.float64], confidence: float | None) -> tuple[int, float, float]:
     nan = float("nan")
     if confidence is None:
         return len(score), nan, nan

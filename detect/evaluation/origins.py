@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ class Origins:
         lesion: int64 id of the 3D lesion of each true box, one count for each case; below 0: not
             known, and the box is a lesion of its own.
         diameter_mm: longest axial diameter of each true box's own component; NaN: not known.
-        area: of each true box as COCO's size ranges read it (of its component, where known), px².
+        area: of each true box as COCO's size ranges read it, px²: of its component; NaN: not known.
     """
 
     case: Sequence[str]
@@ -63,7 +64,7 @@ def number(names: Sequence[str]) -> tuple[NDArray[np.int64], int]:
     return index.astype(np.int64), len(unique)
 
 
-def flat(parts: Sequence[NDArray[np.generic]], dtype: type) -> NDArray[np.generic]:
+def flat(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
     """Join what goes by image."""
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 

@@ -70,7 +70,7 @@ def by_coco_area(
         same_class: pairs of one class with IoU of 0.5 at least.
         area: ``(m,)`` of each true box, px²; COCO's ``area``.
     """
-    own_area = _area(matches.xyxy)
+    own_area = area_of(matches.xyxy)
     counts = matches.rank < MAX_DETECTIONS
     rows = {}
     for name, (low, high) in COCO_AREAS.items():
@@ -138,5 +138,6 @@ def _share_from(score: NDArray[np.float64], confidence: float | None) -> float:
     return float(np.mean(score >= confidence))
 
 
-def _area(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+def area_of(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area of each box, px²."""
     return (xyxy[:, 2] - xyxy[:, 0]) * (xyxy[:, 3] - xyxy[:, 1])

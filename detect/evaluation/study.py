@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detect.evaluation.bootstrap import DRAWS, LEVEL, draw_patients, interval
 from detect.evaluation.cases import CaseLevel, case_level, case_table
@@ -29,10 +30,16 @@ from detect.evaluation.operating_point import IOU
 from detect.evaluation.origins import Origins, find_lesions, flat
 from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
 from detect.evaluation.plain import plain
-from detect.evaluation.sizes import AreaRow, DiameterRow, by_coco_area, by_diameter
+from detect.evaluation.sizes import (
+    AreaRow,
+    DiameterRow,
+    area_of,
+    by_coco_area,
+    by_diameter,
+)
 
 CONVENTIONS = {
-    "operating_point": "a detection counts if its score is at least the confidence",
+    "read_at": "confusion, lesions and cases are read at this confidence; a detection counts if its score is at least the confidence",
     "diameter": "longest axial diameter of the 3D lesion that a box belongs to, mm, over its boxes"
     " in this set; from <= diameter < to",
     "ap50_by_diameter": "other lesions' boxes are ignored; every detection without a hit counts",
@@ -107,7 +114,7 @@ class Study:
         own, macro = cases.pop("diagnosis"), cases.pop("macro")
         number_of, exact = cases.pop("cases_per_class"), cases.pop("exact_match")
         content = {
-            "operating_point": {
+            "read_at": {
                 "confidence": self.confidence,
                 "chosen": self.chosen if self.confidence is not None else None,
             },
@@ -210,7 +217,7 @@ def study(
         confidence=confidence,
         chosen="best_f1" if frozen is None else "frozen",
         by_diameter=by_diameter(matches, lesions.diameter_mm[lesions.of_box], best, frozen),
-        by_coco_area=by_coco_area(matches, same_class, flat(origins.area, np.float64)),
+        by_coco_area=by_coco_area(matches, same_class, _areas(matches, origins)),
         curves=curves(matches, names),
         confusion=None if confidence is None else confusion(matches, in_image, confidence),
         errors=error_split(matches, in_image, confidence),
@@ -224,18 +231,21 @@ def study(
             )
             for one in others
         ],
-        lesions=lesion_level(
-            lesions, found, matches.score[found.false], scans, names, confidence
-        ),
+        lesions=lesion_level(lesions, found, matches.score[found.false], scans, names, confidence),
         cases=case_level(table, names, confidence),
         intervals={
-            name: interval(values)
-            for name, values in (vars(of_boxes) | vars(of_levels)).items()
+            name: interval(values) for name, values in (vars(of_boxes) | vars(of_levels)).items()
         },
         patients=len(set(origins.patient)),
         draws=draws,
         seed=seed,
     )
+
+
+def _areas(matches: Matches, origins: Origins) -> NDArray[np.float64]:
+    """COCO's area of each true box; of the rectangle where it is not known."""
+    area = flat(origins.area, np.float64)
+    return np.where(np.isnan(area), area_of(matches.truth_xyxy), area)
 
 
 def _frocs(
