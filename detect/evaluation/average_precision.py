@@ -55,7 +55,8 @@ def mean_precision(
     Returns:
         ``(rows,)`` in [0, 1].
     """
-    return precision_at_recalls(precision, recall).mean(axis=1)
+    means: NDArray[np.float64] = precision_at_recalls(precision, recall).mean(axis=1)
+    return means
 
 
 def precision_at_recalls(

@@ -93,7 +93,7 @@ def score_draws(
 
 
 def draw_times(patients: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
-    """How often each patient is in each draw: ``(draws, patients)``, each row sums to `patients`."""
+    """How often each patient is in each draw: ``(draws, patients)``; a row sums to `patients`."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(patients, np.full(patients, 1 / patients), draws)
 

@@ -31,6 +31,16 @@ class CaseTable:
     truth: NDArray[np.bool_]
     score: NDArray[np.float64]
 
+    @property
+    def sick(self) -> NDArray[np.bool_]:
+        """Whether each case has a lesion of any class."""
+        return np.asarray(self.truth.any(axis=1), np.bool_)
+
+    @property
+    def highest(self) -> NDArray[np.float64]:
+        """Score of the highest box of each case, of any class; -inf without one."""
+        return np.asarray(self.score.max(axis=1, initial=-np.inf), np.float64)
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -110,7 +120,7 @@ def case_level(table: CaseTable, class_names: Sequence[str], confidence: float |
         class_names: name of each label.
         confidence: of the operating point; None if there is none.
     """
-    sick, highest = table.truth.any(axis=1), table.score.max(axis=1, initial=-np.inf)
+    sick, highest = table.sick, table.highest
     counts = _counts(sick, highest, confidence)
     tp, fp, tn, fn = counts
     diagnosis = [

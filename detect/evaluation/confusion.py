@@ -55,5 +55,6 @@ def confusion(matches: Matches, in_image: Pairs, confidence: float) -> Confusion
     of_truth[hit[hit >= 0]] = matches.label[hit >= 0]
     matrix = np.zeros((background + 1, background + 1), np.int64)
     np.add.at(matrix, (matches.truth_label, of_truth), 1)
-    np.add.at(matrix, (background, matches.label[kept & (hit < 0)]), 1)
+    alone = matches.label[kept & (hit < 0)]
+    matrix[background] += np.bincount(alone, minlength=background + 1)
     return Confusion(confidence, IOU, matrix)

@@ -73,7 +73,9 @@ def error_split(
         at_point = _Errors(matches, in_image, kept).totals()
     before = errors.map50(None)
     return {
-        kind: ErrorRow(totals[kind], at_point[kind], max(0.0, errors.map50(kind) - before))
+        kind: ErrorRow(
+            totals[kind], at_point[kind], float(np.maximum(0.0, errors.map50(kind) - before))
+        )
         for kind in ("classification", "localisation", "both", "duplicate", "background", "missed")
     }
 

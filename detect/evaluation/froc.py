@@ -52,7 +52,7 @@ def hit_rules(matches: Matches, in_image: Pairs) -> tuple[Found, Found, Found]:
     pairs = in_image[same]
     box, true = matches.xyxy[pairs.detection], matches.truth_xyxy[pairs.target]
     centre = (box[:, :2] + box[:, 2:]) / 2
-    inside = ((centre >= true[:, :2]) & (centre <= true[:, 2:])).all(axis=1)
+    inside = np.all((centre >= true[:, :2]) & (centre <= true[:, 2:]), axis=1)
     return (
         _found("IoU of 0.5 or more with a true box of the class", matches, matches.hit[0]),
         _found(

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.evaluation.froc import PER_SCAN, Froc, Found, froc
+from detect.evaluation.froc import PER_SCAN, Found, Froc, froc
 from detect.evaluation.origins import DIAMETERS_MM, Lesions, in_range
 
 
@@ -76,7 +77,7 @@ def lesion_level(
         confidence: of the operating point; None if there is none.
     """
     score = score_of_lesions(lesions, found)
-    ranges = zip(DIAMETERS_MM, DIAMETERS_MM[1:], strict=False)
+    ranges = pairwise(DIAMETERS_MM)
     return LesionLevel(
         share(score, confidence),
         {

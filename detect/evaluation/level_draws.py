@@ -84,8 +84,7 @@ def draw_levels(
         boxes, false, times, [(images, PER_IMAGE), (scans, PER_SCAN)]
     )
     (lesion_froc,) = _mean_sensitivities(of_lesions, false, times, [(scans, PER_SCAN)])
-    sick = table.truth.any(axis=1)
-    highest = table.score.max(axis=1, initial=-np.inf)
+    sick, highest = table.sick, table.highest
     at_point = np.full((7, draws), np.nan)
     if confidence is not None:
         called = highest >= confidence

@@ -105,10 +105,8 @@ def by_preference(pairs: Pairs, last: NDArray[np.bool_] | None = None) -> Pairs:
         last: ``(m,)`` true boxes that a detection takes only if it can have no other; pycocotools
             treats boxes to be ignored so.
     """
-    keys = [-pairs.target, -pairs.iou, pairs.detection]
-    if last is not None:
-        keys.insert(2, last[pairs.target])
-    return pairs[np.lexsort(keys)]
+    late = np.zeros(len(pairs), bool) if last is None else last[pairs.target]
+    return pairs[np.lexsort((-pairs.target, -pairs.iou, late, pairs.detection))]
 
 
 def claim(pairs: Pairs, detections: int, targets: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +114,7 @@ def by_diameter(
     score_of_box[target[target >= 0]] = matches.score[target >= 0]  # a box is hit once
     counts = matches.rank < MAX_DETECTIONS
     rows = []
-    for low, high in zip(DIAMETERS_MM, DIAMETERS_MM[1:], strict=False):
+    for low, high in pairwise(DIAMETERS_MM):
         own = in_range(diameter_mm, low, high)
         boxes = np.bincount(matches.truth_label[own], minlength=matches.num_classes)
         kept = counts & ((target < 0) | np.append(own, False)[target])

@@ -16,13 +16,18 @@ from detect.evaluation.froc import (
     PER_IMAGE,
     PER_SCAN,
     SECOND_HITS,
-    Froc,
     Found,
+    Froc,
     froc,
     hit_rules,
 )
-from detect.evaluation.lesions import LesionLevel, LesionShare, lesion_level
-from detect.evaluation.lesions import score_of_lesions, share
+from detect.evaluation.lesions import (
+    LesionLevel,
+    LesionShare,
+    lesion_level,
+    score_of_lesions,
+    share,
+)
 from detect.evaluation.level_draws import draw_levels
 from detect.evaluation.matching import Matches
 from detect.evaluation.metrics import Metrics
@@ -39,7 +44,8 @@ from detect.evaluation.sizes import (
 )
 
 CONVENTIONS = {
-    "read_at": "confusion, lesions and cases are read at this confidence; a detection counts if its score is at least the confidence",
+    "read_at": "confusion, lesions and cases are read at this confidence; a detection counts if its"
+    " score is at least that",
     "diameter": "longest axial diameter of the 3D lesion that a box belongs to, mm, over its boxes"
     " in this set; from <= diameter < to",
     "ap50_by_diameter": "other lesions' boxes are ignored; every detection without a hit counts",
