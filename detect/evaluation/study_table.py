@@ -13,10 +13,10 @@ def render_study(metrics: Metrics, study: Study) -> Table:
     """One row a number: level, what it is, its value, its 95 % interval."""
     lesions, cases, frozen = study.lesions.all, study.cases, metrics.frozen
     nan = float("nan")
-    at = "frozen" if study.chosen == "frozen" else "best F1 on this set"
+    at = "frozen beforehand" if study.chosen == "frozen" else "best F1 on this set"
     caption = "95 %: draws of patients with replacement"
     if study.confidence is not None:
-        caption += f"\nlesions and cases at conf {study.confidence:.2g} ({at})"
+        caption += f"\nlesions and scans at conf {study.confidence:.2g} ({at})"
     table = Table(box=SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left")
     table.add_column("level", min_width=9)
     table.add_column("", min_width=42, overflow="fold")
