@@ -138,7 +138,11 @@ def check_sides(dataset: Dataset) -> None:
         InputError: there is one; numbers on such a split are not those of new patients.
     """
     contents = {name: dataset.annotations(name) for name in SPLITS}
-    for problem in two_sides(dataset, contents):
+    try:
+        problem = next(two_sides(dataset, contents), None)
+    except (KeyError, TypeError) as error:
+        raise InputError(dataset.folder, f"is damaged ({error})", "convert again") from error
+    if problem:
         raise InputError(
             dataset.folder, f"cannot be scored on: {problem}", "convert again, splitting by patient"
         )

@@ -55,7 +55,7 @@ def cases_at(confidence: float | None) -> CaseLevel:
 
 
 def test_lesions_by_hand() -> None:
-    """Four lesions: s1 has a of 12 mm (0.9) and b of 4 mm (never), s2 a of 6 mm (0.4), s4 b (0.5)."""
+    """s1 has a of 12 mm (0.9) and b of 4 mm (never), s2 a of 6 mm (0.4), s4 b of 25 mm (0.5)."""
     own = lesions_at(0.5)
     assert (own.all.total, own.all.found, own.all.sensitivity) == (4, 2, 0.5)
     assert [(one.total, one.found) for one in own.by_class.values()] == [(2, 1), (2, 1)]

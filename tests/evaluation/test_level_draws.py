@@ -68,10 +68,7 @@ def numbers_anew(
 ) -> list[float]:
     """The numbers of a set of (image, which copy of the patient), in plain Python."""
     matches = match(truth, detections, CLASSES)
-    hits: dict[int, float] = {}
-    for target, score in zip(matches.hit[0].tolist(), matches.score.tolist(), strict=True):
-        if target >= 0:
-            hits[target] = score
+    hits = dict(zip(matches.hit[0].tolist(), matches.score.tolist(), strict=True))  # -1: none
     first = np.cumsum([0, *map(len, truth)])
     box, false = [], []
     lesion: dict[tuple[str, int, int], float] = {}
