@@ -209,8 +209,9 @@ def evaluate(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
-    """Score a model on a split: P, R, F1, mAP50 and mAP50-95, by class."""
+    """Score a model on a split: boxes by class, FROC, lesions and scans, with 95 % intervals."""
     from detect.evaluate import evaluate as run
+    from detect.evaluation.study_table import render_study
     from detect.evaluation.table import render_table
 
     result = run(
@@ -224,6 +225,7 @@ def evaluate(
         quiet=quiet,
     )
     _print(render_table(result.metrics))
+    _print(render_study(result.metrics, result.study))
     _print(f"{result.folder}: metrics.json, predictions.json, {len(result.pictures)} pictures")
     return 0
 

@@ -14,15 +14,16 @@ from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
 from converters.split import SPLITS
 from detect.boxes import Boxes
-from detect.dataset import Split, load_split
+from detect.dataset import Split, check_sides, load_split
 from detect.detectors.registry import load_detector
 from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.metrics import Metrics
+from detect.evaluation.study import Study
 from detect.folds import fold_splits, split_to_coco
 from detect.model_card import FILE_NAME as MODEL_CARD
 from detect.model_card import ModelCard, ModelSpec, read_model_card, sha256
 from detect.pictures import draw
-from detect.scoring import detect_split, score
+from detect.scoring import detect_split, score_levels
 
 PICTURE_CONFIDENCE = 0.25  # where the model has no operating point of its own
 
@@ -32,12 +33,14 @@ class EvaluateResult:
     """What an evaluation gave.
 
     Attributes:
-        metrics: the numbers.
+        metrics: the numbers of boxes.
+        study: the numbers at all other levels, and intervals.
         folder: holds `metrics.json`, `predictions.json` (COCO results) and `pictures/`.
         pictures: paths of the pictures.
     """
 
     metrics: Metrics
+    study: Study
     folder: Path
     pictures: list[Path]
 
@@ -69,11 +72,13 @@ def evaluate(
         quiet: no progress bar.
 
     Raises:
-        InputError: the model does not suit the dataset, or one of them cannot be read.
+        InputError: the model does not suit the dataset, one of them cannot be read, or a patient
+            is in two splits.
     """
     card = read_model_card(model)
     dataset = open_dataset(data)
     check_suits(card.spec, dataset, model)
+    check_sides(dataset)
     part = _part(card, dataset, split, model)
     out = out or model / f"evaluation-{split}"
     if out.exists() and not (overwrite and (out / "metrics.json").is_file()):
@@ -81,12 +86,13 @@ def evaluate(
 
     detector = load_detector(model, device)
     detections = detect_split(detector, part, quiet)
-    metrics = score(card.spec, part, detections, card.operating_point)
+    metrics, study = score_levels(card.spec.classes, part, detections, card.operating_point)
     summary = {
         "split": split,
         "fold": str(card.fold) if card.fold else None,
         "model": json.loads((model / MODEL_CARD).read_bytes()),
         **metrics.to_json(),
+        **study.to_json(),
     }
     results = detections_to_coco(detections, part.image_ids)
     point = card.operating_point
@@ -104,7 +110,7 @@ def evaluate(
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return EvaluateResult(metrics, out, [out / "pictures" / name for name in names])
+    return EvaluateResult(metrics, study, out, [out / "pictures" / name for name in names])
 
 
 def _part(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split:
