@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from converters.atomic import naming
-from converters.components import SMALL_MM, Component, Lesion, find_lesions
-from converters.errors import InputError
-from converters.reading import check_same_grid, read_mask, read_volume, source_files
+from converters.components import SMALL_MM, Component, Lesion
+from converters.marks import find_marks, mask_files, read_scan, scan_files
+from converters.reading import check_same_grid, source_files
 from converters.recipe import Recipe
 from converters.sources import CaseSource
 from converters.volume import Volume
@@ -32,8 +32,9 @@ class CaseAnalysis(BaseModel):
         lesions, components: as `find_lesions` gives them, less what the minimum size removed.
         small: boxes under 3 mm, before the minimum size.
         dropped: boxes removed by the minimum size.
-        negative_slices: slices without a lesion voxel.
+        negative_slices: slices known to be without a lesion voxel.
         organ_slices: slices that show an organ or a lesion.
+        notes: what the mask leaves open, a line each.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -49,6 +50,7 @@ class CaseAnalysis(BaseModel):
     dropped: int
     negative_slices: list[int]
     organ_slices: list[int]
+    notes: list[str]
 
     def components_by_slice(self) -> dict[int, list[Component]]:
         """Slice → its boxes, for slices that have any."""
@@ -63,50 +65,36 @@ def image_name(case_id: str, z: int) -> str:
     return f"{case_id}_z{z:04d}.png"
 
 
-def analyse_case(recipe: Recipe, min_size_mm: float, case: CaseSource) -> CaseAnalysis:
+def analyse_case(
+    recipe: Recipe, min_size_mm: float, resample: bool, case: CaseSource
+) -> CaseAnalysis:
     """Read a case's mask and find its lesions.
 
     Args:
-        recipe: names the mask's labels.
-        case: where the mask lies.
+        recipe: says what is in the mask.
         min_size_mm: boxes with a smaller longest axial diameter are dropped; 0 keeps all.
+        resample: put a mask on another grid onto the scan's.
+        case: where the mask lies.
 
     Raises:
-        InputError: no mask, an unreadable one, or one with labels that the recipe does not name.
+        InputError: no mask, an unreadable one, or one that does not fit the recipe or the scan.
     """
-    if case.mask is None:
-        raise InputError(
-            case.image,
-            f"has no mask like `{recipe.mask}`",
-            "add the mask (all zero for a normal case) or remove the scan",
-        )
-    mask = read_mask(case.mask)
-    labels: NDArray[np.unsignedinteger] = mask.array  # type: ignore[assignment]
-    present = set(np.unique(labels).tolist())
-    unknown = sorted(present - recipe.known_labels)
-    if unknown:
-        raise InputError(
-            case.mask,
-            f"holds labels {unknown} that recipe `{recipe.name}` does not name",
-            "name them under classes, organs or ignore in the recipe",
-        )
-    lesions, components = find_lesions(labels, recipe.class_of_label, mask.spacing)
-    kept = [c for c in components if c.diameter_mm >= min_size_mm]
+    marks = find_marks(recipe, case, resample)
+    kept = [c for c in marks.components if c.diameter_mm >= min_size_mm]
     kept_ids = {c.lesion_id for c in kept}
-    lesion_slices = {c.slice_index for c in components}
-    shown = np.isin(labels, sorted(recipe.organ_labels | set(recipe.class_of_label)))
     return CaseAnalysis(
         case_id=case.case_id,
         patient_id=case.patient_id,
-        shape=labels.shape,
-        affine=mask.affine.tolist(),
-        mask_sha256=hash_files(case.mask),
-        lesions=[lesion for lesion in lesions if lesion.lesion_id in kept_ids],
+        shape=marks.shape,
+        affine=marks.affine.tolist(),
+        mask_sha256=_hash_mask(case, marks.files),
+        lesions=[lesion for lesion in marks.lesions if lesion.lesion_id in kept_ids],
         components=kept,
-        small=sum(c.diameter_mm < SMALL_MM for c in components),
-        dropped=len(components) - len(kept),
-        negative_slices=[z for z in range(labels.shape[0]) if z not in lesion_slices],
-        organ_slices=np.flatnonzero(shown.any(axis=(1, 2))).tolist(),
+        small=sum(c.diameter_mm < SMALL_MM for c in marks.components),
+        dropped=len(marks.components) - len(kept),
+        negative_slices=marks.negative_slices,
+        organ_slices=np.flatnonzero(marks.shown.any(axis=(1, 2))).tolist(),
+        notes=marks.notes,
     )
 
 
@@ -133,7 +121,7 @@ def write_case(
     Raises:
         InputError: an unreadable scan, or one on another grid than its mask.
     """
-    scan = read_volume(case.image)
+    scan = read_scan(case)
     grid = Volume(  # the mask's grid without its voxels
         array=np.broadcast_to(np.uint8(0), analysis.shape),
         affine=np.asarray(analysis.affine),
@@ -147,7 +135,7 @@ def write_case(
         write_png(images / name, window.apply(scan.array[z]))
         text = label_text(by_slice.get(z, []), height, width)
         (labels / name).with_suffix(".txt").write_text(text, encoding="ascii", newline="\n")
-    return hash_files(case.image)
+    return hash_scan(case)
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -162,7 +150,26 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 def hash_files(path: Path) -> str:
     """SHA-256 over the contents of the files that make up a scan or a mask, in sorted order."""
-    digest = hashlib.sha256()
-    for file in source_files(path):
+    return _digest(source_files(path))
+
+
+def hash_scan(case: CaseSource) -> str:
+    """SHA-256 over the contents of the files of a case's scan."""
+    return _digest(scan_files(case))
+
+
+def hash_mask(case: CaseSource) -> str:
+    """SHA-256 over the files, or over the rows of a table, that say where a case's lesions are."""
+    return _hash_mask(case, mask_files(case)) if case.mask else ""
+
+
+def _hash_mask(case: CaseSource, named: Sequence[tuple[str, Path]]) -> str:
+    told = [name for name, _ in named if name] or [repr(row) for row in case.rows]
+    return _digest([file for _, file in named], told)
+
+
+def _digest(files: Sequence[Path], told: Sequence[str] = ()) -> str:
+    digest = hashlib.sha256("\n".join(told).encode())
+    for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()

@@ -49,7 +49,7 @@ class Lesion:
         lesion_id: from 1, in order of (class, first voxel in raster order).
         label: class index, from 0.
         voxels: number of voxels.
-        volume_mm3: mm³.
+        volume_mm3: mm³; None where boxes were marked without a mask.
         max_axial_diameter_mm: the greatest `diameter_mm` of its components.
         first_slice, last_slice: canonical slices, both inclusive.
     """
@@ -57,7 +57,7 @@ class Lesion:
     lesion_id: int
     label: int
     voxels: int
-    volume_mm3: float
+    volume_mm3: float | None
     max_axial_diameter_mm: float
     first_slice: int
     last_slice: int

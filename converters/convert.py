@@ -10,15 +10,16 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
-from converters.case import CaseAnalysis, analyse_case, hash_files, write_case
+from converters.case import CaseAnalysis, analyse_case, hash_mask, hash_scan, write_case
 from converters.describe import describe
 from converters.errors import InputError
 from converters.manifest import FILE_NAME, FailedCase, Manifest, Request, read_manifest
 from converters.negatives import DEFAULT, Policy, choose_negatives, parse_policies
 from converters.progress import progress
 from converters.recipe import Recipe
-from converters.sources import CaseSource, find_cases
+from converters.sources import CaseSource, find_cases, published_split
 from converters.split import SPLITS, read_split_file, split_patients
 from converters.workers import run_all
 from converters.workspace import Workspace
@@ -44,10 +45,11 @@ def convert(
     root: Path,
     out: Path,
     *,
-    split: Sequence[float] = (0.7, 0.15, 0.15),
+    split: Sequence[float] | Literal["published"] = (0.7, 0.15, 0.15),
     split_file: Path | None = None,
     negatives: str = DEFAULT,
     min_size_mm: float = 0.0,
+    resample_mask: bool = False,
     seed: int = 0,
     workers: int = 1,
     overwrite: bool = False,
@@ -59,10 +61,11 @@ def convert(
         recipe: how the source lies on disk and what its labels mean.
         root: folder of the source.
         out: folder to make.
-        split: weights of train, val and test patients.
+        split: weights of train, val and test patients, or the split published with the data.
         split_file: named lists instead of weights.
         negatives: policy for slices without a lesion, see `parse_policies`.
         min_size_mm: drop boxes with a smaller longest axial diameter; 0 keeps all.
+        resample_mask: put masks on another grid onto the scan's, by nearest neighbour.
         seed: of the split and of the draw of negatives.
         workers: processes; the bytes do not depend on it.
         overwrite: replace another dataset at `out`.
@@ -74,17 +77,23 @@ def convert(
     """
     cases = find_cases(recipe, root)
     policies = parse_policies(negatives)
-    if len(split) != len(SPLITS) or not all(0 <= s < inf for s in split) or sum(split) <= 0:
+    named = None
+    weights = () if isinstance(split, str) else tuple(split)
+    if split_file:
+        named = read_split_file(split_file, {c.case_id: c.patient_id for c in cases})
+    elif split == "published":
+        named = published_split(cases)
+    elif len(weights) != len(SPLITS) or not all(0 <= s < inf for s in weights) or sum(weights) <= 0:
         raise InputError("--split", "needs three weights of 0 or more", "use for example 70,15,15")
     if not 0 <= min_size_mm < inf:
         raise InputError("--min-size-mm", "is not a size of 0 or more", "use 0 to keep every box")
-    named = split_file and read_split_file(split_file, {c.case_id: c.patient_id for c in cases})
     request = Request(
         recipe=recipe,
         negatives=policies,
-        split=_named_lists(named) if named else dict(zip(SPLITS, split, strict=True)),
+        split=_named_lists(named) if named else dict(zip(SPLITS, weights, strict=True)),
         min_size_mm=min_size_mm,
         seed=seed,
+        resample_mask=resample_mask,
     )
     work = Workspace(out)
     try:
@@ -95,16 +104,16 @@ def convert(
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
         work.open(request, cases)
         errors: dict[str, InputError] = {}
-        analyses = _analyse(cases, recipe, min_size_mm, work, workers, quiet, errors)
+        analyses = _analyse(cases, request, work, workers, quiet, errors)
         if not any(a.components for a in analyses.values()):
             work.discard()  # there is nothing to resume
             _raise_if_all_failed(errors, cases)
             raise InputError(
                 root,
-                f"no mask holds a lesion (labels {sorted(recipe.class_of_label)})",
-                "check the class labels of the recipe",
+                f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
+                "check the classes of the recipe",
             )
-        split_of = named or split_patients(_strata(analyses), split, seed)
+        split_of = named or split_patients(_strata(analyses), weights, seed)
         slices = _choose_slices(analyses, policies, split_of, seed)
         work.choose(split_of, slices)
         hashes = _write_slices(
@@ -156,13 +165,12 @@ def _already_there(
 
 
 def _hash_case(case: CaseSource) -> tuple[str, str]:
-    return hash_files(case.image), hash_files(case.mask) if case.mask else ""
+    return hash_scan(case), hash_mask(case)
 
 
 def _analyse(
     cases: Sequence[CaseSource],
-    recipe: Recipe,
-    min_size_mm: float,
+    request: Request,
     work: Workspace,
     workers: int,
     quiet: bool,
@@ -171,8 +179,9 @@ def _analyse(
     """Pass one; returns case → analysis in the order of the cases."""
     found = {case.case_id: work.analysed(case.case_id) for case in cases}
     todo = [case for case in cases if found[case.case_id] is None]
+    analyse = partial(analyse_case, request.recipe, request.min_size_mm, request.resample_mask)
     with progress("masks", len(todo), quiet) as advance:
-        for case, result in run_all(partial(analyse_case, recipe, min_size_mm), todo, workers):
+        for case, result in run_all(analyse, todo, workers):
             advance(case.case_id)
             if isinstance(result, CaseAnalysis):
                 work.keep_analysis(result)
@@ -194,8 +203,14 @@ def _raise_if_all_failed(errors: dict[str, InputError], cases: Sequence[CaseSour
         raise errors[cases[0].case_id]
 
 
+def _sought(recipe: Recipe) -> str:
+    return ", ".join(str(value) for values in recipe.classes.values() for value in values)
+
+
 def _failed(case: CaseSource, error: InputError) -> FailedCase:
     problem = error.problem.replace(str(case.image), "the scan").replace(str(case.mask), "the mask")
+    for _, path in case.parts:
+        problem = problem.replace(str(path), "a mask")
     return FailedCase(id=case.case_id, problem=problem)
 
 

@@ -76,6 +76,7 @@ def _entry(
             "dropped_boxes": a.dropped,
             "image_sha256": image_sha256,
             "mask_sha256": a.mask_sha256,
+            "notes": a.notes,
         }
     )
 
@@ -96,7 +97,8 @@ def _lesion_table(names: Sequence[str], analyses: Sequence[CaseAnalysis]) -> str
     )
     for a in analyses:
         for lesion in a.lesions:
-            volume, diameter = f"{lesion.volume_mm3:.3f}", f"{lesion.max_axial_diameter_mm:.3f}"
+            volume = "" if lesion.volume_mm3 is None else f"{lesion.volume_mm3:.3f}"
+            diameter = f"{lesion.max_axial_diameter_mm:.3f}"
             table.writerow(
                 [
                     a.case_id,

@@ -7,7 +7,7 @@ through.
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from converters.dicom_geometry import Slice, series_geometry
-from converters.dicom_pixels import fill
+from converters.dicom_pixels import check_promise, fill
 from converters.dicom_quiet import quiet
 from converters.errors import InputError
 from converters.rawdata import COPY_AGAIN, open_file, unreadable
@@ -29,7 +29,9 @@ from converters.stored import Stored
 
 _TAGS = [
     "SOPClassUID",
+    "SOPInstanceUID",
     "SeriesInstanceUID",
+    "FrameOfReferenceUID",
     "Modality",
     "ImageType",
     "Rows",
@@ -56,9 +58,28 @@ _DICOM_NAMES = ("", ".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True)
+class Grid:
+    """A series without its pixels: where its voxels are, and what other objects call it.
+
+    Attributes:
+        shape: slices, rows, columns.
+        affine: ``(4, 4)``, (column, row, rank of the slice, 1) to patient mm (LPS).
+        series, frame: UIDs of the series and of its frame of reference, or ``""``; never to be
+            shown.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    series: str
+    frame: str
+
+
+@dataclass(frozen=True)
 class _Series:
     modality: str
     slices: list[Slice]
+    series: str
+    frame: str
 
     def files(self) -> list[Path]:
         return sorted({item.path for item in self.slices})
@@ -76,6 +97,45 @@ def read(folder: Path) -> Stored:
     return Stored(fill(folder, slices), affine, modality=series.modality)
 
 
+def read_grid(folder: Path) -> Grid:
+    """Read the headers alone of the one image series in ``folder``.
+
+    Raises:
+        InputError: as ``read``, but for what is wrong with pixels.
+    """
+    found = _series(folder)
+    slices, affine = series_geometry(folder, found.slices)
+    shape = (len(slices), *slices[0].shape)
+    check_promise(folder, slices, shape)
+    return Grid(shape, affine, found.series, found.frame)
+
+
+def find_objects(path: Path, classes: Collection[str]) -> list[Path]:
+    """The files of some SOP classes: ``path`` itself, or those directly in it, sorted.
+
+    Raises:
+        InputError: it cannot be read, or is one file that is no DICOM.
+    """
+    if path.is_dir():
+        paths = list(_candidates(path, strict=False))
+    elif is_dicom(path):
+        paths = [path]
+    else:
+        raise InputError(path, "is not a DICOM file, or is cut short", COPY_AGAIN)
+    headers = ((path, _header(path)) for path in paths)
+    return [path for path, header in headers if header is not None and _class(header) in classes]
+
+
+def load(path: Path, tags: list[str]) -> Dataset:
+    """Read some tags of one file; nothing of pydicom's own messages gets out.
+
+    Raises:
+        InputError: it is no DICOM file, or damaged.
+    """
+    with plain_errors(path):
+        return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(tags))
+
+
 def files(folder: Path) -> list[Path]:
     """The files of the one image series in ``folder``, sorted.
 
@@ -87,15 +147,20 @@ def files(folder: Path) -> list[Path]:
 
 def holds_images(folder: Path) -> bool:
     """Whether any file directly in ``folder`` is a DICOM image."""
+    return modality(folder) is not None
+
+
+def modality(folder: Path) -> str | None:
+    """Modality of the first DICOM image directly in ``folder``; None where there is none."""
     for path in _candidates(folder, strict=False):
         try:
             header = _header(path)
-            with _plain_errors(path):
+            with plain_errors(path):
                 if header is not None and _is_image(path, header):
-                    return True
+                    return _code(header)
         except InputError:  # a damaged image is an image: reading it will say what is wrong
-            return True
-    return False
+            return ""
+    return None
 
 
 def is_dicom(path: Path) -> bool:
@@ -111,17 +176,19 @@ def is_dicom(path: Path) -> bool:
 def _series(folder: Path) -> _Series:
     found: dict[str, list[Slice]] = defaultdict(list)
     modalities: dict[str, str] = {}
+    frames: dict[str, str] = {}
     others = 0
     for path in _candidates(folder, strict=True):
         header = _header(path)
         if header is None:
             continue
-        with _plain_errors(path):
+        with plain_errors(path):
             if not _is_image(path, header):
                 others += 1
                 continue
             key = str(header.get("SeriesInstanceUID", ""))
             modalities.setdefault(key, _code(header))
+            frames.setdefault(key, str(header.get("FrameOfReferenceUID", "")))
             found[key].extend(_slices(path, header))
     if not found:
         hint = f" but {others} other DICOM objects (such as RTSTRUCT or SEG)" if others else ""
@@ -137,7 +204,7 @@ def _series(folder: Path) -> _Series:
             "put each series into a folder of its own and give that",
         )
     ((key, slices),) = found.items()
-    return _Series(modalities[key], slices)
+    return _Series(modalities[key], slices, key, frames[key])
 
 
 def _candidates(folder: Path, strict: bool) -> Iterator[Path]:
@@ -176,7 +243,7 @@ def _candidates(folder: Path, strict: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _plain_errors(path: Path) -> Iterator[None]:
+def plain_errors(path: Path) -> Iterator[None]:
     """Turn whatever pydicom raises into one ``InputError``, without its text."""
     try:
         with quiet():
@@ -191,7 +258,7 @@ def _plain_errors(path: Path) -> Iterator[None]:
 
 def _header(path: Path) -> Dataset | None:
     """The tags needed, or None for a file without preamble that is not DICOM after all."""
-    with _plain_errors(path):
+    with plain_errors(path):
         try:
             return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
         except InvalidDicomError:

@@ -48,12 +48,12 @@ def fill(folder: Path, slices: list[Slice]) -> NDArray[np.generic]:
         InputError: pixels are missing, cut short, damaged or of an unknown compression.
     """
     shape = (len(slices), *slices[0].shape)
-    _check_promise(folder, slices, shape)
+    check_promise(folder, slices, shape)
     result: NDArray[Any] = np.empty(shape, np.int16)
     ranked = sorted(enumerate(slices), key=lambda pair: (str(pair[1].path), pair[1].frame))
     for path, group in groupby(ranked, key=lambda pair: pair[1].path):
         members = list(group)
-        frames = _frames(path, [item.frame for _, item in members])
+        frames = read_frames(path, [item.frame for _, item in members])
         for (rank, item), stored in zip(members, frames, strict=True):
             if stored.shape != item.shape:
                 raise InputError(path, "has pixels of another size than it states", COPY_AGAIN)
@@ -64,7 +64,7 @@ def fill(folder: Path, slices: list[Slice]) -> NDArray[np.generic]:
     return result
 
 
-def _check_promise(folder: Path, slices: list[Slice], shape: tuple[int, ...]) -> None:
+def check_promise(folder: Path, slices: list[Slice], shape: tuple[int, ...]) -> None:
     """Refuse headers that promise far more pixels than the files could hold, before allocating."""
     held = sum(path.stat().st_size for path in {item.path for item in slices})
     if shape[0] * shape[1] * shape[2] > held * MAX_COMPRESSION or 0 in shape:
@@ -75,7 +75,7 @@ def _check_promise(folder: Path, slices: list[Slice], shape: tuple[int, ...]) ->
         )
 
 
-def _frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]:
+def read_frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]:
     """Decode the frames wanted of one file; no text of pydicom's gets out (it may quote tags)."""
     with quiet():
         try:
@@ -83,6 +83,9 @@ def _frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]:
             syntax = _transfer_syntax(path, dataset)
             if "PixelData" not in dataset:
                 raise InputError(path, "has no pixel data, or is cut short within them", COPY_AGAIN)
+            if syntax in _UNCOMPRESSED and dataset.BitsAllocated == 1:
+                yield from _bits(path, dataset, indices)
+                return
             plugin = "" if syntax in _UNCOMPRESSED else _plugin(path, syntax)
             yield from iter_pixels(dataset, indices=indices, raw=True, decoding_plugin=plugin)
         except InputError:
@@ -93,6 +96,18 @@ def _frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]:
             raise InputError(
                 path, "has pixel data that are damaged or cut short", COPY_AGAIN
             ) from None
+
+
+def _bits(path: Path, dataset: Dataset, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
+    """Frames of one bit a pixel; pydicom's own iterator wants each to begin with a byte."""
+    size = dataset.Rows * dataset.Columns
+    packed = np.frombuffer(dataset.PixelData, np.uint8)
+    if int(dataset.NumberOfFrames) * size > 8 * len(packed):
+        raise InputError(path, "has pixel data that are cut short", COPY_AGAIN)
+    for index in indices:
+        first, last = index * size, (index + 1) * size
+        bits = np.unpackbits(packed[first // 8 : -(-last // 8)], bitorder="little")
+        yield bits[first % 8 :][:size].reshape(dataset.Rows, dataset.Columns)
 
 
 def _transfer_syntax(path: Path, dataset: Dataset) -> UID:

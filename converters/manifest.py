@@ -28,6 +28,7 @@ class CaseEntry(BaseModel):
         small_boxes: boxes under 3 mm, whether kept or not.
         dropped_boxes: boxes under the minimum size.
         image_sha256, mask_sha256: of the source files.
+        notes: what its masks left open, a line each.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +46,7 @@ class CaseEntry(BaseModel):
     dropped_boxes: int
     image_sha256: str
     mask_sha256: str
+    notes: list[str] = Field(default_factory=list)
 
 
 class FailedCase(BaseModel):
@@ -66,6 +68,7 @@ class Request(BaseModel):
     split: dict[str, float] | dict[str, list[str]]
     min_size_mm: float
     seed: int
+    resample_mask: bool = False
 
 
 class Manifest(BaseModel):

@@ -1,6 +1,7 @@
 """Read any scan or mask into the canonical volume, and find scans below a folder."""
 
 import os
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -52,26 +53,57 @@ def read_mask(path: Path) -> Volume:
     return _canonical(labels(stored, path), stored, path)
 
 
+def read_grid(path: Path) -> tuple[Volume, str, str]:
+    """Read where the voxels of a scan are, without their values (its array is of zeros).
+
+    Returns:
+        the grid and, of a DICOM series, the UIDs of the series and of its frame of reference.
+
+    Raises:
+        InputError: as ``read_volume``.
+    """
+    series = frame = ""
+    if _is_folder(path):
+        from converters import dicom
+
+        found = dicom.read_grid(path)
+        shape, affine, series, frame = found.shape, found.affine, found.series, found.frame
+    else:
+        stored = _stored(path)
+        shape, affine = stored.array.shape, stored.affine
+    empty = np.broadcast_to(np.uint8(0), shape[::-1])
+    grid = canonical(empty, affine, path)
+    return replace(grid, array=np.broadcast_to(np.uint8(0), grid.array.shape)), series, frame
+
+
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Whether each voxel of the one is the same place as that of the other."""
+    return not _how_apart(one, other)
+
+
 def check_same_grid(mask: Volume, scan: Volume, mask_path: Path, scan_path: Path) -> None:
     """Make sure that each voxel of the mask is the same place as that of the scan.
 
     Raises:
         InputError: the shapes differ, or a corner is off by more than ``GRID_TOLERANCE_MM``.
     """
-    if mask.array.shape == scan.array.shape:
-        last = np.array(mask.array.shape[::-1], dtype=np.float64) - 1
-        corners = np.array(list(product((0.0, 1.0), repeat=3))) * last
-        apart = np.linalg.norm(mask.to_patient(corners) - scan.to_patient(corners), axis=1).max()
-        if apart <= GRID_TOLERANCE_MM:
-            return
-        how = f"corners up to {apart:.3g} mm apart, tolerance {GRID_TOLERANCE_MM:g} mm"
-    else:
-        how = "shapes differ"
-    raise InputError(
-        mask_path,
-        f"is not on the grid of {scan_path} ({how}; mask {_grid(mask)}; scan {_grid(scan)})",
-        "resample the mask onto the scan's grid by nearest neighbour",
-    )
+    if how := _how_apart(mask, scan):
+        raise InputError(
+            mask_path,
+            f"is not on the grid of {scan_path} ({how}; mask {_grid(mask)}; scan {_grid(scan)})",
+            "resample the mask onto the scan's grid by nearest neighbour: --resample-mask",
+        )
+
+
+def _how_apart(mask: Volume, scan: Volume) -> str:
+    if mask.array.shape != scan.array.shape:
+        return "shapes differ"
+    last = np.array(mask.array.shape[::-1], dtype=np.float64) - 1
+    corners = np.array(list(product((0.0, 1.0), repeat=3))) * last
+    apart = np.linalg.norm(mask.to_patient(corners) - scan.to_patient(corners), axis=1).max()
+    if apart <= GRID_TOLERANCE_MM:
+        return ""
+    return f"corners up to {apart:.3g} mm apart, tolerance {GRID_TOLERANCE_MM:g} mm"
 
 
 def source_files(path: Path) -> list[Path]:

@@ -1,14 +1,17 @@
 """The working folder of a conversion: what a run that was killed leaves, the next one takes up."""
 
+import glob
 import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from converters.atomic import write_text
 from converters.case import CaseAnalysis, image_name
 from converters.manifest import Request, tool_versions
+from converters.reading import ITK_SUFFIXES
 from converters.sources import CaseSource
 from converters.split import SPLITS
 
@@ -28,7 +31,7 @@ class Workspace:
 
     def open(self, request: Request, cases: Sequence[CaseSource]) -> None:
         """Keep what the same request on the same files left there; clear anything else away."""
-        stamps = [[case.case_id, _stamp(case.image), _stamp(case.mask)] for case in cases]
+        stamps = [_stamps(case) for case in cases]
         plan = [request.model_dump(mode="json"), tool_versions(), stamps]
         fingerprint = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
         # No dataset below: a run was killed just after it had published it.
@@ -103,13 +106,24 @@ def _holds(file: Path, text: str) -> bool:
     return file.is_file() and file.read_text(encoding="utf-8") == text
 
 
+def _stamps(case: CaseSource) -> list[Any]:
+    """What tells whether the sources of a case changed between two runs."""
+    masks = case.parts or (("", case.mask),)
+    own = [[name, _stamp(path)] for name, path in masks] if not case.rows else []
+    return [case.case_id, case.patient_id, _stamp(case.image), own, [repr(r) for r in case.rows]]
+
+
 def _stamp(path: Path | None) -> list[int]:
-    """Sizes and times of a scan's files, to notice that a source changed between two runs."""
+    """Sizes and times of a scan's files."""
     if path is None:
         return []
     try:
-        # the stem finds detached data, which lies beside its header
-        files = path.iterdir() if path.is_dir() else path.parent.glob(f"{path.stem}*")
+        if path.is_dir():
+            files = list(path.iterdir())
+        elif path.suffix.lower() in ITK_SUFFIXES:  # detached data lie beside their header
+            files = list(path.parent.glob(f"{glob.escape(path.stem)}*"))
+        else:
+            files = [path]
         stats = [file.stat() for file in sorted(files)]
     except OSError:  # reading it will say what is wrong
         return []

@@ -1,6 +1,7 @@
 """The command line: one verb, one function; imports wait until a verb needs them."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,12 +61,17 @@ def convert(
         str,
         typer.Option(help="Slices without a lesion: all, none, a ratio, or by split."),
     ] = "train=1,val=all,test=all",
-    split: Annotated[str, typer.Option(help="Weights of train, val, test patients.")] = "70,15,15",
+    split: Annotated[
+        str, typer.Option(help="Weights of train, val, test patients; or: published.")
+    ] = "70,15,15",
     split_file: Annotated[
         Path | None, typer.Option(help="YAML or JSON lists train, val, test instead.")
     ] = None,
     window: Annotated[str | None, typer.Option(help="LEVEL,WIDTH in HU.")] = None,
     min_size_mm: Annotated[float, typer.Option(help="Drop boxes of a smaller diameter.")] = 0.0,
+    resample_mask: Annotated[
+        bool, typer.Option("--resample-mask", help="Put masks on another grid onto the scan's.")
+    ] = False,
     seed: Seed = 0,
     workers: Workers = 2,
     overwrite: Overwrite = False,
@@ -80,10 +86,11 @@ def convert(
         with_window(chosen, window) if window else chosen,
         root,
         out,
-        split=_numbers("--split", split),
+        split="published" if split == "published" else _numbers("--split", split),
         split_file=split_file,
         negatives=negatives,
         min_size_mm=min_size_mm,
+        resample_mask=resample_mask,
         seed=seed,
         workers=workers,
         overwrite=overwrite,
@@ -100,6 +107,9 @@ def convert(
         f" {sum(c.dropped_boxes for c in cases)} dropped),"
         f" {sum(sum(c.lesions.values()) for c in cases)} lesions"
     )
+    for note, count in Counter(note for c in cases for note in c.notes).items():
+        own = [c.id for c in cases if note in c.notes]
+        _print(f"{own[0]}{f' and {count - 1} more cases' if count > 1 else ''}: {note}")
     return _list_errors(result.errors)
 
 
