@@ -236,7 +236,7 @@ def evaluate(
     )
     _print(render_table(result.metrics))
     _print(render_study(result.metrics, result.study))
-    _print(f"{result.folder}: metrics.json, predictions.json, {len(result.pictures)} pictures")
+    _print(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
 
 
