@@ -55,6 +55,7 @@ class Finding:
         box: (x1, y1, x2, y2), px.
         label: class index.
         text: what it is, in a few words.
+        detector: place of the detector among those given; of a miss one that misses it.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Finding:
     box: tuple[float, float, float, float]
     label: int
     text: str
+    detector: int
 
 
 def match_detections(
@@ -142,9 +144,7 @@ def _missed(
     ranked = []
     for own in members.values():
         missing = [
-            one.name
-            for one, hits in zip(detectors, found, strict=True)
-            if not any(b in hits[k] for k, b in own)
+            number for number, hits in enumerate(found) if not any(b in hits[k] for k, b in own)
         ]
         if missing:
             k, b = max(own, key=lambda kb: (_area(split.truth[kb[0]].xyxy[kb[1]]), -kb[0], -kb[1]))
@@ -159,7 +159,7 @@ def _missed(
             text += _on_slices(len({i for i, _ in own}))
         if len(detectors) > 1:
             text += f"; missed by {len(missing)} of {len(detectors)}"
-        findings.append(Finding("missed", k, _corners(box), label, text))
+        findings.append(Finding("missed", k, _corners(box), label, text, missing[0]))
     return findings
 
 
@@ -187,7 +187,7 @@ def _false_positives(
         text = f"false positive: {classes[label]} {-score:.2f}, {_size(box)} px{_on_slices(count)}"
         if len(detectors) > 1:
             text += f"; {detectors[number].name}"
-        findings.append(Finding("false positive", k, _corners(box), label, text))
+        findings.append(Finding("false positive", k, _corners(box), label, text, number))
     return findings
 
 

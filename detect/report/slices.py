@@ -1,7 +1,8 @@
 """Which slices a report shows, as small pictures within a budget of bytes."""
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from detect.dataset import Split
 from detect.report.findings import Detections, Finding
+
+T = TypeVar("T")
 
 LONGEST_SIDE = 384  # px
 # lossy WebP: at the same size 4 dB nearer to the slice than JPEG on windowed liver CT
@@ -74,7 +77,7 @@ def _with_boxes(split: Split, detectors: Sequence[Detections]) -> Iterator[int]:
         surest = max((float(one.boxes[k].score.max(initial=0)) for one in detectors), default=0.0)
         return -area, -surest, k
 
-    return _in_turns(split, sorted(with_boxes(split, detectors), key=rank))
+    return in_turns(sorted(with_boxes(split, detectors), key=rank), split.case_ids.__getitem__)
 
 
 def _around(split: Split, taken: set[int]) -> Iterator[int]:
@@ -91,13 +94,15 @@ def _around(split: Split, taken: set[int]) -> Iterator[int]:
         near = np.array(places.get(split.case_ids[k], middle[split.case_ids[k]]))
         return int(np.abs(near - split.slice_indices[k]).min()), k
 
-    return _in_turns(split, sorted(set(range(len(split))) - taken, key=rank))
+    others = sorted(set(range(len(split))) - taken, key=rank)
+    return in_turns(others, split.case_ids.__getitem__)
 
 
-def _in_turns(split: Split, pictures: Iterable[int]) -> Iterator[int]:
-    by_case: dict[str, list[int]] = {}
-    for k in pictures:
-        by_case.setdefault(split.case_ids[k], []).append(k)
-    for turn in range(max(map(len, by_case.values()), default=0)):
-        for case in sorted(by_case):
-            yield from by_case[case][turn : turn + 1]
+def in_turns(things: Iterable[T], group: Callable[[T], Any]) -> Iterator[T]:
+    """Deal things in turns: the first of each group, in the order of the groups, and so on."""
+    groups: dict[Any, list[T]] = {}
+    for thing in things:
+        groups.setdefault(group(thing), []).append(thing)
+    for turn in range(max(map(len, groups.values()), default=0)):
+        for key in sorted(groups):
+            yield from groups[key][turn : turn + 1]

@@ -53,7 +53,7 @@
   const target = (slice) => {
     const finding = data.findings[state.finding];
     if (finding && finding.slice === state.slice) return finding.box;
-    const boxes = [...slice.truth, ...counts(slice).own];
+    const boxes = [...slice.truth, ...counts(slice).own, ...(slice.listed || [])];
     return boxes.length ? boxes[0] : null;
   };
 
@@ -139,7 +139,8 @@
     // the slice with the most to see: the most true boxes, else the surest detection
     const weight = (k) => {
       const slice = data.slices[k];
-      const top = burnt ? slice.weight || 0 : Math.max(0, ...slice.found[state.detector].map((row) => row[5]));
+      const rows = burnt ? slice.listed : slice.found[state.detector];
+      const top = rows.reduce((most, row) => Math.max(most, row[5]), 0);
       return slice.truth.length * 2 + top;
     };
     go(own.reduce((best, k) => (weight(k) > weight(best) ? k : best), own[0]));
@@ -196,7 +197,7 @@
   $("detector").addEventListener("change", (event) => { state.detector = Number(event.target.value); reset(); });
   $("detector-label").hidden = data.detectors.length < 2;
   $("point").hidden = burnt;
-  $("truth").hidden = $("detections").hidden = $("zoom").hidden = burnt;
+  $("truth").hidden = $("detections").hidden = burnt;
   $("confidence").min = Math.ceil(data.floor * 100) / 100;
   $("confidence").addEventListener("input", (event) => { state.confidence = Number(event.target.value); show(); });
 
