@@ -318,7 +318,7 @@ def benchmark(
         quiet=quiet,
     )
     _print(render_summaries(result.summaries))
-    _print(f"{out}: benchmark.md, benchmark.csv, benchmark.png, curves.png")
+    _print(f"{out}: report.html, benchmark.md, benchmark.csv, benchmark.png, curves.png")
     return _list_errors(result.errors)
 
 

@@ -97,7 +97,8 @@ def test_a_model_fails_and_the_next_one_is_scored(whole: BenchmarkResult) -> Non
     assert "| yolo11n | failed |" in text and f"- {error}" in text
     assert str(whole.folder.parent) not in text
     assert {path.name for path in whole.folder.iterdir()} == {
-        "benchmark.csv", "benchmark.md", "benchmark.png", "curves.png", "request.json", "runs",
+        "benchmark.csv", "benchmark.md", "benchmark.png", "curves.png", "report.html", "request.json",
+        "runs",
     }  # fmt: skip
 
 

@@ -52,7 +52,8 @@ def froc_chart(
     sections: Mapping[str, Mapping[str, Any]],
     unit: str,
     ticks: Sequence[float],
-    note: str,
+    note: str = "",
+    colours: Mapping[str, int] | None = None,
 ) -> Markup:
     """Draw FROC curves, with marks at the false-positive rates that the mean is taken over.
 
@@ -62,9 +63,11 @@ def froc_chart(
         unit: image or scan.
         ticks: of the logarithmic axis.
         note: stands below.
+        colours: place of each name in the palette; its place among the sections if not given.
     """
     lines: list[Line] = []
-    for colour, (name, own) in enumerate(sections.items()):
+    for place, (name, own) in enumerate(sections.items()):
+        colour = colours[name] if colours else place
         curve = own.get("curve") or own
         seen = [
             (x, y)
@@ -72,7 +75,7 @@ def froc_chart(
             if ticks[0] <= x <= ticks[-1]
         ]
         if seen:
-            lines.append(Line(name, *map(list, zip(*seen, strict=True)), colour=colour))
+            lines.append(Line(name, [x for x, _ in seen], [y for _, y in seen], colour=colour))
         if not name:  # marks of several curves would hide each other
             rates = own["false_positives"], own[SENSITIVITY]
             lines.append(Line("", *rates, colour=colour, marks=True, joined=False))

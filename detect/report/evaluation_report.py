@@ -15,13 +15,23 @@ from detect.report.findings import match_detections
 from detect.report.page import interval, rate, render_page, thousands
 from detect.report.slices import BUDGET
 
-# of the model card; the rest of it is for machines
 # sections of `metrics.json` that may be missing, from an earlier version or for want of data
 SECTIONS = (
     "frozen", "intervals", "bootstrap", "by_diameter_mm", "by_coco_area", "curves", "confusion",
     "errors", "froc", "lesions", "cases", "conventions",
 )  # fmt: skip
+# of the model card's training; the rest of it is for machines
 SETTINGS = ("epochs", "batch", "imgsz", "lr", "seed")
+
+# kinds of errors in the order of TIDE, and what they mean
+ERRORS = {
+    "classification": "right place, wrong class",
+    "localisation": "right class, poor overlap",
+    "both": "wrong class and poor overlap",
+    "duplicate": "a second box on a lesion already found",
+    "background": "nothing is there",
+    "missed": "a true box that no detection comes near",
+}
 
 
 def evaluation_report(
@@ -138,13 +148,13 @@ def _sizes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     lesions = (metrics.get("lesions") or {}).get("by_diameter_mm") or []
     own = {(one["from"], one["to"]): one for one in lesions}
     return [
-        {**one, "range": _range(*ends), "lesions": own.get(ends)}
+        {**one, "range": range_of(*ends), "lesions": own.get(ends)}
         for one in metrics.get("by_diameter_mm") or []
         for ends in [(one["from"], one["to"])]
     ]
 
 
-def _range(low: float | None, high: float | None) -> str:
+def range_of(low: float | None, high: float | None) -> str:
     """Write a range of diameters: `< 5`, `5–10`, `> 20`."""
     if not low:
         return f"< {high:g}" if high is not None else "all"
@@ -152,14 +162,6 @@ def _range(low: float | None, high: float | None) -> str:
 
 
 def _errors(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    kinds = {
-        "classification": "right place, wrong class",
-        "localisation": "right class, poor overlap",
-        "both": "wrong class and poor overlap",
-        "duplicate": "a second box on a lesion already found",
-        "background": "nothing is there",
-        "missed": "a true box that no detection comes near",
-    }
     errors = metrics.get("errors") or {}
     most = max((one.get("ap50_gain") or 0 for one in errors.values()), default=0) or 1
     return [
@@ -169,7 +171,7 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             "share": round(100 * max(errors[kind].get("ap50_gain") or 0, 0) / most, 1),
             **errors[kind],
         }
-        for kind, meaning in kinds.items()
+        for kind, meaning in ERRORS.items()
         if errors.get(kind)
     ]
 

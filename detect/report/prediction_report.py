@@ -38,7 +38,7 @@ def prediction_report(out: Path, failed: int = 0, budget: int = BUDGET) -> str:
         "colours": [],
         "detectors": [],
         "floor": 0,
-        "sides": False,
+        "sides": True,
         "window": "",
         "cases": [{"name": case["case"], "slices": case["shape"][0]} for case in cases],
         "slices": slices,
