@@ -26,6 +26,7 @@ class Line:
         colour: place in the palette; None takes the line's place in the chart.
         marks: draw the points too.
         joined: draw the line.
+        steps: keep each y until the next x, instead of going there straight.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Line:
     colour: int | None = None
     marks: bool = False
     joined: bool = True
+    steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def line_chart(
                 "name": line.name,
                 "colour": number % len(ON_DARK),
                 "dash": DASHES[number // len(ON_DARK) % len(DASHES)],
-                "path": _path(points) if line.joined else "",
+                "path": _path(points, line.steps) if line.joined else "",
                 "marks": [point for point in points if point] if line.marks else [],
                 "bars": bars,
             }
@@ -154,7 +156,7 @@ def _y(axis: Axis, value: float) -> float:
     return round(HEIGHT - BOTTOM - axis.place(value) * (HEIGHT - TOP - BOTTOM), 1)
 
 
-def _path(points: Sequence[tuple[float, float] | None]) -> str:
+def _path(points: Sequence[tuple[float, float] | None], steps: bool) -> str:
     """SVG path of the points, with a gap at each None, and of no more points than can be seen."""
     step = max(1, len(points) // MOST_POINTS)
     last = len(points) - 1
@@ -163,7 +165,8 @@ def _path(points: Sequence[tuple[float, float] | None]) -> str:
         if point is None:
             pen = "M"
         elif k % step == 0 or k == last or points[k - 1] is None or points[k + 1] is None:
-            parts.append(f"{pen}{point[0]:g} {point[1]:g}")
+            corner = f"H{point[0]:g}" if steps and pen == "L" else ""
+            parts.append(f"{corner}{pen}{point[0]:g} {point[1]:g}")
             pen = "L"
     return "".join(parts)
 

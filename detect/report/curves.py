@@ -69,13 +69,13 @@ def froc_chart(
     for place, (name, own) in enumerate(sections.items()):
         colour = colours[name] if colours else place
         curve = own.get("curve") or own
-        seen = [
-            (x, y)
-            for x, y in zip(curve["false_positives"], curve[SENSITIVITY], strict=True)
-            if ticks[0] <= x <= ticks[-1]
-        ]
-        if seen:
-            lines.append(Line(name, [x for x, _ in seen], [y for _, y in seen], colour=colour))
+        points = list(zip(curve["false_positives"], curve[SENSITIVITY], strict=True))
+        before = [y for x, y in points if x <= ticks[0]]
+        seen = [(x, y) for x, y in points if ticks[0] < x <= ticks[-1]]
+        if before or seen:
+            x = [ticks[0], *(x for x, _ in seen), ticks[-1]]
+            y = [before[-1] if before else 0.0, *(y for _, y in seen)]
+            lines.append(Line(name, x, [*y, y[-1]], colour=colour, steps=True))
         if not name:  # marks of several curves would hide each other
             rates = own["false_positives"], own[SENSITIVITY]
             lines.append(Line("", *rates, colour=colour, marks=True, joined=False))

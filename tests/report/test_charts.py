@@ -20,6 +20,7 @@ from detect.report.charts import (
     nice_ticks,
 )
 from detect.report.colours import ON_DARK, ON_LIGHT
+from detect.report.curves import froc_chart
 from detect.report.page import interval, rate, render, thousands
 
 
@@ -97,3 +98,18 @@ def test_every_template_escapes() -> None:
         "chart.svg", title="<i>", description="", note="", size=(1, 1), frame=(0, 0, 1, 1),
         x_label="", y_label="", x_ticks=[], y_ticks=[], verticals=[], diagonal=False, lines=[],
     )  # fmt: skip
+
+
+def test_froc_curves_are_steps_from_end_to_end() -> None:
+    """Nothing is read between two thresholds: each sensitivity holds until the next one."""
+    section = {
+        "false_positives": [1, 4], "sensitivity": [0.2, 0.6], "mean": 0.4,
+        "curve": {"false_positives": [0.5, 2, 40], "sensitivity": [0.2, 0.6, 1.0]},
+    }  # fmt: skip
+    figure = ElementTree.fromstring(froc_chart("t", {"": section}, "scan", (1, 2, 4)))
+    (path,) = [p.get("d") for p in figure.iter("path") if p.get("stroke-width") == "2"]
+    height = HEIGHT - TOP - BOTTOM
+    low, high = (round(HEIGHT - BOTTOM - v * height, 1) for v in (0.2, 0.6))
+    middle, end = (LEFT + WIDTH - RIGHT) / 2, WIDTH - RIGHT
+    assert path == f"M{LEFT} {low:g}H{middle:g}L{middle:g} {high:g}H{end}L{end} {high:g}"
+    assert len(list(figure.iter("circle"))) == 2
