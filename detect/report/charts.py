@@ -100,7 +100,7 @@ def line_chart(
             {
                 "name": line.name,
                 "colour": number % len(ON_DARK),
-                "dash": DASHES[number // len(ON_DARK) % len(DASHES)],
+                "dash": DASHES[number % len(DASHES)],
                 "path": _path(points, line.steps) if line.joined else "",
                 "marks": [point for point in points if point] if line.marks else [],
                 "bars": bars,

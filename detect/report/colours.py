@@ -3,7 +3,8 @@
 from detect.pictures import CLASS_COLOURS
 
 CONTRAST = 3.0  # of graphical objects against their background, WCAG 2.2 criterion 1.4.11
-DASHES = ("", "6 3", "2 3", "8 3 2 3")  # lines beyond the colours, and for who sees none
+# four with five colours: twenty lines that differ, any two neighbours for who sees no colours too
+DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 
 def _hex(colour: tuple[int, int, int], factor: float = 1.0) -> str:
