@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from detect.report.colours import DASHES, ON_DARK, ON_LIGHT
+from detect.report.colours import ON_DARK, ON_LIGHT
 
 UNKNOWN = "–"
 
@@ -52,7 +52,6 @@ def render_page(template: str, **values: Any) -> str:
         style_hash=_hash(style),
         script_hash=_hash(script),
         version=version("detect"),
-        dashes=DASHES,
         **values,
     )
 
