@@ -58,7 +58,7 @@ def benchmark_report(
     return render_page(
         "benchmark.html",
         title=f"Benchmark on {dataset.manifest.request.recipe.name}",
-        heading=heading,
+        heading=heading.replace("`", ""),  # it is written for Markdown
         errors=errors,
         models=[_model(summary) for summary in summaries],
         charts=_charts(summaries, rows, done),
@@ -90,7 +90,6 @@ def _model(summary: Summary) -> dict[str, Any]:
         "map50": cell("map50"),
         "map50_interval": _ends(summary, "map50"),
         "map50_95": cell("map50_95"),
-        "map50_95_interval": _ends(summary, "map50_95"),
         "frozen": [cell(f"{name}_frozen") for name in names],
         "best": [cell(f"{name}_best") for name in names],
         "f1_interval": _ends(summary, "f1_frozen"),

@@ -89,6 +89,7 @@ def browse(
             "case": split.case_ids[one.picture],
             "index": split.slice_indices[one.picture],
             "box": xywh(one.box),
+            "detector": one.detector,
         }
         for one in worst
         if one.picture in place

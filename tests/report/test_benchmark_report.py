@@ -79,6 +79,7 @@ def test_two_models_side_by_side(page: Page, dataset: Dataset, tmp_path: Path) -
     findings = page.ask("[...document.querySelectorAll('#findings li')].map((li) => li.innerText)")
     only = next(k for k, text in enumerate(findings) if "missed by 1 of 2" in text)
     page.press(RIGHT * only)
+    assert page.ask("document.getElementById('detector').selectedOptions[0].text") == "worse"
     choose = (
         "const s = document.getElementById('detector'); s.value = {};"
         " s.dispatchEvent(new Event('change'));"

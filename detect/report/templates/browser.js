@@ -112,6 +112,7 @@
     browser.dataset.case = name;
     browser.dataset.slice = slice.slice;
     $("case").value = slice.case;
+    $("detector").value = state.detector;
     $("truth").setAttribute("aria-pressed", state.truth);
     $("detections").setAttribute("aria-pressed", state.found);
     $("zoom").setAttribute("aria-pressed", state.zoom);
@@ -149,6 +150,11 @@
     if (!data.findings[number]) return;
     state.finding = number;
     state.slice = data.findings[number].slice;
+    const detector = data.findings[number].detector || 0; // the one that errs
+    if (detector !== state.detector) {
+      state.detector = detector;
+      state.confidence = frozen();
+    }
     show();
     const list = $("findings");
     const button = list.children[number];
