@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from converters.windowing import Window
 from detect.dataset import Split
@@ -47,8 +46,6 @@ def browse(
     detectors: Sequence[Detections],
     *,
     window: Window | None = None,
-    lesions: Sequence[NDArray[np.int64]] | None = None,
-    diameters: Sequence[NDArray[np.float64]] | None = None,
     budget: int = BUDGET,
 ) -> Browser:
     """Choose pictures, findings and boxes of a split for the case browser.
@@ -58,11 +55,9 @@ def browse(
         classes: names.
         detectors: one or more, matched to the truth.
         window: of the pictures, to be named beside them.
-        lesions: of each picture the lesion of each true box, below 0 where it is not known.
-        diameters: of each picture the diameter of each true box, mm.
         budget: bytes of pictures.
     """
-    worst = find_worst(split, classes, detectors, lesions, diameters)
+    worst = find_worst(split, classes, detectors)
     pictures = choose_pictures(split, detectors, worst, budget)
     floor = _floor(detectors, pictures)
     place = {k: number for number, k in enumerate(pictures)}

@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from converters.windowing import Window
 from detect.boxes import Boxes
 from detect.dataset import Split
@@ -43,8 +40,6 @@ def evaluation_report(
     *,
     name: str,
     window: Window | None = None,
-    lesions: Sequence[NDArray[np.int64]] | None = None,
-    diameters: Sequence[NDArray[np.float64]] | None = None,
     budget: int = BUDGET,
 ) -> str:
     """Write the report of one evaluation as a self-contained HTML page.
@@ -57,9 +52,6 @@ def evaluation_report(
         confidence: the operating point that the case browser opens with.
         name: of the detector.
         window: of the pictures.
-        lesions: of each picture the lesion of each true box within its case, below 0 where it is
-            not known; a box without a lesion stands for itself among the worst misses.
-        diameters: of each picture the diameter of each true box, mm; NaN where it is not known.
         budget: bytes of pictures.
     """
     metrics = {**dict.fromkeys(SECTIONS), **metrics}
@@ -69,8 +61,6 @@ def evaluation_report(
         classes,
         [detector],
         window=window,
-        lesions=lesions,
-        diameters=diameters,
         budget=budget,
     )
     return render_page(

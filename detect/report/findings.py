@@ -107,8 +107,6 @@ def find_worst(
     split: Split,
     classes: Sequence[str],
     detectors: Sequence[Detections],
-    lesions: Sequence[NDArray[np.int64]] | None = None,
-    diameters: Sequence[NDArray[np.float64]] | None = None,
 ) -> list[Finding]:
     """List missed lesions, those that most detectors miss and then the largest first, then false
     positives, the most confident first and linked through the slices as `predict` links them.
@@ -117,12 +115,9 @@ def find_worst(
         split: the truth.
         classes: names.
         detectors: one or more.
-        lesions: of each picture the lesion of each true box within its case; a box for which it is
-            below 0, or not given, stands for itself.
-        diameters: of each picture the diameter of each true box, mm; NaN where it is not known.
     """
     return [
-        *_missed(split, classes, detectors, lesions, diameters)[:MOST],
+        *_missed(split, classes, detectors)[:MOST],
         *_false_positives(split, classes, detectors)[:MOST],
     ]
 
@@ -131,13 +126,11 @@ def _missed(
     split: Split,
     classes: Sequence[str],
     detectors: Sequence[Detections],
-    lesions: Sequence[NDArray[np.int64]] | None,
-    diameters: Sequence[NDArray[np.float64]] | None,
 ) -> list[Finding]:
     members: dict[tuple[object, ...], list[tuple[int, int]]] = {}
     for k, truth in enumerate(split.truth):
         for b in range(len(truth)):
-            lesion = int(lesions[k][b]) if lesions is not None else -1
+            lesion = int(split.lesion_ids[k][b])
             key = (k, b) if lesion < 0 else (split.case_ids[k], lesion)
             members.setdefault(key, []).append((k, b))
     found = [[one.found(k) for k in range(len(split))] for one in detectors]
@@ -153,9 +146,10 @@ def _missed(
     for _, _, k, b, missing, own in sorted(ranked):
         label, box = int(split.truth[k].label[b]), split.truth[k].xyxy[b]
         text = f"missed: {classes[label]}, {_size(box)} px"
-        if diameters is not None and not all(np.isnan(diameters[i][j]) for i, j in own):
-            text += f", {np.nanmax([diameters[i][j] for i, j in own]):.0f} mm"
-        if lesions is not None and lesions[k][b] >= 0:
+        diameters = [split.diameters_mm[i][j] for i, j in own]
+        if not np.isnan(diameters).all():
+            text += f", {np.nanmax(diameters):.0f} mm"
+        if split.lesion_ids[k][b] >= 0:
             text += _on_slices(len({i for i, _ in own}))
         if len(detectors) > 1:
             text += f"; missed by {len(missing)} of {len(detectors)}"

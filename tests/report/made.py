@@ -1,6 +1,7 @@
 """A split made by hand: pictures of noise, truth and detections whose matches are known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,18 +55,24 @@ def make_split(folder: Path, cases: list[str] = CASES, slices: int = 8) -> Split
         patient_ids=[cases[case] for case, _ in keys],
         slice_indices=[z for _, z in keys],
         sizes=[SIZE] * len(keys),
-        truth=[TRUTH.get(key, Boxes.empty()) for key in keys],
+        **truth_of([TRUTH.get(key, Boxes.empty()) for key in keys], keys),
     )
+
+
+def truth_of(truth: list[Boxes], keys: list[tuple[int, int]] | None = None) -> dict[str, Any]:
+    """Fields of a split: lesions as in `LESIONS` for the keys, else not known."""
+    lesions = [LESIONS.get(key, []) for key in keys] if keys else [[-1] * len(t) for t in truth]
+    return {
+        "truth": truth,
+        "lesion_ids": [np.array(own, np.int64) for own in lesions],
+        "diameters_mm": [np.full(len(t), np.nan) for t in truth],
+        "areas": [np.full(len(t), np.nan) for t in truth],
+    }
 
 
 def make_detections(split: Split, cases: list[str] = CASES) -> list[Boxes]:
     keys = zip(split.case_ids, split.slice_indices, strict=True)
     return [FOUND.get((cases.index(case), z), Boxes.empty()) for case, z in keys]
-
-
-def make_lesions(split: Split, cases: list[str] = CASES) -> list[np.ndarray]:
-    keys = zip(split.case_ids, split.slice_indices, strict=True)
-    return [np.array(LESIONS.get((cases.index(case), z), []), np.int64) for case, z in keys]
 
 
 LEVELS = {

@@ -12,8 +12,8 @@ from tests.report.made import (
     CONFIDENCE,
     boxes,
     make_detections,
-    make_lesions,
     make_split,
+    truth_of,
 )
 
 
@@ -40,7 +40,7 @@ def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
 
     truth = [some(int(rng.integers(0, 5)), False) for _ in split.truth]
     given = [some(int(rng.integers(0, 12)), True) for _ in split.truth]
-    own = Split(**{**vars(split), "truth": truth})
+    own = Split(**{**vars(split), **truth_of(truth)})
     dealt = match_detections("d", own, given, 2, 0.5)
     hits = 0
     for k, before in enumerate(given):
@@ -64,7 +64,8 @@ def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
 def test_worst_first(split: Split) -> None:
     """Missed: the large box whose hit is too unsure, the small one; then what is not there."""
     own = match_detections("d", split, make_detections(split), 2, CONFIDENCE)
-    worst = find_worst(split, CLASSES, [own], make_lesions(split))
+    split.diameters_mm[10][0] = 45.6
+    worst = find_worst(split, CLASSES, [own])
     told = [(one.kind, split.case_ids[one.picture], split.slice_indices[one.picture], one.label)
             for one in worst]  # fmt: skip
     assert told == [
@@ -73,7 +74,7 @@ def test_worst_first(split: Split) -> None:
         ("false positive", CASES[0], 5, 1),  # with the one on the slice above it
         ("false positive", CASES[0], 4, 0),  # the duplicate
     ]
-    assert worst[0].text.endswith("30 × 30 px, on 1 slice")
+    assert worst[0].text.endswith("30 × 30 px, 46 mm, on 1 slice")
     assert worst[2].text.endswith("0.90, 10 × 10 px, on 2 slices")
 
 
@@ -81,8 +82,9 @@ def test_a_lesion_is_missed_only_where_none_of_its_boxes_is_hit(split: Split) ->
     given = make_detections(split)
     given[3] = Boxes.empty()
     own = match_detections("d", split, given, 2, CONFIDENCE)
-    alone = [one.picture for one in find_worst(split, CLASSES, [own]) if one.kind == "missed"]
-    lesions = find_worst(split, CLASSES, [own], make_lesions(split))
+    unknown = Split(**{**vars(split), **truth_of(split.truth)})
+    alone = [one.picture for one in find_worst(unknown, CLASSES, [own]) if one.kind == "missed"]
+    lesions = find_worst(split, CLASSES, [own])
     assert alone == [10, 3, 4]
     assert [one.picture for one in lesions if one.kind == "missed"] == [10, 4]
 
@@ -95,7 +97,7 @@ def test_what_most_detectors_miss_comes_first(split: Split) -> None:
         match_detections("one", split, make_detections(split), 2, CONFIDENCE),
         match_detections("two", split, better, 2, CONFIDENCE),
     ]
-    first, second, *_ = find_worst(split, CLASSES, detectors, make_lesions(split))
+    first, second, *_ = find_worst(split, CLASSES, detectors)
     assert (first.picture, second.picture) == (4, 10)
     assert first.text.endswith("missed by 2 of 2") and second.text.endswith("missed by 1 of 2")
     assert second.detector == 0

@@ -26,6 +26,7 @@ from tests.report.made import (
     boxes,
     make_detections,
     make_split,
+    truth_of,
 )
 
 Write = Callable[..., str]
@@ -132,7 +133,7 @@ def test_150_cases_stay_within_the_budget(tmp_path: Path) -> None:
     cases = [f"case-{k:03d}" for k in range(150)]
     split = make_split(tmp_path, cases, slices=3)
     truth = [boxes((10, 10, 12 + k % 30, 20, 0, 1)) for k in range(len(split))]
-    split = Split(**{**vars(split), "truth": truth})
+    split = Split(**{**vars(split), **truth_of(truth)})
     nothing = [Boxes.empty()] * len(split)
     largest = max(range(len(split)), key=lambda k: truth[k].xyxy[0, 2])
     detector = match_detections("d", split, nothing, 2, 0.5)
