@@ -236,7 +236,7 @@ def evaluate(
     )
     _print(render_table(result.metrics))
     _print(render_study(result.metrics, result.study))
-    _print(f"{result.folder}: metrics.json, predictions.json, {len(result.pictures)} pictures")
+    _print(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
 
 
@@ -318,7 +318,7 @@ def benchmark(
         quiet=quiet,
     )
     _print(render_summaries(result.summaries))
-    _print(f"{out}: benchmark.md, benchmark.csv, benchmark.png, curves.png")
+    _print(f"{out}: report.html, benchmark.md, benchmark.csv, benchmark.png, curves.png")
     return _list_errors(result.errors)
 
 

@@ -23,6 +23,7 @@ from detect.folds import fold_splits, split_to_coco
 from detect.model_card import FILE_NAME as MODEL_CARD
 from detect.model_card import ModelCard, ModelSpec, read_model_card, sha256
 from detect.pictures import draw
+from detect.report.evaluation_report import evaluation_report
 from detect.scoring import detect_split, score_levels
 
 PICTURE_CONFIDENCE = 0.25  # where the model has no operating point of its own
@@ -35,7 +36,8 @@ class EvaluateResult:
     Attributes:
         metrics: the numbers of boxes.
         study: the numbers at all other levels, and intervals.
-        folder: holds `metrics.json`, `predictions.json` (COCO results) and `pictures/`.
+        folder: holds `metrics.json`, `predictions.json` (COCO results), `report.html` and
+            `pictures/`.
         pictures: paths of the pictures.
     """
 
@@ -104,6 +106,16 @@ def evaluate(
         write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
         if card.fold:  # the image ids are not those of the dataset's own annotation files
             write_json(work / "annotations.json", split_to_coco(part, card.spec.classes))
+        report = evaluation_report(
+            summary,
+            part,
+            detections,
+            card.spec.classes,
+            confidence,
+            name=card.spec.model,
+            window=card.spec.window,
+        )
+        write_text(work / "report.html", report)
         names = _draw(work / "pictures", part, detections, card.spec, confidence, pictures)
         if out.exists():
             shutil.rmtree(out)
