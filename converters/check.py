@@ -26,7 +26,7 @@ def check(folder: Path, quiet: bool = False) -> list[str]:
     """
     dataset = open_dataset(folder)
     contents = {split: dataset.annotations(split) for split in SPLITS}
-    problems = list(_patients(dataset, contents))
+    problems = [*two_sides(dataset, contents), *_categories(dataset, contents)]
     total = sum(len(content["images"]) for content in contents.values())
     with progress("check", total, quiet) as advance:
         for split, content in contents.items():
@@ -40,16 +40,19 @@ def check(folder: Path, quiet: bool = False) -> list[str]:
     return problems + list(_counts(dataset, contents)) + list(_files(dataset, contents))
 
 
-def _patients(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[str]:
+def two_sides(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """Find patients and scans that are in more than one split, one line each.
+
+    Args:
+        dataset: says where each case is.
+        contents: COCO mapping of each split, which says where each picture is.
+    """
     sides: dict[str, set[str]] = defaultdict(set)
     for case in dataset.manifest.cases:
         sides[case.patient].add(case.split)
     for split, content in contents.items():
         for image in content["images"]:
             sides[image["patient_id"]].add(split)
-        names = [c["name"] for c in sorted(content["categories"], key=lambda c: int(c["id"]))]
-        if names != dataset.manifest.class_names:
-            yield f"{split}: COCO's categories {names} are not the manifest's classes"
     for patient, splits in sides.items():
         if len(splits) > 1:
             yield f"patient {patient} is on two sides: {', '.join(sorted(splits))}"
@@ -59,6 +62,13 @@ def _patients(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator
     for splits in hashes.values():
         if len(splits) > 1:
             yield f"one and the same scan is on two sides: {', '.join(sorted(splits))}"
+
+
+def _categories(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for split, content in contents.items():
+        names = [c["name"] for c in sorted(content["categories"], key=lambda c: int(c["id"]))]
+        if names != dataset.manifest.class_names:
+            yield f"{split}: COCO's categories {names} are not the manifest's classes"
 
 
 def _image(

@@ -1,7 +1,7 @@
 """DICOM SEG: binary, fractional and label map segmentations, placed on a scan by their geometry.
 
-Read with pydicom alone: highdicom refuses some real files (label maps of other writers among them),
-and nothing is needed of it but the pixels and places of frames.
+Read with pydicom alone: nothing is needed but the pixels and the places of frames. highdicom is what
+the tests hold it against.
 """
 
 from collections import defaultdict

@@ -35,7 +35,8 @@ class BenchmarkResult:
     """What a benchmark gave.
 
     Attributes:
-        folder: holds `benchmark.csv`, `benchmark.md`, `benchmark.png`, `curves.png` and `runs/`.
+        folder: holds `benchmark.csv`, `benchmark.md`, `benchmark.png`, `curves.png`, `report.html`
+            and `runs/`.
         rows: one for each model, fold and seed.
         summaries: one for each model.
         errors: one for each run that failed.
@@ -123,7 +124,7 @@ def benchmark(
                     run.name, f"{_shorter(error.path)}: {error.problem}", error.remedy
                 )
             _write_tables(out, runs, heading, errors)
-        return _write_all(out, runs, heading, errors)
+        return _write_all(dataset, out, runs, heading, errors)
 
 
 def _check_models(models: Sequence[str]) -> None:
@@ -265,12 +266,15 @@ def _write_tables(
 
 
 def _write_all(
-    out: Path, runs: Sequence[Run], heading: str, errors: dict[str, InputError]
+    dataset: Dataset, out: Path, runs: Sequence[Run], heading: str, errors: dict[str, InputError]
 ) -> BenchmarkResult:
     from detect.benchmarking.pictures import draw_accuracy, draw_curves
+    from detect.report.benchmark_report import benchmark_report
 
     rows = _write_tables(out, runs, heading, errors)
     summaries = summarise(rows)
     draw_accuracy(out / "benchmark.png", summaries)
     draw_curves(out / "curves.png", rows)
+    failures = [str(error) for error in errors.values()]
+    write_text(out / "report.html", benchmark_report(dataset, out, rows, heading, failures))
     return BenchmarkResult(out, rows, summaries, list(errors.values()))

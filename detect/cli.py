@@ -233,8 +233,9 @@ def evaluate(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
-    """Score a model on a split: P, R, F1, mAP50 and mAP50-95, by class."""
+    """Score a model on a split: boxes by class, FROC, lesions and scans, with 95 % intervals."""
     from detect.evaluate import evaluate as run
+    from detect.evaluation.study_table import render_study
     from detect.evaluation.table import render_table
 
     result = run(
@@ -248,7 +249,8 @@ def evaluate(
         quiet=quiet,
     )
     _print(render_table(result.metrics))
-    _print(f"{result.folder}: metrics.json, predictions.json, {len(result.pictures)} pictures")
+    _print(render_study(result.metrics, result.study))
+    _print(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
 
 
@@ -330,7 +332,7 @@ def benchmark(
         quiet=quiet,
     )
     _print(render_summaries(result.summaries))
-    _print(f"{out}: benchmark.md, benchmark.csv, benchmark.png, curves.png")
+    _print(f"{out}: report.html, benchmark.md, benchmark.csv, benchmark.png, curves.png")
     return _list_errors(result.errors)
 
 

@@ -1,17 +1,22 @@
 """A split of a dataset as training and scoring want it: pictures, truth, cases."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.check import two_sides
 from converters.dataset import Dataset, read_png
 from converters.errors import InputError
+from converters.split import SPLITS
 from detect.boxes import Boxes
 from detect.evaluation.coco_results import truth_from_coco
+from detect.evaluation.origins import Origins
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,9 @@ class Split:
         case_ids, patient_ids, slice_indices: of each picture.
         sizes: (height, width) of each picture, px.
         truth: ground-truth boxes of each picture.
+        lesion_ids: 3D lesion of each of its boxes, one count for each case; -1: COCO does not say.
+        diameters_mm: longest axial diameter of each of its boxes; NaN: COCO does not say.
+        areas: COCO's area of each of its boxes, px²: of the component, not of the rectangle.
     """
 
     name: str
@@ -35,6 +43,9 @@ class Split:
     slice_indices: list[int]
     sizes: list[tuple[int, int]]
     truth: list[Boxes]
+    lesion_ids: list[NDArray[np.int64]]
+    diameters_mm: list[NDArray[np.float64]]
+    areas: list[NDArray[np.float64]]
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -44,6 +55,13 @@ class Split:
     def boxes(self) -> int:
         """Number of ground-truth boxes."""
         return sum(len(t) for t in self.truth)
+
+    @property
+    def origins(self) -> Origins:
+        """Case, patient, lesion and size of images and boxes, for the evaluator."""
+        return Origins(
+            self.case_ids, self.patient_ids, self.lesion_ids, self.diameters_mm, self.areas
+        )
 
     def batches(self, size: int) -> Iterator[list[NDArray[np.uint8]]]:
         """Read the pictures, `size` at a time."""
@@ -71,7 +89,7 @@ def load_split(dataset: Dataset, name: str) -> Split:
         InputError: no such split, or no picture in it.
     """
     content = dataset.annotations(name)
-    images = content["images"]
+    images, boxes = content["images"], content["annotations"]
     if not images:
         raise InputError(
             dataset.folder,
@@ -91,6 +109,40 @@ def load_split(dataset: Dataset, name: str) -> Split:
             slice_indices=[image["slice_index"] for image in images],
             sizes=[(int(image["height"]), int(image["width"])) for image in images],
             truth=truth,
+            lesion_ids=_by_image(boxes, image_ids, "lesion_id", -1, np.int64),
+            diameters_mm=_by_image(boxes, image_ids, "diameter_mm", math.nan, np.float64),
+            areas=_by_image(boxes, image_ids, "area", math.nan, np.float64),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(source, f"is damaged ({error})", "convert again") from error
+
+
+def _by_image(
+    boxes: list[dict[str, Any]], image_ids: list[int], field: str, unknown: float, kind: type
+) -> list[NDArray[Any]]:
+    """Gather one field of COCO's boxes by image, in the order in which `truth_from_coco` has them.
+
+    Raises:
+        KeyError, TypeError, ValueError: the field is no number, or the image is unknown.
+    """
+    values: dict[int, list[float]] = {image_id: [] for image_id in image_ids}
+    for box in boxes:
+        values[box["image_id"]].append(box.get(field, unknown))
+    return [np.array(own, kind) for own in values.values()]
+
+
+def check_sides(dataset: Dataset) -> None:
+    """Refuse a dataset with a patient, or one and the same scan, in two splits.
+
+    Raises:
+        InputError: there is one; numbers on such a split are not those of new patients.
+    """
+    contents = {name: dataset.annotations(name) for name in SPLITS}
+    try:
+        problem = next(two_sides(dataset, contents), None)
+    except (KeyError, TypeError) as error:
+        raise InputError(dataset.folder, f"is damaged ({error})", "convert again") from error
+    if problem:
+        raise InputError(
+            dataset.folder, f"cannot be scored on: {problem}", "convert again, splitting by patient"
+        )

@@ -14,15 +14,17 @@ from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
 from converters.split import SPLITS
 from detect.boxes import Boxes
-from detect.dataset import Split, load_split
+from detect.dataset import Split, check_sides, load_split
 from detect.detectors.registry import load_detector
 from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.metrics import Metrics
+from detect.evaluation.study import Study
 from detect.folds import fold_splits, split_to_coco
 from detect.model_card import FILE_NAME as MODEL_CARD
 from detect.model_card import ModelCard, ModelSpec, read_model_card, sha256
 from detect.pictures import draw
-from detect.scoring import detect_split, score
+from detect.report.evaluation_report import evaluation_report
+from detect.scoring import detect_split, score_levels
 
 PICTURE_CONFIDENCE = 0.25  # where the model has no operating point of its own
 
@@ -32,12 +34,15 @@ class EvaluateResult:
     """What an evaluation gave.
 
     Attributes:
-        metrics: the numbers.
-        folder: holds `metrics.json`, `predictions.json` (COCO results) and `pictures/`.
+        metrics: the numbers of boxes.
+        study: the numbers at all other levels, and intervals.
+        folder: holds `metrics.json`, `predictions.json` (COCO results), `report.html` and
+            `pictures/`.
         pictures: paths of the pictures.
     """
 
     metrics: Metrics
+    study: Study
     folder: Path
     pictures: list[Path]
 
@@ -69,11 +74,13 @@ def evaluate(
         quiet: no progress bar.
 
     Raises:
-        InputError: the model does not suit the dataset, or one of them cannot be read.
+        InputError: the model does not suit the dataset, one of them cannot be read, or a patient
+            is in two splits.
     """
     card = read_model_card(model)
     dataset = open_dataset(data)
     check_suits(card.spec, dataset, model)
+    check_sides(dataset)
     part = _part(card, dataset, split, model)
     out = out or model / f"evaluation-{split}"
     if out.exists() and not (overwrite and (out / "metrics.json").is_file()):
@@ -81,12 +88,13 @@ def evaluate(
 
     detector = load_detector(model, device)
     detections = detect_split(detector, part, quiet)
-    metrics = score(card.spec, part, detections, card.operating_point)
+    metrics, study = score_levels(card.spec.classes, part, detections, card.operating_point)
     summary = {
         "split": split,
         "fold": str(card.fold) if card.fold else None,
         "model": json.loads((model / MODEL_CARD).read_bytes()),
         **metrics.to_json(),
+        **study.to_json(),
     }
     results = detections_to_coco(detections, part.image_ids)
     point = card.operating_point
@@ -98,13 +106,23 @@ def evaluate(
         write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
         if card.fold:  # the image ids are not those of the dataset's own annotation files
             write_json(work / "annotations.json", split_to_coco(part, card.spec.classes))
+        report = evaluation_report(
+            summary,
+            part,
+            detections,
+            card.spec.classes,
+            confidence,
+            name=card.spec.model,
+            window=card.spec.window,
+        )
+        write_text(work / "report.html", report)
         names = _draw(work / "pictures", part, detections, card.spec, confidence, pictures)
         if out.exists():
             shutil.rmtree(out)
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return EvaluateResult(metrics, out, [out / "pictures" / name for name in names])
+    return EvaluateResult(metrics, study, out, [out / "pictures" / name for name in names])
 
 
 def _part(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split:

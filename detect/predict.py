@@ -22,7 +22,9 @@ from detect.detectors.registry import load_detector
 from detect.inference.outputs import write_case_outputs
 from detect.inference.scan import find_lesions
 from detect.model_card import ModelCard, read_model_card
+from detect.report.prediction_report import prediction_report
 
+OWN_FILES = ("summary.csv", "report.html")  # beside the folders of the cases
 FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
 
 
@@ -97,6 +99,7 @@ def predict(
                 errors.append(error)
             advance("")
     write_text(out / "summary.csv", _summary(rows, card.spec.classes))
+    write_text(out / "report.html", prediction_report(out, failed=len(errors)))
     return PredictResult(out, rows, errors, skipped)
 
 
@@ -127,7 +130,7 @@ def _names(scans: Sequence[Path]) -> dict[Path, str]:
     times = Counter(stem.casefold() for stem in stems.values())
     names: dict[Path, str] = {}
     for scan, stem in stems.items():
-        if re.fullmatch(r"\w[\w .,+@=-]*", stem) and stem.casefold() != "summary.csv":
+        if re.fullmatch(r"\w[\w .,+@=-]*", stem) and stem.casefold() not in OWN_FILES:
             place = hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:8]
             names[scan] = stem if times[stem.casefold()] == 1 else f"{stem}-{place}"
     return names

@@ -96,8 +96,12 @@ def test_a_model_fails_and_the_next_one_is_scored(whole: BenchmarkResult) -> Non
     text = (whole.folder / "benchmark.md").read_text(encoding="utf-8")
     assert "| yolo11n | failed |" in text and f"- {error}" in text
     assert str(whole.folder.parent) not in text
+    page = (whole.folder / "report.html").read_text(encoding="utf-8")
+    assert "1 failed" in page and "another architecture" in page
+    assert str(whole.folder.parent) not in page
     assert {path.name for path in whole.folder.iterdir()} == {
-        "benchmark.csv", "benchmark.md", "benchmark.png", "curves.png", "request.json", "runs",
+        "benchmark.csv", "benchmark.md", "benchmark.png", "curves.png", "report.html",
+        "request.json", "runs",
     }  # fmt: skip
 
 

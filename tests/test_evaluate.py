@@ -1,6 +1,7 @@
 """The whole evaluation against two others that read the same files."""
 
 import contextlib
+import csv
 import io
 import json
 import shutil
@@ -147,7 +148,7 @@ def test_what_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> 
     result = evaluate(bundle, tiny_dataset, quiet=True, pictures=3)
     assert result.folder == bundle / "evaluation-test"
     assert {p.name for p in result.folder.iterdir()} == {
-        "metrics.json", "predictions.json", "pictures",
+        "metrics.json", "predictions.json", "report.html", "pictures",
     }  # fmt: skip
     written = json.loads((result.folder / "metrics.json").read_text())
     assert written["split"] == "test"
@@ -167,6 +168,65 @@ def test_what_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> 
         evaluate(bundle, tiny_dataset, quiet=True)
     again = evaluate(bundle, tiny_dataset, quiet=True, overwrite=True, pictures=0)
     assert again.metrics == result.metrics and again.pictures == []
+
+
+def test_every_level_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    """Lesions and diameters are those of lesions.csv, cases those of the manifest."""
+    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
+    written = json.loads((result.folder / "metrics.json").read_text())
+    assert written == json.loads(json.dumps(written, allow_nan=False))
+    cases = [c for c in open_dataset(tiny_dataset).manifest.cases if c.split == "test"]
+    with (tiny_dataset / "lesions.csv").open(newline="") as file:
+        names = {case.id for case in cases}
+        rows = [row for row in csv.DictReader(file) if row["case"] in names]
+    assert written["lesions"]["total"] == len(rows) > 0
+    assert written["cases"]["total"] == len(cases)
+    for part in written["lesions"]["by_diameter_mm"]:
+        diameters = [float(row["max_axial_diameter_mm"]) for row in rows]
+        high = part["to"] or 1e9
+        assert part["total"] == sum(part["from"] <= mm < high for mm in diameters)
+    assert sum(part["boxes"] for part in written["by_diameter_mm"]) == written["boxes"]
+    assert written["read_at"]["confidence"] == written["frozen"]["confidence"]
+    assert written["bootstrap"]["patients"] == len({case.patient for case in cases})
+
+
+def test_area_ranges_are_those_of_pycocotools_on_the_same_files(
+    tiny_run: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(tiny_dataset / "annotations" / "instances_test.json"))
+        found = truth.loadRes(str(result.folder / "predictions.json"))
+        scoring = COCOeval(truth, found, "bbox")
+        scoring.evaluate()
+        scoring.accumulate()
+        scoring.summarize()
+    own = [row.ap50_95 for row in result.study.by_coco_area.values()]
+    expected = [np.nan if value == -1 else value for value in scoring.stats[3:6]]
+    assert own == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert not np.isnan(own[0])
+
+
+def test_a_patient_in_two_splits_is_refused(
+    tiny_run: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    """Whether the manifest says so or COCO's images do."""
+    for name, path in (("manifest", "dataset.json"), ("coco", "annotations/instances_train.json")):
+        copy = tmp_path / name
+        shutil.copytree(tiny_dataset, copy)
+        content = json.loads((copy / path).read_text())
+        tested = next(c for c in open_dataset(copy).manifest.cases if c.split == "test").patient
+        if name == "manifest":
+            next(c for c in content["cases"] if c["split"] == "train")["patient"] = tested
+        else:
+            content["images"][0]["patient_id"] = tested
+        (copy / path).write_text(json.dumps(content))
+        with pytest.raises(InputError, match=f"patient {tested} is on two sides: test, train"):
+            evaluate(tiny_run, copy, out=tmp_path / "out", quiet=True)
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_moved_dataset_and_a_moved_model_give_the_same(

@@ -265,7 +265,7 @@ def test_a_bad_scan_is_listed_and_the_others_are_done(
     (line,) = printed.err.splitlines()
     assert line.startswith(f"failed: {scans / 'broken.nii'}: ")
     cases = {f"case{n}-{kind}" for n in range(3) for kind in ("scan", "mask")}
-    assert {path.name for path in out.iterdir()} == {*cases, "summary.csv"}
+    assert {path.name for path in out.iterdir()} == {*cases, "summary.csv", "report.html"}
     for case in cases:
         assert str(out / case) in printed.out
     rows = list(csv.DictReader((out / "summary.csv").read_text().splitlines()))
@@ -364,7 +364,7 @@ def test_names_of_cases(threshold_model: Path, tmp_path: Path) -> None:
     given = [path for path in scans.rglob("*") if path.is_file()]
     result = predict(threshold_model, given, out=out, quiet=True)
     assert not result.errors and not result.skipped and len(result.rows) == len(given) == 6
-    assert {path.name for path in out.iterdir()} == {*result.rows, "summary.csv"}
+    assert {path.name for path in out.iterdir()} == {*result.rows, "summary.csv", "report.html"}
     assert {path.name for path in out.parent.iterdir()} == {"out"}
     assert "ok.1" in result.rows
     assert sum(name.startswith("scan-") for name in result.rows) == 5

@@ -8,7 +8,8 @@ from detect.evaluation.matching import IOU_THRESHOLDS, Matches
 MAX_DETECTIONS = 100
 """COCO's ``maxDets``: the best-scored detections of an image and class that count for AP."""
 
-_RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+"""The recalls at which COCO reads the precision."""
 
 
 def average_precision(matches: Matches) -> NDArray[np.float64]:
@@ -54,14 +55,54 @@ def mean_precision(
     Returns:
         ``(rows,)`` in [0, 1].
     """
+    means: NDArray[np.float64] = precision_at_recalls(precision, recall).mean(axis=1)
+    return means
+
+
+def precision_at_recalls(
+    precision: NDArray[np.float64], recall: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Precision envelope at the 101 `RECALLS`, of which `mean_precision` is the mean.
+
+    Args:
+        precision, recall: as for `mean_precision`.
+
+    Returns:
+        ``(rows, 101)`` in [0, 1].
+    """
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     # a recall beyond the last one reached has precision 0
     envelope = np.concatenate([envelope, np.zeros((len(envelope), 1))], axis=1)
-    means = [
-        row[np.searchsorted(reached, _RECALLS)].mean()
-        for row, reached in zip(envelope, recall, strict=True)
-    ]
-    return np.array(means, np.float64)
+    read = np.empty((len(envelope), len(RECALLS)))
+    for row, (heights, reached) in enumerate(zip(envelope, recall, strict=True)):
+        read[row] = heights[np.searchsorted(reached, RECALLS)]
+    return read
+
+
+def average_precision_of(
+    label: NDArray[np.int64],
+    score: NDArray[np.float64],
+    hit: NDArray[np.bool_],
+    boxes: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Average precision of each class from whatever detections are left after a change to them.
+
+    Args:
+        label, score, hit: ``(n,)`` of the detections that count; equal scores keep their order.
+        boxes: ``(num_classes,)`` true boxes that count.
+
+    Returns:
+        ``(num_classes,)`` in [0, 1]; NaN for a class without a true box.
+    """
+    result = np.full(len(boxes), np.nan)
+    order = np.lexsort((-score, label))
+    label, hit = label[order], hit[order]
+    for c in np.flatnonzero(boxes).tolist():
+        of_class = slice(*np.searchsorted(label, [c, c + 1]).tolist())
+        places = np.flatnonzero(hit[of_class])
+        found = np.arange(1, len(places) + 1)
+        result[c] = mean_precision((found / (places + 1))[None], (found / boxes[c])[None])[0]
+    return result
 
 
 def mean_over_classes(values: NDArray[np.float64]) -> float:

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from detect.evaluation.average_precision import MAX_DETECTIONS, mean_precision
 from detect.evaluation.matching import IOU_THRESHOLDS, Matches
+from detect.evaluation.origins import number
 
 DRAWS = 1000
 LEVEL = 0.95
-_CELLS = 1 << 22  # draws times detections that are summed at once: bounds the memory
+_CELLS = 1 << 20  # draws times hits that are summed at once: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,40 @@ def draw_patients(
         draws: how many.
         seed: of the draws.
     """
-    names, patient = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    count = len(names)
+    patient, count = number(patients)
     if count < 2:
         return PatientDraws(*np.full((5, draws), np.nan))
-    times = rng.multinomial(count, np.full(count, 1 / count), draws)
-    boxes = _summed(matches.truth_label, patient[matches.truth_image], times, matches.num_classes)
+    times = draw_times(count, draws, seed)
+    kept = None if confidence is None else matches.score >= confidence
+    return score_draws(matches, patient, times, kept)
+
+
+def score_draws(
+    matches: Matches,
+    patient: NDArray[np.int64],
+    times: NDArray[np.int64],
+    kept: NDArray[np.bool_] | None,
+) -> PatientDraws:
+    """Score sets of patients.
+
+    Args:
+        matches: of all images.
+        patient: ``(images,)`` index of the patient of each image.
+        times: ``(draws, patients)`` how often each patient counts.
+        kept: ``(n,)`` detections that count at the frozen confidence, for precision, recall and F1.
+    """
+    boxes = summed(matches.truth_label, patient[matches.truth_image], times, matches.num_classes)
     precision = _average_precisions(matches, patient, times, boxes)
-    rates = np.full((3, draws), np.nan)
-    if confidence is not None:
-        rates = _rates(matches, patient, times, boxes, confidence)
-    return PatientDraws(
-        _class_mean(precision[:, :, 0]), _class_mean(precision.mean(axis=2)), *rates
-    )
+    rates = np.full((3, len(times)), np.nan)
+    if kept is not None:
+        rates = _rates(matches, patient, times, boxes, kept)
+    return PatientDraws(class_mean(precision[:, :, 0]), class_mean(precision.mean(axis=2)), *rates)
+
+
+def draw_times(patients: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
+    """How often each patient is in each draw: ``(draws, patients)``; a row sums to `patients`."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(patients, np.full(patients, 1 / patients), draws)
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -86,7 +107,7 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _summed(
+def summed(
     label: NDArray[np.int64], patient: NDArray[np.int64], times: NDArray[np.int64], classes: int
 ) -> NDArray[np.int64]:
     """Count things by class in each draw, from the class and patient of each: ``(draws, C)``."""
@@ -103,27 +124,44 @@ def _average_precisions(
 ) -> NDArray[np.float64]:
     """AP of each draw, class and threshold: ``(draws, C, T)``, NaN without a true box."""
     result = np.full((*boxes.shape, len(IOU_THRESHOLDS)), np.nan)
-    for label in range(matches.num_classes):
+    for label in np.flatnonzero(boxes.any(axis=0)).tolist():
         of_class = matches.of_class(label)
         counts = matches.rank[of_class] < MAX_DETECTIONS
         owner = patient[matches.image[of_class][counts]]
         hit = matches.hit[:, of_class][:, counts] >= 0
         places = np.flatnonzero(hit.any(axis=0))  # the others only lower the precision
-        step = max(1, _CELLS // max(1, len(owner)))
+        by_patient = counts_between(places + 1, owner, times.shape[1])
+        step = max(1, _CELLS // max(1, len(places)))
         for start in range(0, len(times), step):
             some = slice(start, start + step)
-            weight = times[some][:, owner]
-            found = np.cumsum(weight, axis=1)[:, places]
-            true_boxes = boxes[some, label]
+            found = np.cumsum(times[some].astype(np.float64) @ by_patient.T, axis=1)
+            weight = times[some][:, owner[places]]
+            true_boxes = np.maximum(boxes[some, label], 1)[:, None]
             for k, hit_at_threshold in enumerate(hit[:, places]):
                 own = np.flatnonzero(hit_at_threshold)
-                hits = np.cumsum(weight[:, places[own]], axis=1)
+                hits = np.cumsum(weight[:, own], axis=1)
                 # 0/0 before the first detection that is drawn, or without a true box
                 precision = hits / np.maximum(found[:, own], 1)
-                recall = hits / np.maximum(true_boxes, 1)[:, None]
-                result[some, label, k] = mean_precision(precision, recall)
+                result[some, label, k] = mean_precision(precision, hits / true_boxes)
     result[boxes == 0] = np.nan
     return result
+
+
+def counts_between(
+    until: NDArray[np.int64], patient: NDArray[np.int64], patients: int
+) -> NDArray[np.float64]:
+    """Count things in a row by patient and stretch: ``(stretches, patients)``.
+
+    Stretch k begins where the last one ended and ends before the thing ``until[k]``; things after
+    the last stretch are left out. Weighted by a draw and summed up they are the number of things
+    before each end, for the price of a matrix product instead of a pass over all things a draw.
+    The counts are whole, small and so exact in float64.
+    """
+    stretch = np.searchsorted(until, np.arange(len(patient)), side="right")
+    near = stretch < len(until)
+    cells = stretch[near] * patients + patient[near]
+    table = np.bincount(cells, minlength=len(until) * patients)
+    return table.reshape(len(until), patients).astype(np.float64)
 
 
 def _rates(
@@ -131,22 +169,28 @@ def _rates(
     patient: NDArray[np.int64],
     times: NDArray[np.int64],
     boxes: NDArray[np.int64],
-    confidence: float,
+    kept: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Class means of precision, recall and F1 of each draw: ``(3, draws)``; see ``FrozenPoint``."""
-    kept = matches.score >= confidence
     hit = kept & (matches.hit[0] >= 0)
     owner, classes = patient[matches.image], matches.num_classes
-    found = _summed(matches.label[kept], owner[kept], times, classes)
-    hits = _summed(matches.label[hit], owner[hit], times, classes)
-    wholes = np.stack([found, boxes, found + boxes])
+    found = summed(matches.label[kept], owner[kept], times, classes)
+    hits = summed(matches.label[hit], owner[hit], times, classes)
+    return mean_rates(hits, found, boxes)
+
+
+def mean_rates(
+    hits: NDArray[np.int64], found: NDArray[np.int64], true: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Class means of precision, recall and F1 from ``(draws, C)`` counts: ``(3, draws)``."""
+    wholes = np.stack([found, true, found + true])
     parts = np.stack([hits, hits, 2 * hits])
     rates = np.full(wholes.shape, np.nan)
-    np.divide(parts, wholes, out=rates, where=(wholes > 0) & (boxes > 0))
-    return _class_mean(rates)
+    np.divide(parts, wholes, out=rates, where=(wholes > 0) & (true > 0))
+    return class_mean(rates)
 
 
-def _class_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def class_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the last axis of what is defined; NaN where nothing is."""
     defined = ~np.isnan(values)
     result = np.full(values.shape[:-1], np.nan)

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.boxes import Boxes
+from detect.evaluation.pairs import Pairs, by_preference, claim, overlapping_pairs
 
 # pycocotools' own expression: the eighth step differs from the literal 0.9 in the last bit
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
-
-# Pairs whose overlap is computed at once: bounds the memory on crowded images, fits the cache
-_PAIRS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,13 @@ class Matches:
         image: ``(n,)`` int64 index of the image of each detection.
         label: ``(n,)`` int64 class index, ascending.
         score: ``(n,)`` float64 confidence in [0, 1].
+        xyxy: ``(n, 4)`` float64 corners of each detection, px.
         rank: ``(n,)`` int64 place of each detection among those of its image and class, from 0.
         hit: ``(T, n)`` int64 index of the true box that the detection hits at each of
             ``IOU_THRESHOLDS``, counted through all images in order; -1 where it hits none.
         truth_image: ``(m,)`` int64 index of the image of each true box.
         truth_label: ``(m,)`` int64 class index of each true box.
+        truth_xyxy: ``(m, 4)`` float64 corners of each true box, px.
     """
 
     num_images: int
@@ -45,10 +45,12 @@ class Matches:
     image: NDArray[np.int64]
     label: NDArray[np.int64]
     score: NDArray[np.float64]
+    xyxy: NDArray[np.float64]
     rank: NDArray[np.int64]
     hit: NDArray[np.int64]
     truth_image: NDArray[np.int64]
     truth_label: NDArray[np.int64]
+    truth_xyxy: NDArray[np.float64]
 
     def boxes_per_class(self) -> NDArray[np.int64]:
         """Count the true boxes of each class: ``(num_classes,)`` int64."""
@@ -96,16 +98,22 @@ def match(truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int)
     image, found = image[order], found[order]
     truth_group = truth_image * num_classes + true_boxes.label
     group = image * num_classes + found.label
+    pairs = overlapping_pairs(
+        found.xyxy, group, true_boxes.xyxy, truth_group, len(truth) * num_classes,
+        floor=IOU_THRESHOLDS[0],
+    )  # fmt: skip
     return Matches(
         num_images=len(truth),
         num_classes=num_classes,
         image=image,
         label=found.label,
         score=found.score,
+        xyxy=found.xyxy,
         rank=_rank(group),
-        hit=_hits(found.xyxy, group, true_boxes.xyxy, truth_group, len(truth) * num_classes),
+        hit=hits_at_thresholds(pairs, len(found), len(true_boxes)),
         truth_image=truth_image,
         truth_label=true_boxes.label,
+        truth_xyxy=true_boxes.xyxy,
     )
 
 
@@ -139,105 +147,19 @@ def _rank(group: NDArray[np.int64]) -> NDArray[np.int64]:
     return rank
 
 
-def _hits(
-    xyxy: NDArray[np.float64],
-    group: NDArray[np.int64],
-    truth_xyxy: NDArray[np.float64],
-    truth_group: NDArray[np.int64],
-    num_groups: int,
+def hits_at_thresholds(
+    pairs: Pairs, detections: int, targets: int, last: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """True box hit by each detection at each threshold: ``(T, n)`` int64, -1 for none.
+    """True box hit by each detection at each of ``IOU_THRESHOLDS``: ``(T, n)`` int64, -1 for none.
 
-    Detections ``(n, 4)`` must be in order of falling score within a group; group ``(n,)`` and
-    truth_group ``(m,)`` number the pairs of image and class.
+    Args:
+        pairs: of one class and image each; detections numbered in order of falling score.
+        detections, targets: how many there are.
+        last: see `by_preference`.
     """
-    detection, target, iou = _overlapping_pairs(xyxy, group, truth_xyxy, truth_group, num_groups)
-    preference = np.lexsort((-target, -iou, detection))
-    detection, target, iou = detection[preference], target[preference], iou[preference]
-
-    hit = np.full((len(IOU_THRESHOLDS), len(xyxy)), -1, np.int64)
-    for threshold, hit_at_threshold in zip(IOU_THRESHOLDS, hit, strict=True):
-        near = iou >= threshold  # thresholds rise, so what fails here fails from here on
-        detection, target, iou = detection[near], target[near], iou[near]
-        _claim(detection, target, hit_at_threshold, len(truth_xyxy))
+    pairs = by_preference(pairs, last)
+    hit = np.empty((len(IOU_THRESHOLDS), detections), np.int64)
+    for k, threshold in enumerate(IOU_THRESHOLDS):
+        pairs = pairs[pairs.iou >= threshold]  # thresholds rise: what fails here fails from here on
+        hit[k] = claim(pairs, detections, targets)
     return hit
-
-
-def _overlapping_pairs(
-    xyxy: NDArray[np.float64],
-    group: NDArray[np.int64],
-    truth_xyxy: NDArray[np.float64],
-    truth_group: NDArray[np.int64],
-    num_groups: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs of one group with an IoU at or above the lowest threshold: detection, truth, IoU."""
-    by_group = np.argsort(truth_group, kind="stable")
-    per_group = np.bincount(truth_group, minlength=num_groups)
-    first = np.cumsum(per_group) - per_group
-    partners = per_group[group]
-    ends = np.cumsum(partners)
-    boxes, truth_boxes = _sides(xyxy), _sides(truth_xyxy[by_group])
-
-    chunks = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    start = 0
-    while start < len(xyxy):
-        done = ends[start] - partners[start]
-        stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
-        detection = np.repeat(np.arange(start, stop), partners[start:stop])
-        nth = np.arange(len(detection)) - (ends - partners)[detection] + done
-        target = first[group[detection]] + nth
-        iou = _iou(boxes[:, detection], truth_boxes[:, target])
-        near = iou >= IOU_THRESHOLDS[0]
-        chunks.append((detection[near], by_group[target[near]], iou[near]))
-        start = stop
-    detections, targets, ious = zip(*chunks, strict=True)
-    return np.concatenate(detections), np.concatenate(targets), np.concatenate(ious)
-
-
-def _sides(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Left, top, right, bottom and area: ``(5, n)``, rounded as if the boxes came as x, y, w, h."""
-    left, top = xyxy[:, 0], xyxy[:, 1]
-    width, height = xyxy[:, 2] - left, xyxy[:, 3] - top
-    return np.stack([left, top, width + left, height + top, width * height])
-
-
-def _iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of ``(5, n)`` sides with as many others: ``(n,)``.
-
-    Operation by operation ``bbIou`` of pycocotools' maskApi.c; 0 where the boxes do not overlap.
-    """
-    width = np.minimum(boxes[2], others[2]) - np.maximum(boxes[0], others[0])
-    height = np.minimum(boxes[3], others[3]) - np.maximum(boxes[1], others[1])
-    intersection = np.where((width > 0) & (height > 0), width * height, 0.0)
-    union = boxes[4] + others[4] - intersection
-    iou: NDArray[np.float64] = np.zeros_like(union)
-    np.divide(intersection, union, out=iou, where=intersection > 0)
-    return iou
-
-
-def _claim(
-    detection: NDArray[np.int64],
-    target: NDArray[np.int64],
-    hit: NDArray[np.int64],
-    num_targets: int,
-) -> None:
-    """Let the detections choose in turn; write the chosen targets into ``hit``.
-
-    The pairs come by detection in order of turn, and for each detection its best target first.
-    Instead of one turn after the other, all groups go at once, in rounds: a detection may take its
-    best free target as soon as no earlier undecided detection is near that target, for then nobody
-    can still snatch it. The first undecided detection always may, so every round makes progress;
-    in practice nearly all detections are decided in the first.
-    """
-    taken = np.zeros(num_targets, bool)
-    earliest = np.empty(num_targets, np.int64)
-    while len(detection):
-        # of repeated indices the last one is written: reversed, the earliest detection stays
-        earliest[target[::-1]] = detection[::-1]
-        best = np.ones(len(detection), bool)
-        best[1:] = detection[1:] != detection[:-1]
-        safe = best & (earliest[target] == detection)
-        hit[detection[safe]] = target[safe]
-        taken[target[safe]] = True
-        undecided = (hit[detection] < 0) & ~taken[target]
-        detection, target = detection[undecided], target[undecided]

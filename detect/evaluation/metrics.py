@@ -12,7 +12,7 @@ from detect.evaluation.average_precision import (
     average_precision,
     mean_over_classes,
 )
-from detect.evaluation.matching import IOU_THRESHOLDS, match
+from detect.evaluation.matching import IOU_THRESHOLDS, Matches, match
 from detect.evaluation.operating_point import (
     IOU,
     BestF1,
@@ -135,9 +135,16 @@ def evaluate(
         ValueError: the sequences differ in length, boxes are malformed, two classes share a name,
             or the confidence is outside [0, 1].
     """
+    matches = match(truth, detections, len(class_names))
+    return measure(matches, class_names, frozen_confidence)
+
+
+def measure(
+    matches: Matches, class_names: Sequence[str], frozen_confidence: float | None = None
+) -> Metrics:
+    """Read the numbers off detections that are matched already; see `evaluate`."""
     if len(set(class_names)) != len(class_names):
         raise ValueError("two classes share a name")
-    matches = match(truth, detections, len(class_names))
     precision = average_precision(matches)
     ap50, ap50_95 = precision[:, 0], precision.mean(axis=1)
     best = best_f1(matches)

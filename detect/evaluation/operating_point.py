@@ -16,7 +16,7 @@ from detect.evaluation.matching import IOU_THRESHOLDS, Matches
 IOU = float(IOU_THRESHOLDS[0])
 """The IoU from which a detection is a hit at an operating point."""
 
-_CONFIDENCES: NDArray[np.float64] = np.linspace(0.0, 1.0, 1000)
+CONFIDENCES: NDArray[np.float64] = np.linspace(0.0, 1.0, 1000)
 _SMOOTHING = 101  # grid points: a box a tenth of the grid wide, made odd
 
 
@@ -97,7 +97,7 @@ def best_f1(matches: Matches) -> BestF1:
         return BestF1(float("nan"), undefined, (undefined,) * matches.num_classes)
 
     precision, recall = np.stack(
-        [_curves(matches, label, int(boxes[label])) for label in present], axis=1
+        [rates_by_confidence(matches, label, int(boxes[label])) for label in present], axis=1
     )
     # ultralytics' own guard against 0/0: with it the first maximum of a plateau is the same one
     f1 = 2 * precision * recall / (precision + recall + 1e-16)
@@ -110,20 +110,20 @@ def best_f1(matches: Matches) -> BestF1:
             float(precision[row, best]), float(recall[row, best]), float(f1[row, best])
         )
     means = precision[:, best].mean(), recall[:, best].mean(), f1[:, best].mean()
-    return BestF1(float(_CONFIDENCES[best]), Rates(*map(float, means)), tuple(per_class))
+    return BestF1(float(CONFIDENCES[best]), Rates(*map(float, means)), tuple(per_class))
 
 
-def _curves(matches: Matches, label: int, boxes: int) -> NDArray[np.float64]:
+def rates_by_confidence(matches: Matches, label: int, boxes: int) -> NDArray[np.float64]:
     """Precision and recall of one class on the grid of confidences: ``(2, 1000)``."""
     of_class = matches.of_class(label)
     score = matches.score[of_class]
     if not len(score):
-        return np.zeros((2, len(_CONFIDENCES)))
+        return np.zeros((2, len(CONFIDENCES)))
     hits = np.cumsum(matches.hit[0, of_class] >= 0)
     # np.interp wants rising abscissae; negated, and not reversed, so that at a confidence shared by
     # several detections it reads the value after the last of them
-    precision = np.interp(-_CONFIDENCES, -score, hits / np.arange(1, len(score) + 1), left=1)
-    recall = np.interp(-_CONFIDENCES, -score, hits / boxes, left=0)
+    precision = np.interp(-CONFIDENCES, -score, hits / np.arange(1, len(score) + 1), left=1)
+    recall = np.interp(-CONFIDENCES, -score, hits / boxes, left=0)
     return np.stack([precision, recall])
 
 

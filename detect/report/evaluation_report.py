@@ -1,0 +1,205 @@
+"""The report of one evaluation: the numbers of `metrics.json`, curves, and the case browser."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from converters.windowing import Window
+from detect.boxes import Boxes
+from detect.dataset import Split
+from detect.report.browser import browse
+from detect.report.curves import evaluation_charts
+from detect.report.findings import match_detections
+from detect.report.page import interval, rate, render_page, thousands
+from detect.report.slices import BUDGET
+
+# sections of `metrics.json` that may be missing, from an earlier version or for want of data
+SECTIONS = (
+    "frozen", "intervals", "bootstrap", "by_diameter_mm", "by_coco_area", "curves", "confusion",
+    "errors", "froc", "lesions", "cases", "conventions",
+)  # fmt: skip
+# of the model card's training; the rest of it is for machines
+SETTINGS = ("epochs", "batch", "imgsz", "lr", "seed")
+
+# kinds of errors in the order of TIDE, and what they mean
+ERRORS = {
+    "classification": "right place, wrong class",
+    "localisation": "right class, poor overlap",
+    "both": "wrong class and poor overlap",
+    "duplicate": "a second box on a lesion already found",
+    "background": "nothing is there",
+    "missed": "a true box that no detection comes near",
+}
+
+
+def evaluation_report(
+    metrics: Mapping[str, Any],
+    split: Split,
+    detections: Sequence[Boxes],
+    classes: Sequence[str],
+    confidence: float,
+    *,
+    name: str,
+    window: Window | None = None,
+    budget: int = BUDGET,
+) -> str:
+    """Write the report of one evaluation as a self-contained HTML page.
+
+    Args:
+        metrics: the content of `metrics.json`; a section that is absent or None is left out.
+        split: pictures and truth.
+        detections: of each picture, as they were scored.
+        classes: names.
+        confidence: the operating point that the case browser opens with.
+        name: of the detector.
+        window: of the pictures.
+        budget: bytes of pictures.
+    """
+    metrics = {**dict.fromkeys(SECTIONS), **metrics}
+    detector = match_detections(name, split, detections, len(classes), confidence)
+    browser = browse(
+        split,
+        classes,
+        [detector],
+        window=window,
+        budget=budget,
+    )
+    return render_page(
+        "evaluation.html",
+        title=f"{name} on {metrics.get('split') or split.name}",
+        metrics=metrics,
+        patients=len(set(split.patient_ids)),
+        cases=len(set(split.case_ids)),
+        headline=headline(metrics),
+        charts=evaluation_charts(metrics),
+        sizes=_sizes(metrics),
+        errors=_errors(metrics),
+        confusion=_confusion(metrics),
+        model=_model(metrics),
+        point=point_of(metrics),
+        classes=classes,
+        confidence=confidence,
+        browser=browser,
+    )
+
+
+def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Rows of what, value, interval and operating point, for what the metrics hold."""
+    intervals = metrics.get("intervals") or {}
+    rows: list[dict[str, str]] = []
+
+    def add(what: str, value: float | None, point: str, ends: str | None = None) -> None:
+        rows.append(
+            {
+                "what": what,
+                "value": rate(value),
+                "interval": interval(intervals.get(ends)) if ends else "",
+                "point": point,
+            }
+        )
+
+    add("mAP50", metrics.get("map50"), "all confidences, IoU 0.5", "map50")
+    add("mAP50-95", metrics.get("map50_95"), "all confidences, IoU 0.50 … 0.95", "map50_95")
+    for key, ends, said in (
+        ("frozen", "", "frozen beforehand"),
+        ("best_f1", None, "best F1 on this very set, optimistic"),
+    ):
+        rates = metrics.get(key)
+        if not rates:
+            continue
+        point = f"confidence {rate(rates['confidence'])}, {said}; IoU 0.5"
+        for label, one in (("Precision", "precision"), ("Recall", "recall"), ("F1", "f1")):
+            add(f"{label}, class mean", rates[one], point, one if ends is not None else None)
+    froc, lesions, cases = (metrics.get(key) or {} for key in ("froc", "lesions", "cases"))
+    for unit in ("image", "scan"):
+        if own := froc.get(unit):
+            points = ", ".join(f"{v:g}" for v in own["false_positives"])
+            at = f"{points} false positives per {unit}"
+            add(f"FROC mean, per {unit}", own["mean"], at, f"froc_{unit}")
+    at = point_of(metrics)
+    if lesions:
+        what = f"Lesion sensitivity ({thousands(lesions['found'])} of {lesions['total']})"
+        add(what, lesions["sensitivity"], at, "lesion_sensitivity")
+    if cases:
+        add("Case sensitivity", cases["sensitivity"], at, "case_sensitivity")
+        add("Case specificity", cases["specificity"], at, "case_specificity")
+        add("Case AUROC", cases["auroc"], "all confidences", "case_auroc")
+    return rows
+
+
+def point_of(metrics: Mapping[str, Any]) -> str:
+    """Name the operating point of the counts at lesion and case level."""
+    point = metrics.get("operating_point") or metrics.get("frozen") or metrics.get("best_f1") or {}
+    chosen = point.get("chosen") or ("frozen" if metrics.get("frozen") else "best F1 on this set")
+    return f"confidence {rate(point.get('confidence'))} ({chosen})"
+
+
+def _sizes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """By diameter, boxes and lesions of one range in one row."""
+    lesions = (metrics.get("lesions") or {}).get("by_diameter_mm") or []
+    own = {(one["from"], one["to"]): one for one in lesions}
+    return [
+        {**one, "range": range_of(*ends), "lesions": own.get(ends)}
+        for one in metrics.get("by_diameter_mm") or []
+        for ends in [(one["from"], one["to"])]
+    ]
+
+
+def range_of(low: float | None, high: float | None) -> str:
+    """Write a range of diameters: `< 5`, `5–10`, `> 20`."""
+    if not low:
+        return f"< {high:g}" if high is not None else "all"
+    return f"{low:g}–{high:g}" if high is not None else f"> {low:g}"
+
+
+def _errors(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    errors = metrics.get("errors") or {}
+    most = max((one.get("ap50_gain") or 0 for one in errors.values()), default=0) or 1
+    return [
+        {
+            "kind": kind,
+            "meaning": meaning,
+            "share": round(100 * max(errors[kind].get("ap50_gain") or 0, 0) / most, 1),
+            **errors[kind],
+        }
+        for kind, meaning in ERRORS.items()
+        if errors.get(kind)
+    ]
+
+
+def _confusion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Rows of cells; the shade of a cell is its share of the row."""
+    confusion = metrics.get("confusion")
+    if not confusion:
+        return None
+    rows = []
+    both = zip(confusion["labels"], confusion["matrix"], strict=True)
+    for number, (label, row) in enumerate(both):
+        whole = sum(row) or 1
+        cells = [
+            {"count": n, "shade": round(0.7 * n / whole, 3), "diagonal": k == number}
+            for k, n in enumerate(row)
+        ]
+        rows.append({"label": label, "cells": cells})
+    return {**confusion, "rows": rows}
+
+
+def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is worth knowing of the model card; no path stands in it."""
+    card = metrics.get("model")
+    if not isinstance(card, Mapping) or "spec" not in card:
+        return []
+    spec, parameters = card["spec"], card.get("parameters") or {}
+    point, training = card.get("operating_point"), card.get("training") or {}
+    window = spec["window"]
+    rows = [
+        ("Model", f"{spec['model']} ({spec['family']}), input {spec['imgsz']} px"),
+        ("Parameters", f"{parameters.get('fused', 0) / 1e6:.3f} M fused"),
+        ("Window", f"level {window['level']:g}, width {window['width']:g} HU"),
+        ("Started from", str(card.get("started_from"))),
+        ("Training", ", ".join(f"{key} {training[key]}" for key in SETTINGS if key in training)),
+    ]
+    if point:
+        rows.append(("Operating point", f"confidence {rate(point['confidence'])}: {point['rule']}"))
+    if metrics.get("fold"):
+        rows.append(("Fold", str(metrics["fold"])))
+    return rows

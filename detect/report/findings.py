@@ -1,0 +1,202 @@
+"""What went wrong, worst first: lesions that were missed, then false positives by confidence.
+
+Everything is read off the matches of the one evaluator, at IoU 0.5.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.boxes import Boxes
+from detect.dataset import Split
+from detect.evaluation.matching import Matches, match
+from detect.inference.linking import link
+
+MOST = 60  # missed lesions, and as many false positives: more than anybody looks at
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What one detector found on a split, and which true boxes it hit.
+
+    Attributes:
+        name: of the detector.
+        confidence: its operating point.
+        boxes: of each picture.
+        hit: of each picture, the place of the true box that each detection hits; -1 for none.
+    """
+
+    name: str
+    confidence: float
+    boxes: Sequence[Boxes]
+    hit: Sequence[NDArray[np.int64]]
+
+    def false_positives(self, picture: int) -> Boxes:
+        """Detections of a picture that count at the operating point and hit nothing."""
+        own = self.boxes[picture]
+        return own[(own.score >= self.confidence) & (self.hit[picture] < 0)]
+
+    def found(self, picture: int) -> set[int]:
+        """Places of the true boxes of a picture that are hit at the operating point."""
+        counts = self.boxes[picture].score >= self.confidence
+        return set(self.hit[picture][counts].tolist()) - {-1}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that went wrong.
+
+    Attributes:
+        kind: `missed` or `false positive`.
+        picture: the one that shows it best: the largest true box, or the surest detection.
+        box: (x1, y1, x2, y2), px.
+        label: class index.
+        text: what it is, in a few words.
+        detector: place of the detector among those given; of a miss one that misses it.
+    """
+
+    kind: str
+    picture: int
+    box: tuple[float, float, float, float]
+    label: int
+    text: str
+    detector: int
+
+
+def match_detections(
+    name: str, split: Split, boxes: Sequence[Boxes], classes: int, confidence: float
+) -> Detections:
+    """Match a detector's boxes to the truth with the evaluator's own `match`.
+
+    Args:
+        name: of the detector.
+        split: the truth.
+        boxes: of each picture; all of them, not only those above the operating point.
+        classes: how many.
+        confidence: the operating point.
+    """
+    matches = match(split.truth, boxes, classes)
+    return Detections(name, confidence, *_by_picture(matches, split.truth, boxes))
+
+
+def _by_picture(
+    matches: Matches, truth: Sequence[Boxes], boxes: Sequence[Boxes]
+) -> tuple[list[Boxes], list[NDArray[np.int64]]]:
+    """Deal the matches to their pictures, by falling score: boxes, and what each one hits."""
+    joined = np.concatenate([np.zeros((0, 4)), *(own.xyxy for own in boxes)])
+    label = np.concatenate([np.zeros(0, np.int64), *(own.label for own in boxes)])
+    score = np.concatenate([np.zeros(0), *(own.score for own in boxes)])
+    order = np.lexsort((-score, label))  # the order of `Matches`
+    first = np.concatenate([[0], np.cumsum([len(own) for own in truth])])
+    hit = np.where(matches.hit[0] >= 0, matches.hit[0] - first[matches.image], -1)
+    by_image = np.lexsort((-matches.score, matches.image))
+    ends = np.searchsorted(matches.image[by_image], np.arange(len(truth) + 1))
+    dealt, hits = [], []
+    for begin, end in itertools.pairwise(ends.tolist()):
+        own = by_image[begin:end]
+        place = order[own]
+        dealt.append(Boxes(joined[place], label[place], score[place]))
+        hits.append(hit[own])
+    return dealt, hits
+
+
+def find_worst(
+    split: Split,
+    classes: Sequence[str],
+    detectors: Sequence[Detections],
+) -> list[Finding]:
+    """List missed lesions, those that most detectors miss and then the largest first, then false
+    positives, the most confident first and linked through the slices as `predict` links them.
+
+    Args:
+        split: the truth.
+        classes: names.
+        detectors: one or more.
+    """
+    return [
+        *_missed(split, classes, detectors)[:MOST],
+        *_false_positives(split, classes, detectors)[:MOST],
+    ]
+
+
+def _missed(
+    split: Split,
+    classes: Sequence[str],
+    detectors: Sequence[Detections],
+) -> list[Finding]:
+    members: dict[tuple[object, ...], list[tuple[int, int]]] = {}
+    for k, truth in enumerate(split.truth):
+        for b in range(len(truth)):
+            lesion = int(split.lesion_ids[k][b])
+            key = (k, b) if lesion < 0 else (split.case_ids[k], lesion)
+            members.setdefault(key, []).append((k, b))
+    found = [[one.found(k) for k in range(len(split))] for one in detectors]
+    ranked = []
+    for own in members.values():
+        missing = [
+            number for number, hits in enumerate(found) if not any(b in hits[k] for k, b in own)
+        ]
+        if missing:
+            k, b = max(own, key=lambda kb: (_area(split.truth[kb[0]].xyxy[kb[1]]), -kb[0], -kb[1]))
+            ranked.append((-len(missing), -_area(split.truth[k].xyxy[b]), k, b, missing, own))
+    findings = []
+    for _, _, k, b, missing, own in sorted(ranked):
+        label, box = int(split.truth[k].label[b]), split.truth[k].xyxy[b]
+        text = f"missed: {classes[label]}, {_size(box)} px"
+        diameters = [split.diameters_mm[i][j] for i, j in own]
+        if not np.isnan(diameters).all():
+            text += f", {np.nanmax(diameters):.0f} mm"
+        if split.lesion_ids[k][b] >= 0:
+            text += _on_slices(len({i for i, _ in own}))
+        if len(detectors) > 1:
+            text += f"; missed by {len(missing)} of {len(detectors)}"
+        findings.append(Finding("missed", k, _corners(box), label, text, missing[0]))
+    return findings
+
+
+def _false_positives(
+    split: Split, classes: Sequence[str], detectors: Sequence[Detections]
+) -> list[Finding]:
+    by_case: dict[str, dict[int, int]] = {}
+    for k, case in enumerate(split.case_ids):
+        by_case.setdefault(case, {})[split.slice_indices[k]] = k
+    ranked = []
+    for number, one in enumerate(detectors):
+        for pictures in by_case.values():
+            wrong = {z: one.false_positives(k) for z, k in pictures.items()}
+            low = min(wrong)
+            stack = [wrong.get(z, Boxes.empty()) for z in range(low, max(wrong) + 1)]
+            for chain in link(stack):
+                z, b = max(chain.members, key=lambda zb: (stack[zb[0]].score[zb[1]], -zb[0]))
+                ranked.append(
+                    (-float(stack[z].score[b]), pictures[low + z], b, number, stack[z],
+                     len(chain.members))
+                )  # fmt: skip
+    findings = []
+    for score, k, b, number, boxes, count in sorted(ranked, key=lambda row: row[:4]):
+        label, box = int(boxes.label[b]), boxes.xyxy[b]
+        text = f"false positive: {classes[label]} {-score:.2f}, {_size(box)} px{_on_slices(count)}"
+        if len(detectors) > 1:
+            text += f"; {detectors[number].name}"
+        findings.append(Finding("false positive", k, _corners(box), label, text, number))
+    return findings
+
+
+def _on_slices(count: int) -> str:
+    return f", on {count} slice{'s' if count > 1 else ''}"
+
+
+def _area(box: NDArray[np.float64]) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def _size(box: NDArray[np.float64]) -> str:
+    return f"{box[2] - box[0]:.0f} × {box[3] - box[1]:.0f}"
+
+
+def _corners(box: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = box.tolist()
+    return x1, y1, x2, y2
