@@ -107,7 +107,7 @@ def _label_lesions(
     mask: NDArray[np.unsignedinteger], classes: Mapping[int, int]
 ) -> tuple[NDArray[np.uint32], dict[int, int]]:
     """Number the 26-connected lesions; returns the numbered volume and lesion id → class index."""
-    table = np.zeros(int(max(mask.max(initial=0), *classes)) + 1, dtype=np.uint16)
+    table = np.zeros(int(max([mask.max(initial=0), *classes])) + 1, dtype=np.uint16)
     for value, label in classes.items():
         table[value] = label + 1
     by_class = table[mask]

@@ -5,7 +5,7 @@ the end everything lies in `OUT.partial`, so that a run that was killed goes on 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -15,11 +15,12 @@ from typing import Literal
 from converters.case import CaseAnalysis, analyse_case, hash_mask, hash_scan, write_case
 from converters.describe import describe
 from converters.errors import InputError
+from converters.gather import Cases, gather
 from converters.manifest import FILE_NAME, FailedCase, Manifest, Request, read_manifest
 from converters.negatives import DEFAULT, Policy, choose_negatives, parse_policies
 from converters.progress import progress
 from converters.recipe import Recipe
-from converters.sources import CaseSource, find_cases, published_split
+from converters.sources import CaseSource, published_split
 from converters.split import SPLITS, read_split_file, split_patients
 from converters.workers import run_all
 from converters.workspace import Workspace
@@ -31,12 +32,14 @@ class ConvertResult:
 
     Attributes:
         manifest: of the dataset.
-        errors: one for each case that was left out.
+        errors: one for each case that could not be read.
+        left_out: case → why the recipe leaves it out.
         up_to_date: the same dataset was there already and nothing was done.
     """
 
     manifest: Manifest
     errors: list[InputError]
+    left_out: dict[str, str] = field(default_factory=dict)
     up_to_date: bool = False
 
 
@@ -45,6 +48,7 @@ def convert(
     root: Path,
     out: Path,
     *,
+    more: Sequence[tuple[Recipe, Path]] = (),
     split: Sequence[float] | Literal["published"] = (0.7, 0.15, 0.15),
     split_file: Path | None = None,
     negatives: str = DEFAULT,
@@ -61,6 +65,7 @@ def convert(
         recipe: how the source lies on disk and what its labels mean.
         root: folder of the source.
         out: folder to make.
+        more: further recipes with their roots, for one dataset of all; see `gather`.
         split: weights of train, val and test patients, or the split published with the data.
         split_file: named lists instead of weights.
         negatives: policy for slices without a lesion, see `parse_policies`.
@@ -75,7 +80,8 @@ def convert(
         InputError: the request or the source is wrong as a whole. One bad case is left out and
             listed in the result instead.
     """
-    cases = find_cases(recipe, root)
+    gathered = gather([(recipe, root), *more])
+    recipe, cases = gathered.recipes[0], gathered.cases
     policies = parse_policies(negatives)
     named = None
     weights = () if isinstance(split, str) else tuple(split)
@@ -89,6 +95,7 @@ def convert(
         raise InputError("--min-size-mm", "is not a size of 0 or more", "use 0 to keep every box")
     request = Request(
         recipe=recipe,
+        more=gathered.recipes[1:],
         negatives=policies,
         split=_named_lists(named) if named else dict(zip(SPLITS, weights, strict=True)),
         min_size_mm=min_size_mm,
@@ -99,12 +106,12 @@ def convert(
     try:
         if out.is_file() or (out.exists() and any(out.iterdir())):
             if not overwrite:
-                return _already_there(out, request, cases, workers)
+                return _already_there(out, request, gathered, workers)
             if not (out / FILE_NAME).is_file():
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
         work.open(request, cases)
         errors: dict[str, InputError] = {}
-        analyses = _analyse(cases, request, work, workers, quiet, errors)
+        analyses = _analyse(gathered, request, work, workers, quiet, errors)
         if not any(a.components for a in analyses.values()):
             work.discard()  # there is nothing to resume
             _raise_if_all_failed(errors, cases)
@@ -131,23 +138,21 @@ def convert(
             f"cannot be written ({error.strerror or error})",
             "make room or check the rights, then run the same command again: it resumes",
         ) from error
-    return ConvertResult(manifest, [errors[f.id] for f in failed])
+    return ConvertResult(manifest, [errors[f.id] for f in failed], gathered.left_out)
 
 
 def _named_lists(named: dict[str, str]) -> dict[str, list[str]]:
     return {s: sorted(p for p, own in named.items() if own == s) for s in SPLITS}
 
 
-def _already_there(
-    out: Path, request: Request, cases: Sequence[CaseSource], workers: int
-) -> ConvertResult:
+def _already_there(out: Path, request: Request, gathered: Cases, workers: int) -> ConvertResult:
     """Accept a finished dataset of the same request and sources; refuse anything else."""
     different = InputError(
         out, "exists and holds something else", "give another folder with --out, or --overwrite"
     )
     if not (out / FILE_NAME).is_file():
         raise different
-    manifest = read_manifest(out)
+    manifest, cases = read_manifest(out), gathered.cases
     known = {c.id: (c.image_sha256, c.mask_sha256) for c in manifest.cases}
     failed = {f.id for f in manifest.failed}
     if manifest.request != request or set(known) | failed != {c.case_id for c in cases}:
@@ -161,15 +166,20 @@ def _already_there(
             f"exists, without the cases that could not be read: {', '.join(sorted(failed))}",
             "mend or remove them and use --overwrite",
         )
-    return ConvertResult(manifest, [], up_to_date=True)
+    return ConvertResult(manifest, [], gathered.left_out, up_to_date=True)
 
 
 def _hash_case(case: CaseSource) -> tuple[str, str]:
     return hash_scan(case), hash_mask(case)
 
 
+def _analyse_one(request: Request, todo: tuple[Recipe, CaseSource]) -> CaseAnalysis:
+    recipe, case = todo
+    return analyse_case(recipe, request.min_size_mm, request.resample_mask, case)
+
+
 def _analyse(
-    cases: Sequence[CaseSource],
+    gathered: Cases,
     request: Request,
     work: Workspace,
     workers: int,
@@ -177,11 +187,14 @@ def _analyse(
     errors: dict[str, InputError],
 ) -> dict[str, CaseAnalysis]:
     """Pass one; returns case → analysis in the order of the cases."""
-    found = {case.case_id: work.analysed(case.case_id) for case in cases}
-    todo = [case for case in cases if found[case.case_id] is None]
-    analyse = partial(analyse_case, request.recipe, request.min_size_mm, request.resample_mask)
+    found = {case.case_id: work.analysed(case.case_id) for case in gathered.cases}
+    todo = [
+        (gathered.recipes[gathered.recipe_of[case.case_id]], case)
+        for case in gathered.cases
+        if found[case.case_id] is None
+    ]
     with progress("masks", len(todo), quiet) as advance:
-        for case, result in run_all(analyse, todo, workers):
+        for (_, case), result in run_all(partial(_analyse_one, request), todo, workers):
             advance(case.case_id)
             if isinstance(result, CaseAnalysis):
                 work.keep_analysis(result)

@@ -136,6 +136,15 @@ def load(path: Path, tags: list[str]) -> Dataset:
         return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(tags))
 
 
+def ordered(folder: Path) -> tuple[list[Slice], NDArray[np.float64]]:
+    """The slices of the one image series in ``folder``, sorted along their normal, and its affine.
+
+    Raises:
+        InputError: as ``read``, but for the pixels.
+    """
+    return series_geometry(folder, _series(folder).slices)
+
+
 def files(folder: Path) -> list[Path]:
     """The files of the one image series in ``folder``, sorted.
 

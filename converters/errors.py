@@ -1,5 +1,7 @@
 """The one exception for anything a user can put right."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -25,3 +27,10 @@ class InputError(Exception):
     def __str__(self) -> str:
         """One line, whatever the parts hold."""
         return " ".join(f"{self.path}: {self.problem}. {self.remedy}.".split())
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The remedy for a name that is not known: the nearest one, or all there are."""
+    names = list(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean `{near[0]}`" if near else f"known: {', '.join(names) or 'none'}"

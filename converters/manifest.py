@@ -64,6 +64,7 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     recipe: Recipe
+    more: list[Recipe] = Field(default_factory=list)
     negatives: dict[str, Policy]
     split: dict[str, float] | dict[str, list[str]]
     min_size_mm: float

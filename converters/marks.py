@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from converters import label_pictures
 from converters.class_masks import ClassMasks, resampled
 from converters.components import Component, Lesion, find_lesions
+from converters.cuboids import NOTE, Cuboid, find_cuboids
 from converters.errors import InputError
-from converters.marked_boxes import read_boxes, spacing_of
+from converters.marked_boxes import BoxRow, read_boxes, spacing_of
 from converters.names import ORGAN
 from converters.pictures import picture_files, read_pictures
 from converters.reading import read_grid, read_mask, read_volume, same_grid, source_files
@@ -68,6 +70,8 @@ def find_marks(recipe: Recipe, case: CaseSource, resample: bool) -> Marks:
         return _of_boxes(recipe, case, case.mask)
     if case.mask_kind == "labels":
         return _of_labels(recipe, case, case.mask, resample)
+    if case.mask_kind == "cuboids":
+        return _of_cuboids(recipe, case, case.mask)
     return _of_classes(case, _read_classes(recipe, case, resample))
 
 
@@ -79,7 +83,8 @@ def read_scan(case: CaseSource) -> Volume:
     """
     if case.mask_kind != "boxes":
         return read_volume(case.image)
-    spacing = spacing_of(case.mask, case.rows) or (1.0, 1.0, 1.0)
+    rows = [row for row in case.rows if isinstance(row, BoxRow)]
+    spacing = spacing_of(case.mask, rows) or (1.0, 1.0, 1.0)
     return Volume(
         array=read_pictures(case.image, case.rescale),
         affine=np.diag([*spacing, 1.0]),
@@ -109,7 +114,11 @@ def mask_files(case: CaseSource) -> list[tuple[str, Path]]:
         return []
     if case.mask_kind in ("labels", "structures"):
         parts = case.parts or (("", case.mask),)
-        return [(name, file) for name, path in parts for file in source_files(path)]
+        return [
+            (name, file)
+            for name, path in parts
+            for file in label_pictures.files(path) or source_files(path)
+        ]
     if case.mask_kind == "boxes":
         return [("", case.mask)]
     from converters import dicom_seg, rtstruct
@@ -122,7 +131,8 @@ def mask_files(case: CaseSource) -> list[tuple[str, Path]]:
 
 
 def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> Marks:
-    mask = read_mask(path)
+    pictures = label_pictures.files(path)
+    mask = label_pictures.read(path, case.image) if pictures else read_mask(path)
     labels: NDArray[np.unsignedinteger] = mask.array  # type: ignore[assignment]
     unknown = sorted(set(np.unique(labels).tolist()) - recipe.known_labels)
     if unknown:
@@ -209,7 +219,8 @@ def _marks(
 
 
 def _of_boxes(recipe: Recipe, case: CaseSource, mask: Path) -> Marks:
-    found = read_boxes(recipe, case.image, mask, case.rows)
+    rows = [row for row in case.rows if isinstance(row, BoxRow)]
+    found = read_boxes(recipe, case.image, mask, rows)
     shown = np.zeros(found.shape, np.bool_)
     for c in found.components:
         shown[c.slice_index, c.y : c.y + c.height, c.x : c.x + c.width] = True
@@ -223,3 +234,13 @@ def _of_boxes(recipe: Recipe, case: CaseSource, mask: Path) -> Marks:
         files=mask_files(case),
         notes=found.notes,
     )
+
+
+def _of_cuboids(recipe: Recipe, case: CaseSource, table: Path) -> Marks:
+    grid = read_grid(case.image)[0]
+    rows = [row for row in case.rows if isinstance(row, Cuboid)]
+    lesions, components = find_cuboids(recipe, grid, table, rows)
+    shown = np.zeros(grid.array.shape, np.bool_)
+    for c in components:
+        shown[c.slice_index, c.y : c.y + c.height, c.x : c.x + c.width] = True
+    return _marks(grid, lesions, components, shown, mask_files(case), [NOTE])

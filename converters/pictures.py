@@ -83,14 +83,14 @@ def read_pictures(path: Path, rescale: Rescale | None) -> NDArray[np.generic]:
     shape = picture_shape(path)
     result: NDArray[np.generic] = np.empty(shape, np.int16 if whole else np.float32)
     for number, file in files.items():
-        grey = _grey(file)
-        if grey.shape != shape[1:]:
+        stored = grey(file)
+        if stored.shape != shape[1:]:
             raise InputError(file, "is of another size than the first slice", COPY_AGAIN)
-        if grey.dtype == np.uint8 and rescale is None:
+        if stored.dtype == np.uint8 and rescale is None:
             raise InputError(
                 file, "is an 8-bit picture, whose HU are not known", "add `rescale` to the recipe"
             )
-        hu = grey.astype(np.float64) * rule.slope + rule.intercept
+        hu = stored.astype(np.float64) * rule.slope + rule.intercept
         result[number - first] = np.clip(hu, -32768, 32767) if whole else hu
     there = np.array(list(files)) - first
     for z in set(range(shape[0])) - set(there.tolist()):
@@ -111,7 +111,12 @@ def _opened(path: Path) -> Image.Image:
     return picture
 
 
-def _grey(path: Path) -> NDArray[np.generic]:
+def grey(path: Path) -> NDArray[np.generic]:
+    """Read one picture as it is, ``(rows, columns)``; black and white as 0 and 1.
+
+    Raises:
+        InputError: it is damaged, or in colour.
+    """
     with _opened(path) as picture:
         try:
             if picture.mode == "RGB":  # JPEGs of grey slices often are
@@ -119,6 +124,8 @@ def _grey(path: Path) -> NDArray[np.generic]:
                 if (values[..., :1] != values).any():
                     raise InputError(path, "is in colour, so it is no CT slice", COPY_AGAIN)
                 return values[..., 0].copy()
+            if picture.mode == "1":
+                return np.array(picture, np.uint8)
             if picture.mode not in ("L", "I;16", "I;16B", "I"):
                 raise InputError(path, f"is no grey picture ({picture.mode})", COPY_AGAIN)
             return np.array(picture)

@@ -1,18 +1,18 @@
 """What a dataset's files look like and mean: one YAML file a dataset."""
 
+import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from converters.errors import InputError
+from converters.errors import InputError, nearest
 from converters.templates import CASE, PATIENT, check_templates
 from converters.windowing import Window
 
-MaskKind = Literal["labels", "structures", "seg", "rtstruct", "boxes"]
+MaskKind = Literal["labels", "structures", "seg", "rtstruct", "boxes", "cuboids"]
 
 Named = Annotated[  # label numbers, or names, by the kind of mask
     list[int | str], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
@@ -40,9 +40,11 @@ class Recipe(BaseModel):
             the person. A DICOM series is a folder, and so may be its SEG or RTSTRUCT, even the same
             one. With structures, `{structure}` in `mask` captures the name of each; with boxes,
             `mask` may be one table for all cases, without `{case}`.
-        mask_kind: what `mask` is: `labels`, one volume of label numbers; `structures`, one binary
+        mask_kind: what `mask` is: `labels`, one volume of label numbers, or a folder of pictures,
+            one a slice of a DICOM series in the order of their names; `structures`, one binary
             volume a structure; `seg`, DICOM segmentations; `rtstruct`, DICOM structure sets;
-            `boxes`, boxes without masks on pictures (DeepLesion).
+            `boxes`, boxes without masks on pictures (DeepLesion); `cuboids`, 3D boxes without masks
+            in a table, in which `{case}` is the name of a series (LLD-MMRI).
         case_id: how the case is called in the dataset, with `{case}` for what was captured.
         classes: class name → label number (or numbers, merged) in the mask; the order gives the
             class index. With other kinds than labels: names of structures, segments or ROIs, or
@@ -50,10 +52,21 @@ class Recipe(BaseModel):
         organs: organ name → as classes; not detected, but they say which slices show the organ.
         ignore: label numbers or names that are neither.
         patients: groups of captured cases that are one person.
+        phase: of the series wanted, where a table of cuboids names it; empty: all.
+        cases: numbers of the captured cases that belong, as `1-500, 507`, where a folder holds more
+            than one dataset; empty: all.
+        faulty: captured case, or patient, → why it is left out.
+        shared_patients: recipe of a set with some of the same people → captured case here → the one
+            there; empty where nobody knows who is who.
+        within: organ → classes that are part of it when the organ itself is to be found.
+        merges: name of a merging → new class → classes that go into it.
+        normal: what its scans are known to be free of; without it, a set without classes gives no
+            normal cases.
         rescale: from the grey of pictures to HU, with boxes; without it, 16-bit grey is HU + 32768.
         window: level and width in HU.
         channels: how slices become image channels.
         modality: DICOM's code.
+        layout: what to unpack, and where.
         licence, citation, source: of the data.
         tried: what was and was not tried on real files.
     """
@@ -66,14 +79,22 @@ class Recipe(BaseModel):
     mask: str
     mask_kind: MaskKind = "labels"
     case_id: str = CASE
-    classes: dict[str, Named] = Field(min_length=1)
+    classes: dict[str, Named] = Field(default_factory=dict)
     organs: dict[str, Named] = Field(default_factory=dict)
     ignore: Named = Field(default_factory=list)
     patients: list[list[Text]] = Field(default_factory=list)
+    phase: Text = ""
+    cases: Text = ""
+    faulty: dict[Text, str] = Field(default_factory=dict)
+    shared_patients: dict[str, dict[Text, Text]] = Field(default_factory=dict)
+    within: dict[str, list[str]] = Field(default_factory=dict)
+    merges: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+    normal: str = ""
     rescale: Rescale | None = None
     window: Window
     channels: Literal["gray"] = "gray"
     modality: str = "CT"
+    layout: str = ""
     licence: str = ""
     citation: str = ""
     source: str = ""
@@ -93,6 +114,8 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
+        if not self.classes and not self.organs:
+            raise ValueError("a recipe needs `classes` or `organs`")
         check_templates(self.image, self.mask, self.case_id, self.mask_kind)
         groups = (*self.classes.values(), *self.organs.values(), self.ignore)
         named = [value for group in groups for value in group]
@@ -112,7 +135,28 @@ class Recipe(BaseModel):
             raise ValueError(f"each case can be of one patient only: {', '.join(twice)}")
         if self.patients and PATIENT in self.image:
             raise ValueError(f"either `patients` or {PATIENT} says who is who, not both")
+        self._check_names()
         return self
+
+    def _check_names(self) -> None:
+        _numbers(self.cases)
+        for organ in self.within:
+            if organ not in self.organs:
+                raise ValueError(f"`within`: `{organ}` is no organ; {nearest(organ, self.organs)}")
+        for key, groups in {"within": self.within, **self.merges}.items():
+            old = [name for group in groups.values() for name in group]
+            for name in old:
+                if name not in self.classes:
+                    hint = nearest(name, self.classes)
+                    raise ValueError(f"`{key}`: `{name}` is no class; {hint}")
+                if old.count(name) > 1:
+                    raise ValueError(f"`{key}` names class `{name}` twice")
+
+    def holds(self, captured: str) -> bool:
+        """Whether a captured case is one of the recipe's `cases`."""
+        return not self.cases or (
+            captured.isdecimal() and any(int(captured) in part for part in _numbers(self.cases))
+        )
 
     @property
     def class_names(self) -> list[str]:
@@ -162,13 +206,19 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"window": Window, "rescale": Rescale}
-        known = parts.get(
-            str(first["loc"][0]) if len(first["loc"]) > 1 else "", Recipe
-        ).model_fields
-        near = get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean `{near[0]}`" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key `{key}`", hint
+        owner = parts.get(str(first["loc"][0]) if len(first["loc"]) > 1 else "", Recipe)
+        return f"unknown key `{key}`", nearest(str(first["loc"][-1]), owner.model_fields)
     return f"`{key}`: {first['msg']}" if key else str(first["msg"]), "mend the recipe"
+
+
+def _numbers(text: str) -> list[range]:
+    """`1-500, 507` as ranges."""
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if not (m := re.fullmatch(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", part)):
+            raise ValueError(f"`cases`: `{part}` is no number or range; write for example 1-500")
+        found.append(range(int(m[1]), int(m[2] or m[1]) + 1))
+    return found
 
 
 def _each(value: Any, function: Callable[[Any], Any]) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from converters import cuboids
+from converters.cuboids import Cuboid
 from converters.errors import InputError
 from converters.marked_boxes import BoxRow, read_table
 from converters.names import ORGAN, Names, listed
@@ -36,7 +38,7 @@ class CaseSource:
     image: Path
     mask: Path | None
     parts: tuple[tuple[str, Path], ...] = ()
-    rows: tuple[BoxRow, ...] = ()
+    rows: tuple[BoxRow | Cuboid, ...] = ()
     mask_kind: MaskKind = "labels"
     rescale: Rescale | None = None
 
@@ -54,7 +56,8 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
         )
     paths = _relative_paths(root)
     image_pattern = template_pattern(recipe.image)
-    matches = [(m, path) for path in paths if (m := image_pattern.fullmatch(path))]
+    found = [(m, path) for path in paths if (m := image_pattern.fullmatch(path))]
+    matches = [(m, path) for m, path in found if recipe.holds(m["case"])]
     if not matches:
         raise InputError(
             root,
@@ -62,6 +65,11 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
             "check --root (links that leave it are not followed), or write a recipe of your own",
         )
     table = None if CASE in recipe.mask else _table(recipe, root, paths)
+    if table and recipe.mask_kind == "cuboids":  # the table says which series are wanted
+        matches = [(m, path) for m, path in matches if m["case"] in table[1]]
+        if not matches:
+            phase = f" of phase `{recipe.phase}`" if recipe.phase else ""
+            raise InputError(table[0], f"names no series{phase} that is here", "check the recipe")
     masks = _Masks(recipe, root, paths)
     person = {case: group[0] for group in recipe.patients for case in group}
     candidates: dict[str, list[tuple[Mapping[str, str], str]]] = defaultdict(list)
@@ -76,7 +84,8 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
         else:
             group = {"case": person.get(captured["case"], captured["case"])}
             patient_id = _named(recipe.case_id, group, root / path)
-        rows = tuple(table[1].get(_stem(path), ())) if table else ()
+        key = captured["case"] if recipe.mask_kind == "cuboids" else _stem(path)
+        rows = tuple(table[1].get(key, ())) if table else ()
         mask, parts = masks.of(case_id, captured)
         if table:
             mask, parts = table[0] if rows else None, ()
@@ -190,7 +199,7 @@ def _check_names(recipe: Recipe, root: Path, masks: _Masks) -> None:
     """Refuse a recipe whose classes name no structure in any case."""
     names = {name for own in masks.found.values() for name, _ in own}
     roles = {masks.names.role(name) for name in names}
-    if names and not roles - {None, ORGAN}:
+    if names and recipe.classes and not roles - {None, ORGAN}:
         wanted = ", ".join(f"`{name}`" for group in recipe.classes.values() for name in group)
         raise InputError(
             root,
@@ -201,7 +210,7 @@ def _check_names(recipe: Recipe, root: Path, masks: _Masks) -> None:
 
 def _table(
     recipe: Recipe, root: Path, paths: Sequence[str]
-) -> tuple[Path, Mapping[str, Sequence[BoxRow]]]:
+) -> tuple[Path, Mapping[str, Sequence[BoxRow | Cuboid]]]:
     """The one table of boxes, and its rows by the name of what they belong to."""
     pattern = template_pattern(recipe.mask)
     found = [root / path for path in paths if pattern.fullmatch(path)]
@@ -211,6 +220,8 @@ def _table(
             f"holds {len(found) or 'no'} tables like `{recipe.mask}`",
             "put the dataset's one table of boxes there",
         )
+    if recipe.mask_kind == "cuboids":
+        return found[0], cuboids.read_table(found[0], recipe.phase)
     return found[0], read_table(found[0])
 
 

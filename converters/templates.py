@@ -33,9 +33,9 @@ def check_templates(image: str, mask: str, case_id: str, kind: str) -> None:
     Raises:
         ValueError: one does not.
     """
-    table = kind == "boxes" and CASE not in mask
+    spared = {"boxes": ("mask",), "cuboids": ("mask", "case_id")}.get(kind, ())
     for field, template in (("image", image), ("mask", mask), ("case_id", case_id)):
-        if CASE not in template and not (field == "mask" and table):
+        if CASE not in template and field not in spared:
             raise ValueError(f"`{field}` must contain {CASE}")
         if PATIENT in template and PATIENT not in image:
             raise ValueError(f"`{field}` can contain {PATIENT} only where `image` does")

@@ -54,9 +54,16 @@ def demo(
 
 @app.command()
 def convert(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
-    root: Annotated[Path, typer.Option(help="Folder that holds the scans and masks.")],
+    recipe: Annotated[list[str], typer.Argument(help="Names of `detect datasets`, or YAML files.")],
+    root: Annotated[
+        list[Path], typer.Option(help="Folder of the scans and masks; one for each recipe.")
+    ],
     out: Out,
+    targets: Annotated[str, typer.Option(help="What to find: lesions or organs.")] = "lesions",
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Merge classes: `lesion`, a merging of the recipe, or new=old+old,…"),
+    ] = None,
     negatives: Annotated[
         str,
         typer.Option(help="Slices without a lesion: all, none, a ratio, or by split."),
@@ -79,13 +86,18 @@ def convert(
 ) -> int:
     """Slice scans into a dataset folder, with boxes from their masks."""
     from converters.convert import convert as run
-    from detect.recipes import find_recipe, with_window
+    from detect.recipes import find_recipe, wanted_recipe, with_window
 
-    chosen = find_recipe(recipe)
+    if len(root) != len(recipe):
+        raise InputError("--root", f"is given {len(root)} times", "give one for each recipe")
+    wanted = [wanted_recipe(find_recipe(name), targets, classes) for name in recipe]
+    if window:
+        wanted = [with_window(one, window) for one in wanted]
+    first, *more = zip(wanted, root, strict=True)
     result = run(
-        with_window(chosen, window) if window else chosen,
-        root,
+        *first,
         out,
+        more=more,
         split="published" if split == "published" else _numbers("--split", split),
         split_file=split_file,
         negatives=negatives,
@@ -107,6 +119,8 @@ def convert(
         f" {sum(c.dropped_boxes for c in cases)} dropped),"
         f" {sum(sum(c.lesions.values()) for c in cases)} lesions"
     )
+    for case, reason in result.left_out.items():
+        _print(f"  {case} left out: {reason}")
     for note, count in Counter(note for c in cases for note in c.notes).items():
         own = [c.id for c in cases if note in c.notes]
         _print(f"{own[0]}{f' and {count - 1} more cases' if count > 1 else ''}: {note}")
@@ -320,6 +334,19 @@ def benchmark(
     _print(render_summaries(result.summaries))
     _print(f"{out}: report.html, benchmark.md, benchmark.csv, benchmark.png, curves.png")
     return _list_errors(result.errors)
+
+
+@app.command()
+def datasets(
+    name: Annotated[
+        str | None, typer.Argument(help="A recipe to describe, with the commands to run.")
+    ] = None,
+) -> int:
+    """List the known public datasets, or describe one."""
+    from detect.datasets import datasets_table, describe_dataset
+
+    _print(describe_dataset(name) if name else datasets_table())
+    return 0
 
 
 @app.command()

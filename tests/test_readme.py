@@ -12,6 +12,7 @@ import torch
 
 from converters.write_nifti import write_nifti
 from detect.detectors.ultralytics.network import build_network
+from tests.converters.miniatures import make_chaos
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -59,6 +60,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = (README.parent / "datasets_yaml" / "lits.yaml").read_text(encoding="utf-8")
     (folder / "my-recipe.yaml").write_text(recipe, encoding="utf-8")
     (folder / "SCANS").symlink_to(folder / "LITS")
+    make_chaos(folder / "CHAOS")
     for model in ("yolov8n", "rtdetr-l"):
         torch.save({"model": build_network(model, 80, 640), "ema": None}, folder / f"{model}.pt")
     return folder
