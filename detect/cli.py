@@ -142,16 +142,47 @@ def convert(
 
 @app.command()
 def check(
-    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")], quiet: Quiet = False
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    other: Annotated[
+        Path | None, typer.Argument(help="Another, to search for patients that both show.")
+    ] = None,
+    look: Annotated[
+        bool, typer.Option("--look/--no-look", help="Compare cases by their pictures.")
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for pictures of suspected pairs, side by side.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Suspicions across two sides end with code 1 too.")
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Audit a dataset: files, boxes, classes, and no patient on two sides."""
+    """Audit a dataset, or two: files, boxes, classes, and no patient on two sides."""
     from converters.check import check as run
+    from converters.same_patient import same_patient
+    from converters.side_by_side import check_out, write_suspicions
 
-    problems = run(dataset, quiet)
-    for problem in problems:
-        _print(problem)
-    _print(f"{dataset}: {f'{len(problems)} problems' if problems else 'sound'}")
-    return 1 if problems else 0
+    if out is not None:
+        check_out(out, overwrite)
+    folders = [dataset] if other is None else [dataset, other]
+    problems = [problem for folder in folders for problem in run(folder, quiet)]
+    found = same_patient(dataset, other, look=look, quiet=quiet)
+    problems += found.certain
+    for line in [*problems, *found.notes, *map(str, found.suspicions)]:
+        _print(line)
+    if out is not None:
+        write_suspicions(found.suspicions, out, overwrite)
+    across = sum(s.two_sides for s in found.suspicions)
+    verdict = f"{len(problems)} problems" if problems else "sound"
+    if found.suspicions:
+        verdict += (
+            f"; {len(found.suspicions)} of {found.pairs} pairs of cases suspected to be one"
+            f" patient, {across} of them on two sides; that is no proof: look at them"
+            f" {f'in {out}' if out else 'with --out FOLDER'}"
+        )
+    _print(f"{' and '.join(map(str, folders))}: {verdict}")
+    return 1 if problems or (strict and across) else 0
 
 
 @app.command()
