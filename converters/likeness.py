@@ -252,7 +252,7 @@ def _in_plane_sensible(turn: NDArray[np.complex128]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Movement:
-    """From one scan to another: `turn` scales and turns the plane, `stretch` and `shift` heights."""
+    """From scan to scan: `turn` scales and turns the plane, `stretch` and `shift` move heights."""
 
     turn: complex
     across: complex

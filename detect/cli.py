@@ -122,6 +122,8 @@ def convert(
     cases = result.manifest.cases
     if result.manifest.request.recipe.crop == "organ":
         _print("Organ crops need a mask: a model trained on them can be scored, not predict.")
+    for warning in result.warnings:
+        _print(f"warning: {warning}")
     if result.up_to_date:
         _print(f"{out}: up to date")
     _print(
@@ -208,6 +210,13 @@ def train(
         typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
     ] = None,
     protocol: Protocol = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(metavar="I/K", help="Cross-validate by patient: leave out part I of K."),
+    ] = None,
+    fold_seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="Deals the patients to the folds.")
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -223,12 +232,14 @@ def train(
     from detect.demo import SETTINGS, phantom_dataset
     from detect.detectors.registry import family_of
     from detect.evaluation.table import render_table
+    from detect.model_card import parse_fold
     from detect.processes import is_first, run_on
     from detect.settings import TrainSettings, protocol_settings, resolve_settings
     from detect.train import train as run
     from detect.weights import choose_start
 
     family = family_of(model)  # a wrong name must not cost the making of the phantom
+    chosen_fold = parse_fold(fold, fold_seed) if fold else None
     if "," in device and (code := run_on(device)) is not None:
         return code
 
@@ -254,6 +265,7 @@ def train(
         weights=weights,
         trust=trust,
         settings=settings,
+        fold=chosen_fold,
         resume=resume,
         overwrite=overwrite,
         quiet=quiet,
