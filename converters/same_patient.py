@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,16 @@ from converters.likeness import Landmarks, Likeness, find_landmarks, levels, lik
 from converters.progress import progress
 from converters.split import SPLITS
 
-# Two cases this alike are suspected to be one person. Chosen on different people alone: half as
-# much again as any two of them reached (0.050) in three conversions of real liver scans; see
-# benchmarks/same_patient.py, which measures what that finds and what it invents.
+# Two cases this alike are suspected to be one person. Chosen on different people alone: the most
+# alike of them reached 0.054 in benchmarks/same_patient.py, which measures on real liver scans what
+# this finds and what it invents.
 SUSPECT = 0.075
-FARTHEST_MM = 1e5  # a height beyond this is no height
 WORTH_A_LOOK = SUSPECT / 2  # after the quick look at the strongest landmarks
+# Where everybody is alike (phantoms, narrow crops), a pair must also stand out from the median
+# pair; among few pairs that median may itself be one person.
+STANDS_OUT = 2.5
+MANY_PAIRS = 45
+FARTHEST_MM = 1e5  # a height beyond this is no height
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def same_patient(
         ]
     suspicions = [
         Suspicion(a, b, alike, two_sides=second is not None or a.split != b.split)
-        for a, b, alike in _look(pairs, quiet)
+        for a, b, alike in alike_pairs(pairs, quiet)
     ]
     suspicions.sort(key=lambda s: (not s.two_sides, -s.likeness.score))
     return replace(found, suspicions=suspicions, pairs=len(pairs))
@@ -209,7 +214,9 @@ def scans_of(dataset: Dataset) -> list[Scan]:
     ]
 
 
-def _look(pairs: Sequence[tuple[Scan, Scan]], quiet: bool) -> list[tuple[Scan, Scan, Likeness]]:
+def alike_pairs(
+    pairs: Sequence[tuple[Scan, Scan]], quiet: bool = False
+) -> list[tuple[Scan, Scan, Likeness]]:
     """Compare pairs of cases by their pictures; returns those that are suspiciously alike."""
     scans = {id(scan): scan for pair in pairs for scan in pair}
     marks: dict[int, Landmarks] = {}
@@ -218,15 +225,18 @@ def _look(pairs: Sequence[tuple[Scan, Scan]], quiet: bool) -> list[tuple[Scan, S
             marks[key] = landmarks(scan)
             advance(scan.case)
     few = {key: own.strongest() for key, own in marks.items()}
-    alike = []
+    compared = []
     with progress("compare", len(pairs), quiet) as advance:
         for a, b in pairs:
-            if likeness(few[id(a)], few[id(b)]).score >= WORTH_A_LOOK:
+            found = likeness(few[id(a)], few[id(b)])
+            if found.score >= WORTH_A_LOOK:
                 found = likeness(marks[id(a)], marks[id(b)])
-                if found.score >= SUSPECT:
-                    alike.append((a, b, found))
+            compared.append((a, b, found))
             advance(a.case)
-    return alike
+    threshold = SUSPECT
+    if len(compared) >= MANY_PAIRS:
+        threshold = max(threshold, STANDS_OUT * median(found.score for *_, found in compared))
+    return [pair for pair in compared if pair[2].score >= threshold]
 
 
 def landmarks(scan: Scan) -> Landmarks:

@@ -35,7 +35,9 @@ def _apart(cases: Iterable[CaseSource], key: Callable[[Path], Hashable]) -> list
 
 
 def _sizes(scan: Path) -> Hashable:
-    return tuple(file.stat().st_size for file in source_files(scan))
+    """Of the file, or of all files of a folder: to read a series' headers would take long."""
+    files = scan.iterdir() if scan.is_dir() else [scan]
+    return tuple(sorted(file.stat().st_size for file in files))
 
 
 def _samples(scan: Path) -> Hashable:

@@ -18,9 +18,10 @@ VAL_SHARE = 0.2  # of the patients that are not tested on
 def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
     """Pool train, val and test of a dataset and split them anew, by patient.
 
-    The patients are dealt to as many parts as there are folds, each class, the normals and the boxes
-    spread alike; the fold's own part is `test`. Of the others every fifth patient, dealt likewise, is
-    `val`, and the rest is `train`. Every patient is tested on in exactly one of the folds.
+    The patients are dealt to as many parts as there are folds, each class, the normals and the
+    boxes spread alike; the fold's own part is `test`. Of the others every fifth patient, dealt
+    likewise, is `val`, and the rest is `train`. Every patient is tested on in exactly one of the
+    folds.
 
     Args:
         dataset: converted with one negatives policy for all its splits.

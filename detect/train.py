@@ -65,7 +65,8 @@ def train(
     Args:
         model: a name of `detect models`.
         data: dataset folder.
-        out: bundle to make; `runs/MODEL` if not given, `runs/MODEL-foldI` for a fold. Until it is whole it is `OUT.partial`.
+        out: bundle to make; `runs/MODEL` if not given, or `runs/MODEL-foldI`. Until it is whole it
+            is `OUT.partial`.
         weights: file to start from, the name of a known one, or `auto`: the registered one if it
             is here; None trains from scratch.
         trust: unpickle a weight file that holds more than tensors.

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from converters.errors import InputError
 from converters.negatives import choose_negatives, parse_policies
-from converters.split import SPLITS, read_split_file, split_patients
+from converters.split import SPLITS, deal_patients, read_split_file, split_patients
 
 STRATA = {f"p{i}": frozenset({i % 4}) if i % 5 else frozenset() for i in range(40)}
 
@@ -32,6 +34,54 @@ def test_order_of_patients_does_not_matter_and_the_seed_does() -> None:
 def test_few_patients_still_fill_every_split() -> None:
     split = split_patients({p: frozenset({0}) for p in "abc"}, (0.7, 0.15, 0.15), seed=0)
     assert sorted(split.values()) == ["test", "train", "val"]
+
+
+# patient → (its class, or -1 for a normal one; its boxes)
+PATIENTS = st.dictionaries(
+    st.text("abcdefgh", min_size=1, max_size=4),
+    st.tuples(st.integers(-1, 2), st.integers(1, 300)),
+    min_size=2,
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATIENTS, st.integers(2, 6), st.integers(0, 99))
+def test_folds(patients: dict[str, tuple[int, int]], folds: int, seed: int) -> None:
+    strata = {p: frozenset({c} - {-1}) for p, (c, _) in patients.items()}
+    boxes = {p: n if strata[p] else 0 for p, (_, n) in patients.items()}
+    part_of = deal_patients(strata, [1] * folds, seed, boxes)
+    # each patient is in one fold, and tested on once; the order does not matter
+    assert set(part_of) == set(patients) and set(part_of.values()) <= set(range(folds))
+    backwards = {p: strata[p] for p in reversed(strata)}
+    assert deal_patients(backwards, [1] * folds, seed, boxes) == part_of
+    # each class within one patient of fair, as long as no fold had to be filled up
+    for stratum in set(strata.values()):
+        counts = [
+            sum(part_of[p] == k for p, own in strata.items() if own == stratum)
+            for k in range(folds)
+        ]
+        if len(patients) >= 4 * folds:
+            assert max(counts) - min(counts) <= 1, counts
+    # evening out the boxes leaves the classes alone and never makes it worse
+    plain = deal_patients(strata, [1] * folds, seed)
+
+    def per_fold(parts: dict[str, int], k: int) -> list[frozenset[int]]:
+        return sorted((strata[p] for p, part in parts.items() if part == k), key=sorted)
+
+    def unevenness(parts: dict[str, int]) -> int:
+        return sum(sum(boxes[p] for p in parts if parts[p] == k) ** 2 for k in range(folds))
+
+    assert all(per_fold(plain, k) == per_fold(part_of, k) for k in range(folds))
+    assert unevenness(part_of) <= unevenness(plain)
+
+
+def test_boxes_are_evened_out() -> None:
+    strata = {f"p{i}": frozenset({0}) for i in range(12)}
+    boxes = {f"p{i}": 2**i for i in range(8)} | {f"p{i}": 60 for i in range(8, 12)}
+    part_of = deal_patients(strata, [1, 1, 1], 0, boxes)
+    totals = [sum(boxes[p] for p, part in part_of.items() if part == k) for k in range(3)]
+    assert max(totals) - min(totals) <= 0.1 * sum(totals) / 3, totals  # no swap comes nearer
 
 
 PATIENT_OF = {"c1": "p1", "c2": "p1", "c3": "p3"}
