@@ -59,8 +59,14 @@ class Landmarks:
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Landmarks":
         """Return some of them."""
-        parts = (self.descriptor, self.plane, self.height, self.octave, self.angle, self.rank)
-        return Landmarks(*(part[chosen] for part in parts))
+        return Landmarks(
+            descriptor=self.descriptor[chosen],
+            plane=self.plane[chosen],
+            height=self.height[chosen],
+            octave=self.octave[chosen],
+            angle=self.angle[chosen],
+            rank=self.rank[chosen],
+        )
 
     def strongest(self) -> "Landmarks":
         """Return the few strongest of each slice."""
@@ -138,8 +144,8 @@ def find_landmarks(
     # square roots of shares: Hellinger's distance tells SIFT descriptors apart better than Euclid's
     # (Arandjelovic and Zisserman, CVPR 2012)
     descriptor = np.sqrt(descriptor / np.maximum(descriptor.sum(1, keepdims=True), 1e-9))
-    x, y, height_mm, octave, angle, rank_ = np.array(places, dtype=float).reshape(-1, 6).T
-    return Landmarks(descriptor, x + 1j * y, height_mm, octave, angle, rank_.astype(np.int64))
+    column, row, along, octave, angle, ranks = np.array(places, dtype=float).reshape(-1, 6).T
+    return Landmarks(descriptor, column + 1j * row, along, octave, angle, ranks.astype(np.int64))
 
 
 def _reduce(pixels: NDArray[np.uint8], spacing: tuple[float, float]) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """Splits: by patient, spread over classes and normals, the same every time."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -79,9 +80,16 @@ def test_folds(patients: dict[str, tuple[int, int]], folds: int, seed: int) -> N
 def test_boxes_are_evened_out() -> None:
     strata = {f"p{i}": frozenset({0}) for i in range(12)}
     boxes = {f"p{i}": 2**i for i in range(8)} | {f"p{i}": 60 for i in range(8, 12)}
+
+    def spread(parts: dict[str, int]) -> int:
+        totals = [sum(boxes[p] for p in parts if parts[p] == k) for k in range(3)]
+        return sum((3 * total - sum(totals)) ** 2 for total in totals)
+
     part_of = deal_patients(strata, [1, 1, 1], 0, boxes)
-    totals = [sum(boxes[p] for p, part in part_of.items() if part == k) for k in range(3)]
-    assert max(totals) - min(totals) <= 0.1 * sum(totals) / 3, totals  # no swap comes nearer
+    assert spread(part_of) < spread(deal_patients(strata, [1, 1, 1], 0)) / 10
+    for p, q in combinations(strata, 2):  # no two patients that change places make it better
+        swapped = part_of | {p: part_of[q], q: part_of[p]}
+        assert spread(swapped) >= spread(part_of)
 
 
 PATIENT_OF = {"c1": "p1", "c2": "p1", "c3": "p3"}
