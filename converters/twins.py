@@ -3,11 +3,10 @@
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
-from converters.case import hash_files
+from converters.case import hash_scan
 from converters.errors import InputError
-from converters.reading import source_files
+from converters.marks import scan_files
 from converters.sources import CaseSource
 
 SAMPLE = 1 << 16  # bytes from the middle of a file: voxels, not header
@@ -20,28 +19,30 @@ def find_twins(cases: Sequence[CaseSource]) -> list[list[CaseSource]]:
     passed over: converting it will say why.
     """
     groups = [list(cases)]
-    for key in (_sizes, _samples, hash_files):
+    for key in (_sizes, _samples, hash_scan):
         groups = [part for group in groups for part in _apart(group, key)]
     return [group for group in groups if len({case.patient_id for case in group}) > 1]
 
 
-def _apart(cases: Iterable[CaseSource], key: Callable[[Path], Hashable]) -> list[list[CaseSource]]:
+def _apart(
+    cases: Iterable[CaseSource], key: Callable[[CaseSource], Hashable]
+) -> list[list[CaseSource]]:
     """Group cases of one key, less those that are alone."""
     by_key: dict[Hashable, list[CaseSource]] = defaultdict(list)
     for case in cases:
         with suppress(OSError, InputError):
-            by_key[key(case.image)].append(case)
+            by_key[key(case)].append(case)
     return [group for group in by_key.values() if len(group) > 1]
 
 
-def _sizes(scan: Path) -> Hashable:
+def _sizes(case: CaseSource) -> Hashable:
     """Of the file, or of all files of a folder: to read a series' headers would take long."""
-    files = scan.iterdir() if scan.is_dir() else [scan]
+    files = case.image.iterdir() if case.image.is_dir() else [case.image]
     return tuple(sorted(file.stat().st_size for file in files))
 
 
-def _samples(scan: Path) -> Hashable:
-    files = source_files(scan)
+def _samples(case: CaseSource) -> Hashable:
+    files = scan_files(case)
     middle = files[len(files) // 2]
     with middle.open("rb") as stream:
         stream.seek(max(0, middle.stat().st_size // 2 - SAMPLE // 2))
