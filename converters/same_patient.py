@@ -17,9 +17,9 @@ from converters.likeness import Landmarks, Likeness, find_landmarks, levels, lik
 from converters.progress import progress
 from converters.split import SPLITS
 
-# Two cases this alike are suspected to be one person. Chosen on different people alone: the most
-# alike of them reached 0.054 in benchmarks/same_patient.py, which measures on real liver scans what
-# this finds and what it invents.
+# Two cases this alike are suspected to be one person: 1.4 times what the most alike of different
+# people reached (0.054) in benchmarks/same_patient.py, which measures on real liver scans what this
+# finds and what it invents. The settings were chosen on those same scans; other anatomy is untried.
 SUSPECT = 0.075
 WORTH_A_LOOK = SUSPECT / 2  # after the quick look at the strongest landmarks
 # Where everybody is alike (phantoms, narrow crops), a pair must also stand out from the median
