@@ -173,7 +173,7 @@ def _shared(one: Dataset, two: Dataset, found: SamePatient) -> set[tuple[str, st
                 f" and {twin.id} ({twin.split})"
             )
     names = {case.patient for case in one.manifest.cases}
-    same_numbering = one.manifest.request.recipe.name == two.manifest.request.recipe.name
+    same_numbering = bool(_recipes(one) & _recipes(two))
     for patient in sorted(names & {case.patient for case in two.manifest.cases}):
         if (patient, patient) in certain:
             continue
@@ -183,6 +183,11 @@ def _shared(one: Dataset, two: Dataset, found: SamePatient) -> set[tuple[str, st
         else:
             found.notes.append(f"both have a patient {patient}, but by two recipes' numbering")
     return certain
+
+
+def _recipes(dataset: Dataset) -> set[str]:
+    request = dataset.manifest.request
+    return {recipe.name for recipe in (request.recipe, *request.more)}
 
 
 def scans_of(dataset: Dataset) -> list[Scan]:
