@@ -23,7 +23,8 @@ def check(folder: Path, quiet: bool = False) -> list[str]:
     """Check a dataset; returns what is wrong with it, one line each, empty where all is well.
 
     Images readable and of the size stated, boxes inside them, classes known, no patient on two
-    sides, YOLO and COCO the same, every file accounted for.
+    sides, YOLO and COCO the same, every file accounted for. For one person under two names see
+    `same_patient`.
 
     Raises:
         InputError: the folder is no dataset.
@@ -61,12 +62,6 @@ def two_sides(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator
     for patient, splits in sides.items():
         if len(splits) > 1:
             yield f"patient {patient} is on two sides: {', '.join(sorted(splits))}"
-    hashes: dict[str, set[str]] = defaultdict(set)
-    for case in dataset.manifest.cases:
-        hashes[case.image_sha256].add(case.split)
-    for splits in hashes.values():
-        if len(splits) > 1:
-            yield f"one and the same scan is on two sides: {', '.join(sorted(splits))}"
 
 
 def _categories(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[str]:

@@ -4,6 +4,7 @@ Pass one reads the masks; then the split and the slices are chosen; pass two rea
 the end everything lies in `OUT.partial`, so that a run that was killed goes on where it stopped.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,6 +30,7 @@ from converters.progress import progress
 from converters.recipe import Recipe
 from converters.sources import CaseSource, published_split
 from converters.split import SPLITS, read_split_file, split_patients
+from converters.twins import check_twins, find_twins
 from converters.workers import run_all
 from converters.workspace import Workspace
 
@@ -41,12 +43,14 @@ class ConvertResult:
         manifest: of the dataset.
         errors: one for each case that could not be read.
         left_out: case → why the recipe leaves it out.
+        warnings: one for each scan that is there under two names.
         up_to_date: the same dataset was there already and nothing was done.
     """
 
     manifest: Manifest
     errors: list[InputError]
     left_out: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     up_to_date: bool = False
 
 
@@ -127,8 +131,9 @@ def convert(
                 f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
                 "check the classes of the recipe",
             )
-        split_of = named or split_patients(_strata(analyses), weights, seed)
+        split_of = named or split_patients(_strata(analyses), weights, seed, _boxes(analyses))
         slices = _choose_slices(analyses, policies, split_of, seed)
+        warnings = check_twins(find_twins(cases), split_of, analyses)
         work.choose(split_of, slices)
         done = _write_slices(
             cases, analyses, slices, split_of, recipe, work, workers, quiet, errors
@@ -145,7 +150,7 @@ def convert(
             f"cannot be written ({error.strerror or error})",
             "make room or check the rights, then run the same command again: it resumes",
         ) from error
-    return ConvertResult(manifest, [errors[f.id] for f in failed], gathered.left_out)
+    return ConvertResult(manifest, [errors[f.id] for f in failed], gathered.left_out, warnings)
 
 
 def _named_lists(named: dict[str, str]) -> dict[str, list[str]]:
@@ -173,7 +178,8 @@ def _already_there(out: Path, request: Request, gathered: Cases, workers: int) -
             f"exists, without the cases that could not be read: {', '.join(sorted(failed))}",
             "mend or remove them and use --overwrite",
         )
-    return ConvertResult(manifest, [], gathered.left_out, up_to_date=True)
+    warnings = check_twins(find_twins(cases), {c.patient: c.split for c in manifest.cases}, known)
+    return ConvertResult(manifest, [], gathered.left_out, warnings, up_to_date=True)
 
 
 def _hash_case(case: CaseSource) -> tuple[str, str]:
@@ -240,6 +246,13 @@ def _strata(analyses: dict[str, CaseAnalysis]) -> dict[str, frozenset[int]]:
         own = frozenset(c.label for c in a.components)
         strata[a.patient_id] = strata.get(a.patient_id, frozenset()) | own
     return strata
+
+
+def _boxes(analyses: dict[str, CaseAnalysis]) -> Counter[str]:
+    boxes: Counter[str] = Counter()
+    for a in analyses.values():
+        boxes[a.patient_id] += len(a.components)
+    return boxes
 
 
 def _choose_slices(

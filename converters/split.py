@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +15,36 @@ NORMAL = -1  # the stratum of patients without any lesion
 
 
 def split_patients(
-    strata: Mapping[str, frozenset[int]], ratios: Sequence[float], seed: int
+    strata: Mapping[str, frozenset[int]],
+    ratios: Sequence[float],
+    seed: int,
+    boxes: Mapping[str, int] | None = None,
 ) -> dict[str, str]:
     """Deal patients to train, val and test; see `deal_patients`.
 
     Returns:
         patient → split.
     """
-    return {p: SPLITS[part] for p, part in deal_patients(strata, ratios, seed).items()}
+    return {p: SPLITS[part] for p, part in deal_patients(strata, ratios, seed, boxes).items()}
 
 
 def deal_patients(
-    strata: Mapping[str, frozenset[int]], ratios: Sequence[float], seed: int
+    strata: Mapping[str, frozenset[int]],
+    ratios: Sequence[float],
+    seed: int,
+    boxes: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Deal patients to parts so that each class and the normals are spread alike.
+    """Deal patients to parts so that each class, the normals and the boxes are spread alike.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011): the rarest stratum
-    is dealt first, each patient to the part that lacks most of that stratum.
+    is dealt first, each patient to the part that lacks most of that stratum. Then patients with the
+    same classes change places as long as that evens out the boxes, which leaves the classes alone.
 
     Args:
         strata: patient → class indices found in that person's scans; empty for a normal patient.
         ratios: weights of the parts; they need not sum to one.
         seed: breaks ties; the same patients and seed give the same parts in any order.
+        boxes: patient → number of boxes; None does not even them out.
 
     Returns:
         patient → index of the part. A part with a ratio above zero gets at least one patient where
@@ -66,7 +75,41 @@ def deal_patients(
             for s in sets[patient]:
                 wanted_of[s][chosen] -= 1
     _fill_empty_parts(result, order, share)
+    if boxes is not None:
+        _even_out(result, order, sets, boxes, share)
     return result
+
+
+def _even_out(
+    result: dict[str, int],
+    order: list[str],
+    sets: Mapping[str, frozenset[int]],
+    boxes: Mapping[str, int],
+    share: np.ndarray,
+) -> None:
+    """Swap patients of the same classes between parts while that brings the boxes nearer to fair.
+
+    Each part's lack of boxes is measured against its share of all; every swap lowers the sum of
+    the squares, so this ends.
+    """
+    lacks = share * sum(boxes[p] for p in order)
+    for p in order:
+        lacks[result[p]] -= boxes[p]
+    peers: dict[frozenset[int], list[str]] = {}
+    for p in order:
+        peers.setdefault(sets[p], []).append(p)
+    swapped = True
+    while swapped:
+        swapped = False
+        for group in peers.values():
+            for p, q in combinations(group, 2):
+                a, b, more = result[p], result[q], boxes[q] - boxes[p]
+                # change of lacks[a]² + lacks[b]² when a gets `more` boxes and b as many fewer
+                if a != b and 2 * more * (more - lacks[a] + lacks[b]) < -1e-6:
+                    result[p], result[q] = b, a
+                    lacks[a] -= more
+                    lacks[b] += more
+                    swapped = True
 
 
 def _fill_empty_parts(result: dict[str, int], order: list[str], share: np.ndarray) -> None:

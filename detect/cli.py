@@ -122,6 +122,8 @@ def convert(
     cases = result.manifest.cases
     if result.manifest.request.recipe.crop == "organ":
         _print("Organ crops need a mask: a model trained on them can be scored, not predict.")
+    for warning in result.warnings:
+        _print(f"warning: {warning}")
     if result.up_to_date:
         _print(f"{out}: up to date")
     _print(
@@ -142,16 +144,47 @@ def convert(
 
 @app.command()
 def check(
-    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")], quiet: Quiet = False
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    other: Annotated[
+        Path | None, typer.Argument(help="Another, to search for patients that both show.")
+    ] = None,
+    look: Annotated[
+        bool, typer.Option("--look/--no-look", help="Compare cases by their pictures.")
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for pictures of suspected pairs, side by side.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Suspicions across two sides end with code 1 too.")
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
 ) -> int:
-    """Audit a dataset: files, boxes, classes, and no patient on two sides."""
+    """Audit a dataset, or two: files, boxes, classes, and no patient on two sides."""
     from converters.check import check as run
+    from converters.same_patient import same_patient
+    from converters.side_by_side import check_out, write_suspicions
 
-    problems = run(dataset, quiet)
-    for problem in problems:
-        _print(problem)
-    _print(f"{dataset}: {f'{len(problems)} problems' if problems else 'sound'}")
-    return 1 if problems else 0
+    if out is not None:
+        check_out(out, overwrite)
+    folders = [dataset] if other is None else [dataset, other]
+    problems = [problem for folder in folders for problem in run(folder, quiet)]
+    found = same_patient(dataset, other, look=look, quiet=quiet)
+    problems += found.certain
+    for line in [*problems, *found.notes, *map(str, found.suspicions)]:
+        _print(line)
+    if out is not None:
+        write_suspicions(found.suspicions, out, overwrite)
+    across = sum(s.two_sides for s in found.suspicions)
+    verdict = f"{len(problems)} problems" if problems else "sound"
+    if found.suspicions:
+        verdict += (
+            f"; {len(found.suspicions)} of {found.pairs} pairs of cases suspected to be one"
+            f" patient, {across} of them on two sides; that is no proof: look at them"
+            f" {f'in {out}' if out else 'with --out FOLDER'}"
+        )
+    _print(f"{' and '.join(map(str, folders))}: {verdict}")
+    return 1 if problems or (strict and across) else 0
 
 
 @app.command()
@@ -177,6 +210,13 @@ def train(
         typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
     ] = None,
     protocol: Protocol = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(metavar="I/K", help="Cross-validate by patient: leave out part I of K."),
+    ] = None,
+    fold_seed: Annotated[
+        int, typer.Option(min=0, max=2**31, help="Deals the patients to the folds.")
+    ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -192,12 +232,14 @@ def train(
     from detect.demo import SETTINGS, phantom_dataset
     from detect.detectors.registry import family_of
     from detect.evaluation.table import render_table
+    from detect.model_card import parse_fold
     from detect.processes import is_first, run_on
     from detect.settings import TrainSettings, protocol_settings, resolve_settings
     from detect.train import train as run
     from detect.weights import choose_start
 
     family = family_of(model)  # a wrong name must not cost the making of the phantom
+    chosen_fold = parse_fold(fold, fold_seed) if fold else None
     if "," in device and (code := run_on(device)) is not None:
         return code
 
@@ -223,6 +265,7 @@ def train(
         weights=weights,
         trust=trust,
         settings=settings,
+        fold=chosen_fold,
         resume=resume,
         overwrite=overwrite,
         quiet=quiet,

@@ -1,5 +1,6 @@
 """Cross-validation by patient over a whole dataset folder; no picture is copied."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -17,9 +18,10 @@ VAL_SHARE = 0.2  # of the patients that are not tested on
 def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
     """Pool train, val and test of a dataset and split them anew, by patient.
 
-    The patients are dealt to as many parts as there are folds, each class and the normals spread
-    alike; the fold's own part is `test`. Of the others every fifth patient, dealt likewise, is
-    `val`, and the rest is `train`. Every patient is tested on in exactly one of the folds.
+    The patients are dealt to as many parts as there are folds, each class, the normals and the
+    boxes spread alike; the fold's own part is `test`. Of the others every fifth patient, dealt
+    likewise, is `val`, and the rest is `train`. Every patient is tested on in exactly one of the
+    folds.
 
     Args:
         dataset: converted with one negatives policy for all its splits.
@@ -42,18 +44,20 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
         )
     pooled = _pool(dataset)
     strata: dict[str, frozenset[int]] = {}
+    boxes: Counter[str] = Counter()
     for patient, truth in zip(pooled.patient_ids, pooled.truth, strict=True):
         strata[patient] = strata.get(patient, frozenset()).union(truth.label.tolist())
+        boxes[patient] += len(truth)
     if len(strata) < fold.of + 2:
         raise InputError(
             "--folds",
             f"{fold.of} folds need at least {fold.of + 2} patients, and there are {len(strata)}",
             "ask for fewer" if len(strata) > 3 else "add patients",
         )
-    part_of = deal_patients(strata, [1] * fold.of, fold.seed)
+    part_of = deal_patients(strata, [1] * fold.of, fold.seed, boxes)
     tested = {patient for patient, part in part_of.items() if part == fold.number - 1}
     others = {patient: own for patient, own in strata.items() if patient not in tested}
-    is_val = deal_patients(others, [1 - VAL_SHARE, VAL_SHARE], fold.seed)
+    is_val = deal_patients(others, [1 - VAL_SHARE, VAL_SHARE], fold.seed, boxes)
     name_of = {patient: "val" if is_val[patient] else "train" for patient in others}
     name_of |= dict.fromkeys(tested, "test")
     return {name: _select(pooled, name, name_of) for name in SPLITS}

@@ -88,6 +88,23 @@ class Fold(BaseModel):
         return f"{self.number} of {self.of}, dealt with seed {self.seed}"
 
 
+def parse_fold(text: str, seed: int) -> Fold:
+    """Read `I/K`: fold I of K.
+
+    Raises:
+        InputError: it is none.
+    """
+    number, slash, of = text.partition("/")
+    try:
+        if not slash:
+            raise ValueError
+        return Fold(number=int(number), of=int(of), seed=seed)
+    except ValueError as error:
+        raise InputError(
+            "--fold", f"`{text}` is no fold", "write for example 2/5: the second of five"
+        ) from error
+
+
 class ModelCard(BaseModel):
     """The content of `model.json`.
 

@@ -65,7 +65,8 @@ def train(
     Args:
         model: a name of `detect models`.
         data: dataset folder.
-        out: bundle to make; `runs/MODEL` if not given. Until it is whole it is `OUT.partial`.
+        out: bundle to make; `runs/MODEL` if not given, or `runs/MODEL-foldI`. Until it is whole it
+            is `OUT.partial`.
         weights: file to start from, the name of a known one, or `auto`: the registered one if it
             is here; None trains from scratch.
         trust: unpickle a weight file that holds more than tensors.
@@ -98,7 +99,7 @@ def train(
         imgsz=_imgsz(settings.imgsz, splits[0]),
         **dict(dataset.manifest.request.recipe.representation),
     )
-    out = out or Path("runs") / model
+    out = out or Path("runs") / (f"{model}-fold{fold.number}" if fold else model)
     request = {
         "spec": spec.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),

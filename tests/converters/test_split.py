@@ -1,13 +1,16 @@
 """Splits: by patient, spread over classes and normals, the same every time."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from converters.errors import InputError
 from converters.negatives import choose_negatives, parse_policies
-from converters.split import SPLITS, read_split_file, split_patients
+from converters.split import SPLITS, deal_patients, read_split_file, split_patients
 
 STRATA = {f"p{i}": frozenset({i % 4}) if i % 5 else frozenset() for i in range(40)}
 
@@ -32,6 +35,61 @@ def test_order_of_patients_does_not_matter_and_the_seed_does() -> None:
 def test_few_patients_still_fill_every_split() -> None:
     split = split_patients({p: frozenset({0}) for p in "abc"}, (0.7, 0.15, 0.15), seed=0)
     assert sorted(split.values()) == ["test", "train", "val"]
+
+
+# patient → (its class, or -1 for a normal one; its boxes)
+PATIENTS = st.dictionaries(
+    st.text("abcdefgh", min_size=1, max_size=4),
+    st.tuples(st.integers(-1, 2), st.integers(1, 300)),
+    min_size=2,
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATIENTS, st.integers(2, 6), st.integers(0, 99))
+def test_folds(patients: dict[str, tuple[int, int]], folds: int, seed: int) -> None:
+    strata = {p: frozenset({c} - {-1}) for p, (c, _) in patients.items()}
+    boxes = {p: n if strata[p] else 0 for p, (_, n) in patients.items()}
+    part_of = deal_patients(strata, [1] * folds, seed, boxes)
+    # each patient is in one fold, and tested on once; the order does not matter
+    assert set(part_of) == set(patients) and set(part_of.values()) <= set(range(folds))
+    backwards = {p: strata[p] for p in reversed(strata)}
+    assert deal_patients(backwards, [1] * folds, seed, boxes) == part_of
+    # each class within one patient of fair, as long as no fold had to be filled up
+    for stratum in set(strata.values()):
+        counts = [
+            sum(part_of[p] == k for p, own in strata.items() if own == stratum)
+            for k in range(folds)
+        ]
+        if len(patients) >= 4 * folds:
+            assert max(counts) - min(counts) <= 1, counts
+    # evening out the boxes leaves the classes alone and never makes it worse
+    plain = deal_patients(strata, [1] * folds, seed)
+
+    def per_fold(parts: dict[str, int], k: int) -> list[frozenset[int]]:
+        return sorted((strata[p] for p, part in parts.items() if part == k), key=sorted)
+
+    def unevenness(parts: dict[str, int]) -> int:
+        return sum(sum(boxes[p] for p in parts if parts[p] == k) ** 2 for k in range(folds))
+
+    assert all(per_fold(plain, k) == per_fold(part_of, k) for k in range(folds))
+    assert unevenness(part_of) <= unevenness(plain)
+
+
+def test_boxes_are_evened_out() -> None:
+    strata = {f"p{i}": frozenset({0}) for i in range(12)}
+    boxes = {f"p{i}": 2**i for i in range(8)} | {f"p{i}": 60 for i in range(8, 12)}
+
+    def spread(parts: dict[str, int]) -> int:
+        totals = [sum(boxes[p] for p in parts if parts[p] == k) for k in range(3)]
+        return sum((3 * total - sum(totals)) ** 2 for total in totals)
+
+    part_of = deal_patients(strata, [1, 1, 1], 0, boxes)
+    assert spread(part_of) < spread(deal_patients(strata, [1, 1, 1], 0)) / 10
+    for p, q in combinations(strata, 2):  # no two patients that change places make it better
+        swapped = part_of | {p: part_of[q], q: part_of[p]}
+        assert spread(swapped) >= spread(part_of)
 
 
 PATIENT_OF = {"c1": "p1", "c2": "p1", "c3": "p3"}
