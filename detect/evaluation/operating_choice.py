@@ -27,8 +27,8 @@ class Rule:
 
     Attributes:
         kind: `f1`, the best class-mean F1; `sensitivity`, at least the wanted class-mean recall,
-            with as few boxes as possible; `fp-per-image` or `fp-per-scan`, at most the wanted number
-            of false-positive boxes (of all classes) an image or a scan, with as many as possible.
+            with as few boxes as possible; `fp-per-image` or `fp-per-scan`, at most the wanted
+            false-positive boxes (of all classes) an image or a scan, with as many as possible.
         wanted: the value; None for `f1`.
     """
 
