@@ -4,7 +4,7 @@ from pathlib import Path
 
 from converters.dataset import open_dataset
 from converters.errors import InputError
-from detect.dataset import load_split
+from detect.dataset import check_sides, load_split
 from detect.evaluate import EvaluateResult, check_out, write_evaluation
 from detect.evaluation.operating_choice import parse_rule
 from detect.model_card import OperatingPoint
@@ -66,6 +66,7 @@ def evaluate_predictions(
     out = out or Path("runs") / name / f"evaluation-{split}"
     check_out(out, overwrite)
     dataset = open_dataset(data)
+    check_sides(dataset)
     classes = dataset.manifest.class_names
     part = load_split(dataset, split)
     found = read_predictions(predictions, dataset, part, labels=labels, score=score, quiet=quiet)

@@ -11,6 +11,7 @@ from detect.evaluation.bootstrap import (
     PatientDraws,
     draw_patients,
     interval,
+    number,
     score_draws,
 )
 from detect.evaluation.matching import Matches
@@ -80,8 +81,7 @@ def compare_paired(
     own, other = confidences
     if own is None or other is None:
         own = other = None
-    names, patient = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
-    count = len(names)
+    patient, count = number(patients)
     drawn = [
         draw_patients(matches, patients, confidence, draws, seed)
         for matches, confidence in ((first, own), (second, other))
