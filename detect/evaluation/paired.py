@@ -11,10 +11,10 @@ from detect.evaluation.bootstrap import (
     PatientDraws,
     draw_patients,
     interval,
-    number,
     score_draws,
 )
 from detect.evaluation.matching import Matches
+from detect.evaluation.origins import number
 
 EXACT_PATIENTS = 10  # up to here all 2^n ways of swapping are gone through
 _TOLERANCE = 1e-12  # sums taken in another order
@@ -147,10 +147,12 @@ def _interleaved(
         image=np.concatenate([2 * first.image, 2 * second.image + 1])[order],
         label=np.concatenate([first.label, second.label])[order],
         score=np.concatenate([first.score, second.score])[order],
+        xyxy=np.concatenate([first.xyxy, second.xyxy])[order],
         rank=np.concatenate([first.rank, second.rank])[order],
         hit=hit[:, order],
         truth_image=np.concatenate([2 * first.truth_image, 2 * second.truth_image + 1]),
         truth_label=np.concatenate([first.truth_label, second.truth_label]),
+        truth_xyxy=np.concatenate([first.truth_xyxy, second.truth_xyxy]),
     )
     if own is None or other is None:
         return joined, None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from converters.errors import InputError
 from converters.reading import SUFFIXES
-from converters.recipe import CASE, Recipe, template_pattern
+from converters.recipe import Recipe
+from converters.templates import CASE, template_pattern
 
 
 def files_by_case(
@@ -27,12 +28,10 @@ def files_by_case(
     Raises:
         InputError: a file of no case, or two of one.
     """
-    before, after = recipe.case_id.split(CASE)
-    names = {case[len(before) : len(case) - len(after)]: case for case in cases}
-    names |= {case: case for case in cases}
+    known = set(cases)
     found: dict[str, Path] = {}
     for file in files:
-        case = next((names[n] for n in _names(file, root, recipe) if n in names), None)
+        case = next((name for name in _names(file, root, recipe) if name in known), None)
         if case is None:
             raise InputError(
                 file,
@@ -46,18 +45,27 @@ def files_by_case(
 
 
 def _names(file: Path, root: Path, recipe: Recipe) -> Iterator[str]:
-    """Yield what a file may be called, the likeliest first."""
-    yield _stem(file.name)
+    """Yield what the case of a file may be called, the likeliest first."""
+    relative = file.relative_to(root)
+    yield from _as_named(_stem(file.name), recipe)
     for template in (recipe.image, recipe.mask):
-        for pattern, text in (
-            (template_pattern(template.rpartition("/")[2]), file.name),
-            (template_pattern(template), file.relative_to(root).as_posix()),
+        for part, text in (
+            (template.rpartition("/")[2], file.name),
+            (template, relative.as_posix()),
         ):
-            match = pattern.fullmatch(text)
-            if match and "case" in match.groupdict():
-                yield match["case"]
-    for folder in file.relative_to(root).parents:
-        yield folder.name
+            if match := template_pattern(part).fullmatch(text):
+                name = recipe.case_id
+                for key, value in match.groupdict().items():
+                    name = name.replace(f"{{{key}}}", value)
+                yield name
+    for folder in relative.parents:
+        yield from _as_named(folder.name, recipe)
+
+
+def _as_named(name: str, recipe: Recipe) -> Iterator[str]:
+    """Take a name for that of the case, then for what the recipe captures."""
+    yield name
+    yield recipe.case_id.replace(CASE, name)
 
 
 def _stem(name: str) -> str:

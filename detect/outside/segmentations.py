@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.components import Component, Lesion, decode_rle, find_lesions
+from converters.components import Component, decode_rle, find_lesions
 from converters.dataset import Dataset
 from converters.errors import InputError
 from converters.manifest import CaseEntry
@@ -79,6 +79,12 @@ def read_segmentations(
             without a meaning.
     """
     recipe = dataset.manifest.request.recipe
+    if classes is None and recipe.mask_kind != "labels":
+        raise InputError(
+            root,
+            "holds label numbers, and the dataset's own masks have names",
+            f"say what the labels are with --labels, for example {recipe.class_names[0]}=1",
+        )
     entries = {case.id: case for case in dataset.manifest.cases}
     by_case = files_by_case(files, root, list(entries), recipe)
     wanted = list(dict.fromkeys(split.case_ids))
@@ -128,7 +134,11 @@ def _read_volume(file: Path, case: CaseEntry) -> Volume:
         affine=np.asarray(case.affine),
         to_file=np.eye(4),
     )
-    check_same_grid(volume, scan, file, Path(case.id))
+    try:
+        check_same_grid(volume, scan, file, Path(case.id))
+    except InputError as error:
+        remedy = "resample it onto the grid of the scan, by nearest neighbour"
+        raise InputError(error.path, error.problem, remedy) from error
     return volume
 
 
@@ -140,7 +150,8 @@ def _scored(
     if score == "constant":
         return [(component, 1.0) for component in components]
     if score == "volume":
-        by_id = {lesion.lesion_id: _of_volume(lesion) for lesion in lesions}
+        voxel_mm3 = float(np.prod(volume.spacing))
+        by_id = {lesion.lesion_id: _of_volume(lesion.voxels * voxel_mm3) for lesion in lesions}
         return [(component, by_id[component.lesion_id]) for component in components]
 
     maps = _class_probabilities(volume, classes, file)
@@ -153,8 +164,8 @@ def _scored(
     return found
 
 
-def _of_volume(lesion: Lesion) -> float:
-    return lesion.volume_mm3 / (lesion.volume_mm3 + HALF_VOLUME_MM3)
+def _of_volume(mm3: float) -> float:
+    return mm3 / (mm3 + HALF_VOLUME_MM3)
 
 
 def _class_probabilities(

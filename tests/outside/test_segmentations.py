@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from converters.dataset import open_dataset
+from converters.dataset import Dataset, open_dataset
 from converters.errors import InputError
 from converters.recipe import load_recipe
 from detect.boxes import Boxes
@@ -176,6 +176,22 @@ def test_merged_labels_share_their_probability(tiny_dataset: Path, tmp_path: Pat
         assert np.concatenate(own).max() == pytest.approx(float(together.max()), abs=1e-6)
 
 
+def test_a_case_that_is_named_by_its_patient_too(tmp_path: Path) -> None:
+    text = (Path(tiny.__file__).parents[1] / "datasets_yaml" / "lits.yaml").read_text()
+    text = text.replace('"**/volume-{case}.nii*"', '"{patient}/ct-{case}.nii*"')
+    text = text.replace('"**/segmentation-{case}.nii*"', '"{patient}/seg-{case}.nii*"')
+    text = text.replace('"lits-{case}"', '"{patient}-{case}"').replace("patients:", "#")
+    (tmp_path / "r.yaml").write_text(text.replace("  - [7, 8, 9, 10]\n", ""))
+    recipe, cases = load_recipe(tmp_path / "r.yaml"), ["p1-7", "p2-7"]
+    for name in ("p2-7.nii.gz", "p2/ct-7.nii.gz", "p2/seg-7.nii", "p2-7/tumour.nrrd"):
+        assert files_by_case([tmp_path / name], tmp_path, cases, recipe) == {
+            "p2-7": tmp_path / name
+        }
+    for name in ("7.nii.gz", "ct-7.nii.gz", "p3/ct-7.nii.gz"):
+        with pytest.raises(InputError, match="of no case"):
+            files_by_case([tmp_path / name], tmp_path, cases, recipe)
+
+
 def test_names_that_a_file_may_have(tmp_path: Path) -> None:
     text = (Path(tiny.__file__).parents[1] / "datasets_yaml" / "lits.yaml").read_text()
     (tmp_path / "lits.yaml").write_text(text)
@@ -219,3 +235,24 @@ def test_boxes_outside_the_split_are_left_out(tiny_dataset: Path, tmp_path: Path
     found, split = read(folder, tiny_dataset)
     assert sum(map(len, found.detections)) == split.boxes
     assert all(isinstance(boxes, Boxes) for boxes in found.detections)
+
+
+def test_a_dataset_without_label_numbers_asks_for_their_meaning(
+    tiny_dataset: Path, tmp_path: Path
+) -> None:
+    """Its masks were structures with names."""
+    opened = open_dataset(tiny_dataset)
+    request = opened.manifest.request
+    recipe = request.recipe.model_copy(
+        update={"mask_kind": "structures", "classes": {"bright": ["lesion*"], "dark": ["cyst"]}}
+    )
+    manifest = opened.manifest.model_copy(
+        update={"request": request.model_copy(update={"recipe": recipe})}
+    )
+    named = Dataset(opened.folder, manifest)
+    split = load_split(opened, "test")
+    folder = write(tmp_path / "x", masks_of(tiny_dataset, "test"))
+    with pytest.raises(InputError, match="--labels, for example bright=1"):
+        read_predictions(folder, named, split, quiet=True)
+    found = read_predictions(folder, named, split, labels="bright=1,dark=2", quiet=True)
+    assert sum(map(len, found.detections)) == split.boxes
