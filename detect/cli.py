@@ -19,6 +19,7 @@ app = typer.Typer(
     help="CT scans with voxel lesion masks in; trained, honestly measured 2D detectors out.",
 )
 
+RULES = "f1, sensitivity=S, fp-per-image=N or fp-per-scan=N"
 Out = Annotated[Path, typer.Option(help="Folder to make.")]
 Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
 Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect train`.")]
@@ -217,6 +218,9 @@ def train(
     fold_seed: Annotated[
         int, typer.Option(min=0, max=2**31, help="Deals the patients to the folds.")
     ] = 0,
+    operating_point: Annotated[
+        str | None, typer.Option(help=f"Confidence to freeze on val: {RULES} [f1].")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,
@@ -231,7 +235,6 @@ def train(
     """Train a detector and freeze its operating point on val."""
     from detect.demo import SETTINGS, phantom_dataset
     from detect.detectors.registry import family_of
-    from detect.evaluation.table import render_table
     from detect.model_card import parse_fold
     from detect.processes import is_first, run_on
     from detect.settings import TrainSettings, protocol_settings, resolve_settings
@@ -245,6 +248,7 @@ def train(
 
     given: dict[str, Any] = {
         "epochs": epochs, "batch": batch, "imgsz": imgsz, "lr": lr, "patience": patience,
+        "operating_point": operating_point,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
@@ -273,40 +277,110 @@ def train(
     if not is_first():
         return 0
     _print("Best epoch on val:")
-    _print(render_table(result.metrics))
+    _print_metrics(result.metrics, result.card.operating_point, [result.note])
     _print(f"Model: {result.bundle}")
     return 0
 
 
 @app.command()
 def evaluate(
-    model: Bundle,
     data: Data,
+    model: Annotated[Path | None, typer.Option(help="Model folder of `detect train`.")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Or COCO results, a folder of YOLO labels, or of label volumes."),
+    ] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    out: Annotated[Path | None, typer.Option(help="Folder [MODEL/evaluation-SPLIT].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder [MODEL or runs/NAME, /evaluation-SPLIT].")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of what made the --predictions [their file's name].")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Of label volumes: CLASS=NUMBER,… [the dataset's own].")
+    ] = None,
+    box_score: Annotated[
+        str | None,
+        typer.Option(
+            "--score",
+            help="Of label volumes' boxes: mean or max (probability), volume, constant"
+            " [mean with probabilities, else constant].",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Of --predictions: boxes from here on count.")
+    ] = None,
+    val_predictions: Annotated[
+        Path | None, typer.Option(help="For val, to choose the confidence on.")
+    ] = None,
+    operating_point: Annotated[
+        str | None, typer.Option(help=f"With --val-predictions: {RULES} [f1].")
+    ] = None,
     pictures: Annotated[int, typer.Option(min=0, help="Slices with lesions to draw.")] = 12,
     device: Device = "auto",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
-    """Score a model on a split: boxes by class, FROC, lesions and scans, with 95 % intervals."""
+    """Score a model, or detections from elsewhere: boxes, FROC, lesions, scans, with intervals."""
     from detect.evaluate import evaluate as run
+    from detect.evaluate_predictions import evaluate_predictions
     from detect.evaluation.study_table import render_study
-    from detect.evaluation.table import render_table
 
-    result = run(
-        model,
-        data,
-        split=split,
-        out=out,
-        device=device,
-        pictures=pictures,
-        overwrite=overwrite,
-        quiet=quiet,
-    )
-    _print(render_table(result.metrics))
+    common: dict[str, Any] = {
+        "split": split, "out": out, "pictures": pictures, "overwrite": overwrite, "quiet": quiet,
+    }  # fmt: skip
+    of_predictions: dict[str, Any] = {
+        "name": name, "labels": labels, "score": box_score, "confidence": confidence,
+        "val_predictions": val_predictions, "operating_point": operating_point,
+    }  # fmt: skip
+    if predictions is not None and model is None:
+        result = evaluate_predictions(predictions, data, **of_predictions, **common)
+    elif model is not None and predictions is None:
+        for option, value in of_predictions.items():
+            if value is not None:
+                given = "--" + option.replace("_", "-")
+                raise InputError(given, "is for --predictions", "leave it out")
+        result = run(model, data, device=device, **common)
+    else:
+        raise InputError("--model, --predictions", "are alternatives", "give one of them")
+    _print_metrics(result.metrics, result.point, result.notes)
     _print(render_study(result.metrics, result.study))
     _print(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
+    return 0
+
+
+@app.command("operating-point")
+def operating_point(
+    rule: Annotated[str, typer.Argument(help=f"{RULES[0].upper()}{RULES[1:]}.")],
+    model: Bundle,
+    data: Data,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> int:
+    """Choose a model's confidence anew on val, without training, and store it in the model."""
+    from detect.operating_point import set_operating_point
+
+    result = set_operating_point(model, data, rule, device=device, quiet=quiet)
+    _print("On val:")
+    _print_metrics(result.metrics, result.point, [result.note])
+    _print(f"{model}: from confidence {result.point.confidence:.4g} on, boxes count as found")
+    return 0
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of `detect evaluate`.")],
+    second: Annotated[Path, typer.Argument(help="Another, of the same pictures.")],
+    out: Annotated[Path | None, typer.Option(help="JSON file to write too.")] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> int:
+    """Compare two detectors on the same patients: difference, 95 % interval and p."""
+    from detect.compare import compare as run
+    from detect.compare import render_comparison
+
+    _print(render_comparison(run(first, second, out=out, seed=seed, overwrite=overwrite)))
     return 0
 
 
@@ -489,6 +563,14 @@ def _print(what: Any) -> None:
     if not console.is_terminal:
         console.width = 160  # a pipe has no width: never squeeze a table for it
     console.print(what)
+
+
+def _print_metrics(metrics: Any, point: Any, notes: Sequence[str]) -> None:
+    from detect.evaluation.table import render_table
+
+    _print(render_table(metrics, point and point.rule))
+    for note in filter(None, notes):
+        _print(f"Note: {note}")
 
 
 def _print_lesions(result: Any) -> None:

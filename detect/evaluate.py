@@ -13,6 +13,7 @@ from converters.dataset import Dataset, open_dataset, read_png
 from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
 from converters.split import SPLITS
+from converters.windowing import AnyWindow
 from detect.boxes import Boxes
 from detect.dataset import Split, check_sides, load_split
 from detect.detectors.registry import load_detector
@@ -21,7 +22,7 @@ from detect.evaluation.metrics import Metrics
 from detect.evaluation.study import Study
 from detect.folds import fold_splits, split_to_coco
 from detect.model_card import FILE_NAME as MODEL_CARD
-from detect.model_card import ModelCard, ModelSpec, read_model_card, sha256
+from detect.model_card import ModelCard, ModelSpec, OperatingPoint, read_model_card, sha256
 from detect.pictures import draw
 from detect.report.evaluation_report import evaluation_report
 from detect.scoring import detect_split, score_levels
@@ -36,15 +37,19 @@ class EvaluateResult:
     Attributes:
         metrics: the numbers of boxes.
         study: the numbers at all other levels, and intervals.
-        folder: holds `metrics.json`, `predictions.json` (COCO results), `report.html` and
-            `pictures/`.
+        folder: holds `metrics.json`, `predictions.json` (COCO results), `annotations.json` (the
+            truth that they were scored on), `report.html` and `pictures/`.
         pictures: paths of the pictures.
+        point: the frozen operating point; None if there is none.
+        notes: what a reader of the numbers has to know, a line each.
     """
 
     metrics: Metrics
     study: Study
     folder: Path
     pictures: list[Path]
+    point: OperatingPoint | None = None
+    notes: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -81,51 +86,100 @@ def evaluate(
     dataset = open_dataset(data)
     check_suits(card.spec, dataset, model)
     check_sides(dataset)
-    part = _part(card, dataset, split, model)
+    part = part_of(card, dataset, split, model)
     out = out or model / f"evaluation-{split}"
-    if out.exists() and not (overwrite and (out / "metrics.json").is_file()):
-        raise InputError(out, "exists", "give another --out, or --overwrite an evaluation")
+    check_out(out, overwrite)
 
     detector = load_detector(model, device)
     detections = detect_split(detector, part, quiet)
-    metrics, study = score_levels(card.spec.classes, part, detections, card.operating_point)
-    summary = {
-        "split": split,
+    facts = {
         "fold": str(card.fold) if card.fold else None,
         "model": json.loads((model / MODEL_CARD).read_bytes()),
+    }
+    return write_evaluation(
+        out,
+        part,
+        detections,
+        card.spec.classes,
+        card.operating_point,
+        name=card.spec.model,
+        window=card.spec.window,
+        facts=facts,
+        pictures=pictures,
+    )
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """Refuse to write where something lies that is not to be overwritten."""
+    if out.exists() and not (overwrite and (out / "metrics.json").is_file()):
+        raise InputError(out, "exists", "give another --out, or --overwrite an evaluation")
+
+
+def write_evaluation(
+    out: Path,
+    part: Split,
+    detections: list[Boxes],
+    classes: list[str],
+    point: OperatingPoint | None,
+    *,
+    name: str,
+    window: AnyWindow,
+    facts: dict[str, object],
+    pictures: int,
+    notes: tuple[str, ...] = (),
+) -> EvaluateResult:
+    """Score detections, whoever made them, and write the folder of an evaluation as a whole.
+
+    Args:
+        out: folder to make.
+        part: pictures and truth.
+        detections: of each picture.
+        classes: their names.
+        point: frozen beforehand.
+        name: of what made the detections.
+        window: of the pictures.
+        facts: for `metrics.json`: where the detections come from.
+        pictures: how many to draw.
+        notes: what a reader of the numbers has to know, a line each.
+    """
+    metrics, study = score_levels(classes, part, detections, point)
+    summary = {
+        "split": part.name,
+        **facts,
+        "operating_point": point and point.model_dump(mode="json"),
+        "notes": list(notes),
         **metrics.to_json(),
         **study.to_json(),
     }
     results = detections_to_coco(detections, part.image_ids)
-    point = card.operating_point
     confidence = point.confidence if point else PICTURE_CONFIDENCE
     work = out.with_name(f"{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     try:
         write_json(work / "metrics.json", summary)
         write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
-        if card.fold:  # the image ids are not those of the dataset's own annotation files
-            write_json(work / "annotations.json", split_to_coco(part, card.spec.classes))
+        truth = split_to_coco(part, classes)  # a fold's image ids are not those of the dataset
+        write_text(work / "annotations.json", json.dumps(truth))
         report = evaluation_report(
-            summary,
-            part,
-            detections,
-            card.spec.classes,
-            confidence,
-            name=card.spec.model,
-            window=card.spec.window,
+            summary, part, detections, classes, confidence, name=name, window=window
         )
         write_text(work / "report.html", report)
-        names = _draw(work / "pictures", part, detections, card.spec, confidence, pictures)
+        names = _draw(work / "pictures", part, detections, classes, confidence, pictures)
         if out.exists():
             shutil.rmtree(out)
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return EvaluateResult(metrics, study, out, [out / "pictures" / name for name in names])
+    shown = [out / "pictures" / name for name in names]
+    return EvaluateResult(metrics, study, out, shown, point, notes)
 
 
-def _part(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split:
+def part_of(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split:
+    """Read a split of a dataset, of a model's own fold where it was trained on one.
+
+    Raises:
+        InputError: no such split, or a dataset whose patients the model may have been trained on.
+    """
     if card.fold is None:
         return load_split(dataset, split)
     if sha256(dataset.folder / MANIFEST) != card.dataset_sha256:
@@ -161,7 +215,7 @@ def _draw(
     folder: Path,
     split: Split,
     detections: list[Boxes],
-    spec: ModelSpec,
+    classes: list[str],
     confidence: float,
     limit: int,
 ) -> list[str]:
@@ -180,7 +234,7 @@ def _draw(
     for _, _, k in sorted(ranked)[:limit]:
         shown = detections[k][detections[k].score >= confidence]
         path = split.paths[k]
-        write_png(folder / path.name, draw(read_png(path), shown, spec.classes, split.truth[k]))
+        write_png(folder / path.name, draw(read_png(path), shown, classes, split.truth[k]))
         names.append(path.name)
     return names
 

@@ -91,10 +91,16 @@ def split_to_coco(split: Split, classes: Sequence[str]) -> dict[str, Any]:
     boxes = detections_to_coco(split.truth, split.image_ids)
     return {
         "images": [
-            {"id": key, "file_name": path.name, "width": width, "height": height, "case_id": case}
-            for key, path, (height, width), case in zip(
-                split.image_ids, split.paths, split.sizes, split.case_ids, strict=True
-            )
+            {
+                "id": split.image_ids[k],
+                "file_name": split.paths[k].name,
+                "width": split.sizes[k][1],
+                "height": split.sizes[k][0],
+                "case_id": split.case_ids[k],
+                "patient_id": split.patient_ids[k],
+                "slice_index": split.slice_indices[k],
+            }
+            for k in range(len(split))
         ],
         "annotations": [
             {

@@ -48,18 +48,37 @@ class Parameters(BaseModel):
     fused: int
 
 
+class Reached(BaseModel):
+    """What an operating point gave where it was chosen, at IoU 0.5; None where undefined.
+
+    Attributes:
+        precision, recall, f1: means over the classes with a true box.
+        fp_per_image, fp_per_scan: false-positive boxes of all classes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    fp_per_image: float
+    fp_per_scan: float
+
+
 class OperatingPoint(BaseModel):
     """The confidence chosen on val and frozen.
 
     Attributes:
         confidence: boxes with this score or more count as found.
         rule: how it was chosen.
+        reached: what it gave there; None where it was not chosen on any data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     confidence: float = Field(ge=0, le=1)
     rule: str = "best class-mean F1 at IoU 0.5 on val"
+    reached: Reached | None = None
 
 
 class Fold(BaseModel):

@@ -1,14 +1,18 @@
 """Run a detector over a split and score what it finds: the same way for every family."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.protocol import Detector
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import Metrics, evaluate, measure
+from detect.evaluation.operating_choice import Rule, choose
+from detect.evaluation.operating_point import IOU
 from detect.evaluation.study import Study, study
-from detect.model_card import ModelSpec, OperatingPoint
+from detect.model_card import OperatingPoint, Reached
 
 BATCH = 16  # pictures a call; larger ones do not help a CPU, and a GPU is fed well enough
 
@@ -26,10 +30,13 @@ def detect_split(detector: Detector, split: Split, quiet: bool = False) -> list[
 
 
 def score(
-    spec: ModelSpec, split: Split, detections: list[Boxes], point: OperatingPoint | None = None
+    classes: Sequence[str],
+    split: Split,
+    detections: list[Boxes],
+    point: OperatingPoint | None = None,
 ) -> Metrics:
     """Score detections on a split, at the frozen operating point too where there is one."""
-    return evaluate(split.truth, detections, spec.classes, point.confidence if point else None)
+    return evaluate(split.truth, detections, classes, point.confidence if point else None)
 
 
 def score_levels(
@@ -42,3 +49,28 @@ def score_levels(
     matches = match(split.truth, detections, len(classes))
     metrics = measure(matches, classes, point.confidence if point else None)
     return metrics, study(matches, metrics, split.origins)
+
+
+def choose_point(
+    classes: Sequence[str], split: Split, detections: list[Boxes], rule: Rule
+) -> tuple[OperatingPoint | None, str]:
+    """Choose the confidence to freeze, from detections on val.
+
+    Returns:
+        the point, None where val gives nothing to choose by; and one line that says what could not
+        be had, empty where all is well.
+    """
+    choice = choose(match(split.truth, detections, len(classes)), len(set(split.case_ids)), rule)
+    if choice is None:
+        return None, f"No operating point: nothing on {split.name} to choose `{rule}` by."
+    reached = Reached(
+        **{name: None if math.isnan(v) else v for name, v in asdict(choice.reached).items()}
+    )
+    text = f"{rule.meaning} at IoU {IOU:g} on {split.name}"
+    if choice.met:
+        return OperatingPoint(confidence=choice.confidence, rule=text, reached=reached), ""
+    point = OperatingPoint(
+        confidence=choice.confidence, rule=f"{text} (not reached)", reached=reached
+    )
+    got = f"{choice.value:.3f} at confidence {choice.confidence:.3g}, which is stored"
+    return point, f"`{rule}` is not reached on {split.name}: the nearest is {got}."

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from converters.errors import InputError
+from detect.evaluation.operating_choice import parse_rule
 
 # How the LiMT paper trained; AdamW and determinism, which it asks for too, are always on here.
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
@@ -31,6 +32,7 @@ class TrainSettings(BaseModel):
         seed: of initialisation, order and augmentation.
         device: `auto`, `cpu`, or a CUDA index such as `0`.
         workers: processes that load images; not used on a CPU, where the model is the bottleneck.
+        operating_point: how the confidence to freeze is chosen on val, see `parse_rule`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +47,12 @@ class TrainSettings(BaseModel):
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
     workers: int = Field(4, ge=0)
+    operating_point: str = "f1"
+
+    @field_validator("operating_point")
+    @classmethod
+    def _is_a_rule(cls, text: str) -> str:
+        return str(parse_rule(text))
 
 
 def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSettings:

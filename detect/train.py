@@ -21,9 +21,10 @@ from detect.dataset import Split, load_split
 from detect.detectors.protocol import Detector
 from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.evaluation.metrics import Metrics
+from detect.evaluation.operating_choice import parse_rule
 from detect.folds import fold_splits
-from detect.model_card import Fold, ModelCard, ModelSpec, OperatingPoint, sha256
-from detect.scoring import detect_split, score
+from detect.model_card import Fold, ModelCard, ModelSpec, sha256
+from detect.scoring import choose_point, detect_split, score
 from detect.settings import TrainSettings
 from detect.weights import choose_start
 
@@ -40,11 +41,13 @@ class TrainResult:
         bundle: folder of the model.
         metrics: of the best epoch on val.
         card: its `model.json`.
+        note: one line where val did not give the operating point that was asked for, else empty.
     """
 
     bundle: Path
     metrics: Metrics
     card: ModelCard
+    note: str = ""
 
 
 def train(
@@ -202,10 +205,9 @@ def _finish(
     """Score the best epoch on val, freeze its operating point, and make the run a bundle."""
     weights = "weights/best.safetensors"
     detections = detect_split(detector, val, quiet)
-    best = score(detector.spec, val, detections).best_f1
-    found_any = best.mean.f1 > 0  # else there is nothing to choose a confidence by
-    point = OperatingPoint(confidence=best.confidence) if found_any else None
-    metrics = score(detector.spec, val, detections, point)
+    classes, rule = detector.spec.classes, request["settings"]["operating_point"]
+    point, note = choose_point(classes, val, detections, parse_rule(rule))
+    metrics = score(classes, val, detections, point)
     card = ModelCard(
         spec=detector.spec,
         parameters=count_parameters(detector.spec.model, len(detector.spec.classes)),
@@ -219,7 +221,7 @@ def _finish(
         versions=tool_versions(),
     )
     if not processes.is_first():
-        return TrainResult(out, metrics, card)
+        return TrainResult(out, metrics, card, note)
     write_json(run_dir / "metrics.json", {"split": "val", **metrics.to_json()})
     for leftover in ("request.json", "weights/resume.pt"):
         (run_dir / leftover).unlink(missing_ok=True)
@@ -227,7 +229,7 @@ def _finish(
     if out.exists():
         shutil.rmtree(out)
     run_dir.rename(out)
-    return TrainResult(out, metrics, card)
+    return TrainResult(out, metrics, card, note)
 
 
 def tool_versions() -> dict[str, str]:

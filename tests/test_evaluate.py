@@ -148,7 +148,7 @@ def test_what_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> 
     result = evaluate(bundle, tiny_dataset, quiet=True, pictures=3)
     assert result.folder == bundle / "evaluation-test"
     assert {p.name for p in result.folder.iterdir()} == {
-        "metrics.json", "predictions.json", "report.html", "pictures",
+        "metrics.json", "predictions.json", "annotations.json", "report.html", "pictures",
     }  # fmt: skip
     written = json.loads((result.folder / "metrics.json").read_text())
     assert written["split"] == "test"

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dicom(folder / "DICOM_FOLDER", hu)
     recipe = (README.parent / "datasets_yaml" / "lits.yaml").read_text(encoding="utf-8")
     (folder / "my-recipe.yaml").write_text(recipe, encoding="utf-8")
+    shutil.copytree(folder / "LITS", folder / "NNUNET", ignore=shutil.ignore_patterns("volume-*"))
     (folder / "SCANS").symlink_to(folder / "LITS")
     make_chaos(folder / "CHAOS")
     for model in ("yolov8n", "rtdetr-l"):

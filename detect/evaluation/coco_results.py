@@ -143,7 +143,10 @@ class _Collected:
             )
         if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
             raise self._error(f"{where} has the bbox {bbox!r}, not four numbers")
-        x, y, width, height = bbox
+        try:
+            x, y, width, height = map(float, bbox)
+        except OverflowError as error:  # JSON's integers have no end
+            raise self._error(f"{where} has a bbox beyond all numbers") from error
         right, bottom = x + width, y + height
         if not (math.isfinite(right) and math.isfinite(bottom) and width >= 0 and height >= 0):
             raise self._error(f"{where} has the impossible bbox {bbox}")

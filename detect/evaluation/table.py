@@ -10,18 +10,24 @@ from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_point import Rates
 
 
-def render_table(metrics: Metrics) -> Table:
+def render_table(metrics: Metrics, rule: str | None = None) -> Table:
     """One row for all classes together, one for each class; "–" where a number is undefined.
 
     Every precision, recall and F1 stands under its operating point and its confidence; the caption
     spells the operating points out.
+
+    Args:
+        metrics: the numbers.
+        rule: how the frozen confidence was chosen.
     """
     best, frozen = metrics.best_f1, metrics.frozen
     points = [("best", best.confidence)]
     caption = [f"best: best F1 on this set @ conf {_confidence(best.confidence)}"]
     if frozen:
         points.append(("frozen", frozen.confidence))
-        caption.append(f"frozen: frozen from val @ conf {_confidence(frozen.confidence)}")
+        caption.append(
+            f"frozen: {rule or 'frozen from val'} @ conf {_confidence(frozen.confidence)}"
+        )
     caption.append("P, R, F1 at IoU 0.5; all: mean over the classes with boxes")
 
     # no padding: eleven columns just fit a terminal of 80

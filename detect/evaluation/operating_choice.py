@@ -1,0 +1,186 @@
+"""Choose the confidence from which a detector's boxes count, on data that is not the test set."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.errors import InputError
+from detect.evaluation.matching import Matches
+from detect.evaluation.operating_point import at_confidence, best_f1
+
+Kind = Literal["f1", "sensitivity", "fp-per-image", "fp-per-scan"]
+_MEANING: dict[Kind, str] = {
+    "f1": "best class-mean F1",
+    "sensitivity": "class-mean sensitivity",
+    "fp-per-image": "false-positive boxes an image",
+    "fp-per-scan": "false-positive boxes a scan",
+}
+_TOLERANCE = 1e-9  # 0.9 of ten boxes is nine of them, whatever the last bit says
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a confidence is chosen by.
+
+    Attributes:
+        kind: `f1`, the best class-mean F1; `sensitivity`, at least the wanted class-mean recall,
+            with as few boxes as possible; `fp-per-image` or `fp-per-scan`, at most the wanted
+            false-positive boxes (of all classes) an image or a scan, with as many as possible.
+        wanted: the value; None for `f1`.
+    """
+
+    kind: Kind
+    wanted: float | None = None
+
+    def __str__(self) -> str:
+        """As the user writes it."""
+        return self.kind if self.wanted is None else f"{self.kind}={self.wanted:g}"
+
+    @property
+    def meaning(self) -> str:
+        """For people, such as `class-mean sensitivity 0.9`."""
+        return _MEANING[self.kind] + ("" if self.wanted is None else f" {self.wanted:g}")
+
+
+def parse_rule(text: str) -> Rule:
+    """Read `f1`, `sensitivity=S`, `fp-per-image=N` or `fp-per-scan=N`.
+
+    Raises:
+        InputError: anything else, a sensitivity outside (0, 1], or a negative rate.
+    """
+    kind, equals, number = text.partition("=")
+    remedy = "use f1, sensitivity=0.9, fp-per-image=1 or fp-per-scan=2"
+    if kind not in get_args(Kind) or bool(equals) == (kind == "f1"):
+        raise InputError("--operating-point", f"`{text}` is no rule", remedy)
+    if kind == "f1":
+        return Rule("f1")
+    try:
+        wanted = float(number)
+    except ValueError:
+        wanted = math.nan
+    if not 0 <= wanted < math.inf or (kind == "sensitivity" and not 0 < wanted <= 1):
+        least = "above 0 and at most 1" if kind == "sensitivity" else "of 0 or more"
+        raise InputError("--operating-point", f"`{text}` names no value {least}", remedy)
+    return Rule(kind, wanted)  # type: ignore[arg-type]  # it is one of Kind
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What holds at a confidence, at IoU 0.5.
+
+    Attributes:
+        precision, recall, f1: means over the classes with a true box; NaN where undefined.
+        fp_per_image, fp_per_scan: false-positive boxes of all classes.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    fp_per_image: float
+    fp_per_scan: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A confidence, and what came of it.
+
+    Attributes:
+        confidence: in [0, 1].
+        met: whether the wanted value is kept to.
+        value: what was reached of the quantity that the rule names.
+        reached: everything at that confidence.
+    """
+
+    confidence: float
+    met: bool
+    value: float
+    reached: Outcome
+
+
+def choose(matches: Matches, scans: int, rule: Rule) -> Choice | None:
+    """Choose a confidence by a rule.
+
+    Between two neighbouring scores every confidence counts the same boxes; the middle is taken, so
+    that a score that changes in its last digits on another machine stays on its side. Where the
+    wanted value cannot be had, the nearest is taken: the lowest confidence for a sensitivity, the
+    highest for a rate of false positives.
+
+    Args:
+        matches: of every image, those without a lesion included.
+        scans: that the images belong to.
+        rule: what to choose by.
+
+    Returns:
+        None where there is nothing to choose by: no detection, for `f1` no hit, for a sensitivity
+        no true box.
+    """
+    boxes = matches.boxes_per_class()
+    if not len(matches.score) or (rule.kind == "sensitivity" and not boxes.any()):
+        return None
+    if rule.kind == "f1":
+        best = best_f1(matches)
+        if not best.mean.f1 > 0:  # NaN without a true box
+            return None
+        reached = _reached(matches, scans, best.confidence)
+        return Choice(best.confidence, True, reached.f1, reached)
+
+    wanted = rule.wanted or 0.0
+    confidences, recall, false_positives = _curves(matches)
+    if rule.kind == "sensitivity":
+        enough = np.flatnonzero(recall >= wanted - _TOLERANCE)
+        k = int(enough[0]) if enough.size else len(recall) - 1
+        met, value = bool(enough.size), float(recall[k])
+    else:
+        rate = false_positives / (scans if rule.kind == "fp-per-scan" else matches.num_images)
+        few = np.flatnonzero(rate <= wanted + _TOLERANCE)
+        k = int(few[-1]) if few.size else 0
+        met, value = bool(few.size), float(rate[k])
+    confidence = float(confidences[k])
+    return Choice(confidence, met, value, _reached(matches, scans, confidence))
+
+
+def _curves(
+    matches: Matches,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Class-mean recall and false positives at each confidence that makes a difference.
+
+    Returns:
+        confidences ``(k,)`` from high to low, the first above every score where 1 allows it; the
+        recalls, NaN without a true box; and the false positives of all classes. Both only rise.
+    """
+    levels, level = np.unique(-matches.score, return_inverse=True)
+    hit = matches.hit[0] >= 0
+    count = len(levels)
+    false_positives = np.cumsum(np.bincount(level[~hit], minlength=count))
+    boxes = matches.boxes_per_class()
+    recalls = [
+        np.cumsum(np.bincount(level[hit & (matches.label == label)], minlength=count))
+        / boxes[label]
+        for label in np.flatnonzero(boxes)
+    ]
+    recall = np.mean(recalls, axis=0) if recalls else np.full(count, np.nan)
+
+    scores = -levels
+    middle = (scores[:-1] + scores[1:]) / 2
+    # between neighbouring floats there is no middle
+    confidences = np.append(np.where(middle > scores[1:], middle, scores[:-1]), scores[-1])
+    if scores[0] < 1:
+        confidences = np.insert(confidences, 0, (1 + scores[0]) / 2)
+        recall = np.insert(recall, 0, 0.0)
+        false_positives = np.insert(false_positives, 0, 0)
+    return confidences, recall, false_positives
+
+
+def _reached(matches: Matches, scans: int, confidence: float) -> Outcome:
+    point = at_confidence(matches, confidence)
+    false_positives = point.pooled.false_positives
+    return Outcome(
+        point.mean.precision,
+        point.mean.recall,
+        point.mean.f1,
+        false_positives / matches.num_images,
+        false_positives / scans,
+    )

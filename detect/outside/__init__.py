@@ -1,0 +1,1 @@
+"""Detections that other tools made, turned into boxes on the pictures of a split."""

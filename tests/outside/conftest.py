@@ -1,0 +1,1 @@
+from tests.evaluation.conftest import ultralytics_offline  # noqa: F401

@@ -1,0 +1,419 @@
+"""Detections in COCO's and YOLO's files, comparisons, and what is refused."""
+
+import contextlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.dataset import open_dataset
+from converters.write_nifti import write_nifti
+from detect.boxes import Boxes
+from detect.cli import _run
+from detect.compare import compare
+from detect.dataset import Split, load_split
+from detect.detectors.registry import load_detector
+from detect.evaluate import evaluate
+from detect.evaluate_predictions import evaluate_predictions
+from detect.evaluation.coco_results import detections_to_coco
+from detect.evaluation.matching import match
+from detect.evaluation.metrics import evaluate as numbers
+from detect.evaluation.paired import compare_paired
+from detect.model_card import read_model_card
+from detect.operating_point import set_operating_point
+from detect.scoring import detect_split
+
+AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
+
+
+@pytest.fixture(scope="module")
+def found(tiny_run: Path, tiny_dataset: Path) -> dict[str, tuple[Split, list[Boxes]]]:
+    detector = load_detector(tiny_run, "cpu")
+    splits = [load_split(open_dataset(tiny_dataset), name) for name in ("val", "test")]
+    return {s.name: (s, detect_split(detector, s, quiet=True)) for s in splits}
+
+
+def write_coco(file: Path, split: Split, detections: list[Boxes], by: str) -> Path:
+    entries = detections_to_coco(detections, split.image_ids)
+    names = dict(zip(split.image_ids, split.paths, strict=True))
+    for entry in entries:
+        path = names[entry["image_id"]]
+        if by == "stem":
+            entry["image_id"] = path.stem
+        if by == "file_name":
+            entry |= {"image_id": 10**6, "file_name": f"images/test/{path.name}"}
+    file.write_text(json.dumps(entries))
+    return file
+
+
+@pytest.mark.parametrize("by", ["id", "stem", "file_name"])
+def test_coco_results_give_the_numbers_of_the_model(
+    tiny_run: Path, tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]],
+    tmp_path: Path, by: str,
+) -> None:  # fmt: skip
+    own = evaluate(tiny_run, tiny_dataset, out=tmp_path / "own", quiet=True, pictures=2)
+    file = write_coco(tmp_path / "results.json", *found["test"], by)
+    confidence = read_model_card(tiny_run).operating_point.confidence
+    other = evaluate_predictions(
+        file, tiny_dataset, out=tmp_path / "other", confidence=confidence, pictures=2, quiet=True
+    )
+    assert other.metrics == own.metrics
+    assert {p.name for p in other.folder.iterdir()} == {p.name for p in own.folder.iterdir()}
+    for name in ("predictions.json", "annotations.json"):
+        assert (other.folder / name).read_text() == (own.folder / name).read_text()
+    written = json.loads((other.folder / "metrics.json").read_text())
+    assert written["predictions"] == {"name": "results", "form": "COCO results", "score": None}
+    assert written["operating_point"]["confidence"] == confidence
+
+
+def test_labels_that_ultralytics_wrote(
+    tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]], tmp_path: Path,
+    ultralytics_offline: None,
+) -> None:  # fmt: skip
+    """To six digits; pictures without a detection have no file."""
+    import torch
+    from ultralytics.engine.results import Results
+
+    split, detections = found["test"]
+    detections = [d[d.score > 0.02] if k % 3 else Boxes.empty() for k, d in enumerate(detections)]
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for path, size, own in zip(split.paths, split.sizes, detections, strict=True):
+        table = np.column_stack([own.xyxy, own.score, own.label])
+        Results(
+            np.zeros((*size, 3), np.uint8), str(path), {0: "bright", 1: "dark"},
+            boxes=torch.from_numpy(table),
+        ).save_txt(labels / f"{path.stem}.txt", save_conf=True)  # fmt: skip
+    assert 0 < len(list(labels.iterdir())) < len(split)
+    result = evaluate_predictions(labels, tiny_dataset, out=tmp_path / "out", quiet=True)
+    expected = numbers(split.truth, detections, ["bright", "dark"])
+    assert result.metrics.detections == expected.detections > 10
+    assert result.metrics.map50 == pytest.approx(expected.map50, abs=1e-3)
+    assert result.metrics.best_f1.mean.recall == pytest.approx(
+        expected.best_f1.mean.recall, abs=1e-3
+    )
+    assert result.metrics.frozen is None  # nobody chose one
+
+
+def test_a_point_chosen_on_val_predictions(
+    tiny_run: Path, tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]], tmp_path: Path
+) -> None:
+    """What train froze on val is what comes of the same boxes from a file."""
+    test = write_coco(tmp_path / "test.json", *found["test"], "id")
+    val = write_coco(tmp_path / "val.json", *found["val"], "id")
+    result = evaluate_predictions(
+        test, tiny_dataset, out=tmp_path / "out", val_predictions=val, quiet=True
+    )
+    assert result.point == read_model_card(tiny_run).operating_point
+    assert result.metrics.frozen.confidence == result.point.confidence
+    few = evaluate_predictions(
+        test, tiny_dataset, out=tmp_path / "few", val_predictions=val,
+        operating_point="fp-per-scan=0", quiet=True,
+    )  # fmt: skip
+    assert few.point.reached.fp_per_scan == 0
+    assert few.point.rule == "false-positive boxes a scan 0 at IoU 0.5 on val"
+
+
+def test_a_point_chosen_anew(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "m"
+    shutil.copytree(tiny_run, bundle)
+    before = read_model_card(bundle)
+    result = set_operating_point(bundle, tiny_dataset, "sensitivity=0.5", device="cpu", quiet=True)
+    card = read_model_card(bundle)
+    assert card.operating_point == result.point != before.operating_point
+    assert card.model_copy(update={"operating_point": None}) == before.model_copy(
+        update={"operating_point": None}
+    )
+    assert result.point.reached.recall >= 0.5 and not result.note
+    written = json.loads((bundle / "metrics.json").read_text())
+    assert written["frozen"]["confidence"] == result.point.confidence
+    assert written["frozen"]["recall"] == result.point.reached.recall
+    evaluated = evaluate(bundle, tiny_dataset, out=tmp_path / "e", quiet=True, pictures=0)
+    assert evaluated.metrics.frozen.confidence == result.point.confidence
+    back = set_operating_point(bundle, tiny_dataset, "f1", device="cpu", quiet=True)
+    assert back.point == before.operating_point
+    assert (bundle / "metrics.json").read_text() == (tiny_run / "metrics.json").read_text()
+
+
+def test_what_is_not_reached_is_said(
+    tiny_run: Path, tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    split, detections = found["val"]
+    blind = [d[d.label == 1] for d in detections]  # never finds a bright one
+    val = write_coco(tmp_path / "val.json", split, blind, "id")
+    words = ["evaluate", "--data", str(tiny_dataset), "--predictions", str(val), "--split", "val"]
+    words += ["--out", str(tmp_path / "o"), "--val-predictions", str(val)]
+    assert _run([*words, "--operating-point", "sensitivity=0.9"]) == 0
+    out = capsys.readouterr().out
+    notes = [line for line in out.splitlines() if line.startswith("Note:")]
+    assert len(notes) == 1 and "`sensitivity=0.9` is not reached on val" in notes[0]
+    assert "(not reached)" in out
+    written = json.loads((tmp_path / "o" / "metrics.json").read_text())
+    lowest = min(float(s) for d in blind for s in d.score)
+    assert written["operating_point"]["confidence"] == lowest
+    assert written["operating_point"]["reached"]["recall"] <= 0.5
+
+
+@pytest.fixture(scope="module")
+def two(
+    tiny_run: Path, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A model's evaluation, and that of the ground truth as a segmentation."""
+    folder = tmp_path_factory.mktemp("two")
+    masks = folder / "masks"
+    masks.mkdir()
+    for case in dict.fromkeys(load_split(open_dataset(tiny_dataset), "test").case_ids):
+        shutil.copy(tiny_dataset.parent / "scans" / f"{case}-mask.nii", masks)
+    evaluate(tiny_run, tiny_dataset, out=folder / "a", quiet=True, pictures=0)
+    evaluate_predictions(
+        masks, tiny_dataset, name="nnU-Net", out=folder / "b", quiet=True, pictures=0
+    )
+    return folder / "a", folder / "b"
+
+
+def test_two_folders_compared(
+    two: tuple[Path, Path], tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "c.json"
+    assert _run(["compare", str(two[0]), str(two[1]), "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "A: yolov8n, B: nnU-Net; 2 patients" in shown
+    assert "With 2 patients no difference can reach p < 0.05." in shown
+    written = json.loads(out.read_text())
+    a, b = (json.loads((folder / "metrics.json").read_text()) for folder in two)
+    for name in ("map50", "map50_95"):
+        assert written["numbers"][name]["first"] == pytest.approx(a[name], abs=1e-12)
+        assert written["numbers"][name]["second"] == b[name] == 1
+    assert written["numbers"]["f1"]["first"] == pytest.approx(a["frozen"]["f1"], abs=1e-12)
+
+    split, detections = found["test"]
+    first = match(split.truth, detections, 2)
+    second = match(split.truth, split.truth, 2)
+    point = a["operating_point"]["confidence"], 0.0
+    assert compare(*two).numbers == compare_paired(first, second, split.patient_ids, point)
+
+
+Make = Callable[[Path, Path], list[str]]
+BAD: dict[str, tuple[Make, str]] = {}
+
+
+def bad(kind: str, said: str) -> Callable[[Make], Make]:
+    def keep(make: Make) -> Make:
+        BAD[kind] = make, said
+        return make
+
+    return keep
+
+
+def coco(change: Callable[[dict[str, object]], object]) -> Make:
+    def make(folder: Path, dataset: Path) -> list[str]:
+        entry = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5], "score": 0.5}
+        good = dict(entry)
+        entry = change(entry) or entry
+        (folder / "r.json").write_text(json.dumps([good, entry]))
+        return ["--predictions", str(folder / "r.json")]
+
+    return make
+
+
+def yolo(line: str, name: str | None = None) -> Make:
+    def make(folder: Path, dataset: Path) -> list[str]:
+        stem = load_split(open_dataset(dataset), "test").paths[0].stem
+        (folder / "labels").mkdir()
+        text = f"0 0.5 0.5 0.1 0.1 0.9\n{line}\n"
+        (folder / "labels" / (name or f"{stem}.txt")).write_text(text)
+        return ["--predictions", str(folder / "labels")]
+
+    return make
+
+
+def volumes(
+    change: Callable[[np.ndarray], np.ndarray] = lambda v: v,
+    affine: np.ndarray = AFFINE,
+    only: int = 9,
+    more: tuple[str, ...] = (),
+    then: Callable[[Path], object] = lambda folder: None,
+) -> Make:
+    def make(folder: Path, dataset: Path) -> list[str]:
+        (folder / "seg").mkdir()
+        cases = dict.fromkeys(load_split(open_dataset(dataset), "test").case_ids)
+        for case in list(cases)[:only]:
+            values = np.zeros((6, 48, 64), np.uint8)
+            values[2, 10:20, 10:20] = 1
+            write_nifti(folder / "seg" / f"{case}.nii.gz", change(values), affine)
+        then(folder / "seg")
+        return ["--predictions", str(folder / "seg"), *more]
+
+    return make
+
+
+def npz(array: object, member: str = "probabilities", score: str = "mean") -> Make:
+    def then(folder: Path) -> None:
+        for file in folder.glob("*.nii.gz"):
+            name = file.name.removesuffix(".nii.gz")
+            np.savez_compressed(folder / f"{name}.npz", **{member: array})
+
+    return volumes(then=then, more=("--score", score))
+
+
+def uniform(value: float = 0.9, shape: tuple[int, ...] = (3, 6, 48, 64)) -> np.ndarray:
+    return np.full(shape, value, np.float32)
+
+
+GOOD = "0 0.5 0.5 0.1 0.1 0.9"
+BAD |= {
+    "coco: unknown image id": (coco(lambda e: e | {"image_id": 999}), "image_id 999"),
+    "coco: unknown file name": (coco(lambda e: e | {"file_name": "x.png"}), "`x.png`"),
+    "coco: score above 1": (coco(lambda e: e | {"score": 1.5}), "result 1 has the score 1.5"),
+    "coco: score NaN": (coco(lambda e: e | {"score": float("nan")}), "the score nan"),
+    "coco: place NaN": (coco(lambda e: e | {"bbox": [float("nan"), 1, 5, 5]}), "impossible bbox"),
+    "coco: place beyond floats": (coco(lambda e: e | {"bbox": [10**400, 1, 5, 5]}), "bbox"),
+    "coco: unknown class": (coco(lambda e: e | {"category_id": 3}), "category_id 3"),
+    "coco: no score": (coco(lambda e: e.pop("score") and None), "no score"),
+    "coco: text": (coco(lambda e: "x"), "not an object"),
+    "yolo: no confidence": (yolo("0 0.5 0.5 0.1 0.1"), "line 2 has no confidence"),
+    "yolo: a word": (yolo("0 0.5 0.5 0.1 wide 0.9"), "line 2 is not a class and five numbers"),
+    "yolo: a polygon": (yolo("0 0.1 0.1 0.2 0.1 0.2 0.2 0.9"), "line 2 is not a class"),
+    "yolo: class beyond": (yolo("2 0.5 0.5 0.1 0.1 0.9"), "line 2 has the class 2"),
+    "yolo: NaN": (yolo("0 nan 0.5 0.1 0.1 0.9"), "line 2 has a box that is not in fractions"),
+    "yolo: pixels": (yolo("0 30 20 12 12 0.9"), "line 2 has a box that is not in fractions"),
+    "yolo: score above 1": (yolo("0 0.5 0.5 0.1 0.1 1.9"), "line 2 has the confidence 1.9"),
+    "yolo: score NaN": (yolo("0 0.5 0.5 0.1 0.1 nan"), "line 2 has the confidence nan"),
+    "yolo: unknown file": (yolo(GOOD, "other.txt"), "other.txt"),
+    "volume: wrong shape": (volumes(lambda v: v[:5]), "shapes differ"),
+    "volume: wrong place": (volumes(affine=np.diag([0.9, 0.8, 2.0, 1.0])), "is not on the grid"),
+    "volume: unmapped label": (volumes(lambda v: v * 9), "labels [9] that have no meaning"),
+    "volume: not whole numbers": (volumes(lambda v: v * np.float32(0.5)), ".nii.gz"),
+    "volume: missing case": (volumes(only=1), "has no volume of case"),
+    "labels: unknown class": (volumes(more=("--labels", "tumour=2")), "`tumour=2` names no class"),
+    "labels: no number": (volumes(more=("--labels", "dark=x")), "`dark=x` names no label"),
+    "labels: background": (volumes(more=("--labels", "dark=0")), "`dark=0` names no label"),
+    "labels: of two classes": (volumes(more=("--labels", "dark=1,bright=1")), "to two classes"),
+    "score: unknown": (volumes(more=("--score", "median")), "`median` is no score"),
+    "score: no probabilities": (volumes(more=("--score", "max")), "needs nnU-Net's .npz"),
+    "npz: other member": (npz(uniform(), "softmax"), "cannot be read"),
+    "npz: other grid": (npz(uniform(shape=(3, 48, 6, 64))), "has 64 x 6 x 48 voxels"),
+    "npz: too few channels": (npz(uniform(shape=(1, 6, 48, 64))), "no channel for label 1"),
+    "npz: pickled": (npz(np.array([{}], object)), "cannot be read"),
+    "npz: NaN": (npz(uniform(float("nan"))), "no probabilities"),
+    "npz: logits": (npz(uniform(7.0)), "no probabilities"),
+    "npz: of another case": (npz(uniform(0.01)), "does not belong to"),
+    "confidence above 1": (lambda f, d: [*volumes()(f, d), "--confidence", "2"], "--confidence"),
+    "confidence and a rule": (
+        lambda f, d: [*volumes()(f, d), "--confidence", "0.5", "--operating-point", "f1"],
+        "--confidence",
+    ),
+    "rule without val": (
+        lambda f, d: [*volumes()(f, d), "--operating-point", "f1"], "--val-predictions",
+    ),
+    "unknown rule": (
+        lambda f, d: [*(v := volumes()(f, d)), "--val-predictions", v[1], "--operating-point", "x"],
+        "`x` is no rule",
+    ),
+    "labels for COCO": (
+        lambda f, d: [*coco(lambda e: e)(f, d), "--labels", "dark=1"], "is for label volumes",
+    ),
+    "no model and no predictions": (lambda f, d: [], "--model, --predictions"),
+    "both": (lambda f, d: ["--model", "x", "--predictions", "y"], "--model, --predictions"),
+    "labels for a model": (lambda f, d: ["--model", "x", "--labels", "a=1"], "--labels"),
+    "missing": (lambda f, d: ["--predictions", str(f / "gone")], "does not exist"),
+}  # fmt: skip
+
+
+@bad("empty folder", "neither label volumes nor YOLO label files")
+def _(folder: Path, dataset: Path) -> list[str]:
+    (folder / "empty").mkdir()
+    return ["--predictions", str(folder / "empty")]
+
+
+@bad("coco: no JSON", "cannot be read as JSON")
+def _(folder: Path, dataset: Path) -> list[str]:
+    (folder / "r.json").write_text("[" * 100_000)
+    return ["--predictions", str(folder / "r.json")]
+
+
+@bad("npz: claims more than it holds", "cut short")
+def _(folder: Path, dataset: Path) -> list[str]:
+    words = volumes(more=("--score", "mean"))(folder, dataset)
+    head = "{'descr': '<f4', 'fortran_order': False, 'shape': (9, 6, 48, 64), }".ljust(117) + "\n"
+    for file in (folder / "seg").glob("*.nii.gz"):
+        path = file.with_name(file.name.removesuffix(".nii.gz") + ".npz")
+        with zipfile.ZipFile(path, "w") as archive:
+            data = b"\x93NUMPY\x01\x00" + bytes([118, 0]) + head.encode() + b"\0" * 99
+            archive.writestr("probabilities.npy", data)
+    return words
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input(
+    kind: str, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, said = BAD[kind]
+    words = make(tmp_path, tiny_dataset)
+    out = tmp_path / "out"
+    with contextlib.chdir(tmp_path):
+        code = _run(["evaluate", "--data", str(tiny_dataset), "--out", str(out), *words])
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 2 and len(lines) == 1 and said in lines[0], lines
+    assert lines[0].startswith("error: ") and len(lines[0]) < 700
+    assert not out.exists() and not list(tmp_path.rglob("*.partial"))
+
+
+def changed(file: str, change: Callable[[str], str]) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (folder / file).write_text(change((folder / file).read_text()))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.parent, "is no evaluation"),
+        (changed("annotations.json", lambda t: t.replace("case", "kase")), "other pictures"),
+        (changed("annotations.json", lambda t: t.replace('"bright"', '"light"')), "other classes"),
+        (changed("annotations.json", lambda t: t.replace('"bbox": [1', '"bbox": [2', 1)), "boxes"),
+        (changed("metrics.json", lambda t: t.replace('"split": "test"', '"split": "val"')), "val"),
+        (changed("metrics.json", lambda t: "{}"), "not that of an evaluation"),
+        (changed("metrics.json", lambda t: "[]"), "not that of an evaluation"),
+        (changed("predictions.json", lambda t: t[:-9]), "predictions.json"),
+    ],
+)
+def test_what_cannot_be_compared(
+    two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    change: Callable[[Path], Path], said: str,
+) -> None:  # fmt: skip
+    second = change(Path(shutil.copytree(two[1], tmp_path / "b")))
+    assert _run(["compare", str(two[0]), str(second), "--out", str(tmp_path / "c.json")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and said in lines[0], lines
+    assert not (tmp_path / "c.json").exists()
+
+
+@pytest.mark.parametrize("rule", ["f2", "sensitivity=2", "fp-per-image"])
+def test_rules_that_are_refused(
+    rule: str, tiny_run: Path, tiny_dataset: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    where = ["--model", str(tiny_run), "--data", str(tiny_dataset)]
+    train = [
+        "train",
+        "--model",
+        "yolov8n",
+        "--data",
+        str(tiny_dataset),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    for words in (["operating-point", rule, *where], [*train, "--operating-point", rule]):
+        assert _run(words) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and "--operating-point" in lines[0]
+    assert not list(tmp_path.iterdir())
