@@ -1,7 +1,7 @@
 """DICOM SEG: binary, fractional and label map segmentations, placed on a scan by their geometry.
 
-Read with pydicom alone: nothing is needed but the pixels and the places of frames. highdicom is what
-the tests hold it against.
+Read with pydicom alone: nothing is needed but the pixels and the places of frames. The tests hold
+it against highdicom.
 """
 
 from collections import defaultdict
