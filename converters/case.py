@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from converters.atomic import naming
+from converters.channels import pictures
 from converters.components import SMALL_MM, Component, Lesion, find_lesions
 from converters.errors import InputError
+from converters.frame import Frame, Region, extent
 from converters.reading import check_same_grid, read_mask, read_volume, source_files
 from converters.recipe import Recipe
+from converters.representation import Representation
 from converters.sources import CaseSource
 from converters.volume import Volume
 from converters.windowing import Window
@@ -34,6 +37,7 @@ class CaseAnalysis(BaseModel):
         dropped: boxes removed by the minimum size.
         negative_slices: slices without a lesion voxel.
         organ_slices: slices that show an organ or a lesion.
+        organ_region: holds organs and lesions on every slice; None where there are none.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -49,6 +53,7 @@ class CaseAnalysis(BaseModel):
     dropped: int
     negative_slices: list[int]
     organ_slices: list[int]
+    organ_region: Region | None
 
     def components_by_slice(self) -> dict[int, list[Component]]:
         """Slice → its boxes, for slices that have any."""
@@ -107,31 +112,46 @@ def analyse_case(recipe: Recipe, min_size_mm: float, case: CaseSource) -> CaseAn
         dropped=len(components) - len(kept),
         negative_slices=[z for z in range(labels.shape[0]) if z not in lesion_slices],
         organ_slices=np.flatnonzero(shown.any(axis=(1, 2))).tolist(),
+        organ_region=extent(shown),
     )
+
+
+class CaseWritten(BaseModel):
+    """What writing a case's pictures settled.
+
+    Attributes:
+        image_sha256: of the scan's files.
+        frame: where the pictures lie on its slices.
+        windows: as applied, one a channel.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_sha256: str
+    frame: Frame
+    windows: list[Window]
 
 
 def write_case(
     case: CaseSource,
     analysis: CaseAnalysis,
     slices: Sequence[int],
-    window: Window,
+    representation: Representation,
     images: Path,
     labels: Path,
-) -> str:
+) -> CaseWritten:
     """Write the chosen slices of a case as 8-bit PNGs with YOLO label files.
 
     Args:
         case: where the scan lies.
         analysis: what its mask gave.
         slices: canonical slice indices to write.
-        window: HU window.
+        representation: how pictures are made.
         images, labels: existing folders to write to.
 
-    Returns:
-        SHA-256 of the scan's files.
-
     Raises:
-        InputError: an unreadable scan, or one on another grid than its mask.
+        InputError: an unreadable scan, one on another grid than its mask, or one whose crop would
+            cut a lesion.
     """
     scan = read_volume(case.image)
     grid = Volume(  # the mask's grid without its voxels
@@ -140,14 +160,36 @@ def write_case(
         to_file=np.eye(4),
     )
     check_same_grid(grid, scan, case.mask or case.image, case.image)
+    made = pictures(scan, representation, case.image, analysis.organ_region)
+    _check_inside(analysis, made.frame, case.image)
     by_slice = analysis.components_by_slice()
-    _, height, width = analysis.shape
     for z in slices:
         name = image_name(case.case_id, z)
-        write_png(images / name, window.apply(scan.array[z]))
-        text = label_text(by_slice.get(z, []), height, width)
+        picture = made[z]
+        # channels 0, 1, 2 are a PNG's red, green, blue; OpenCV takes them in reverse
+        write_png(images / name, picture if picture.ndim == 2 else picture[..., ::-1])
+        text = label_text(by_slice.get(z, []), made.frame)
         (labels / name).with_suffix(".txt").write_text(text, encoding="ascii", newline="\n")
-    return hash_files(case.image)
+    return CaseWritten(
+        image_sha256=hash_files(case.image),
+        frame=made.frame,
+        windows=[window for _, window in made.channels],
+    )
+
+
+def _check_inside(analysis: CaseAnalysis, frame: Frame, scan: Path) -> None:
+    """Refuse to cut lesions: they would be missing from every score, and nobody would know."""
+    left, top, right, bottom = frame.region
+    cut = sum(
+        c.x < left or c.y < top or c.x + c.width > right or c.y + c.height > bottom
+        for c in analysis.components
+    )
+    if cut:
+        raise InputError(
+            scan,
+            f"has {cut} boxes that reach beyond the body found in it",
+            "check that its mask belongs to it, or convert with a larger margin_mm or --crop none",
+        )
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

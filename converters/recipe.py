@@ -3,15 +3,17 @@
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from converters.errors import InputError
-from converters.windowing import Window
+from converters.representation import Adjacent, Representation, Windows
+from converters.windowing import Percentiles, Window
 
 CASE = "{case}"
+_PARTS = {part.__name__: part for part in (Window, Percentiles, Adjacent, Windows)}  # as pydantic
 
 Labels = Annotated[
     list[int], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
@@ -19,8 +21,10 @@ Labels = Annotated[
 Text = Annotated[str, BeforeValidator(str)]
 
 
-class Recipe(BaseModel):
+class Recipe(Representation):
     """How to read one dataset. See `datasets_yaml/lits.yaml` for an example with comments.
+
+    What its pictures are made of (`window`, `channels`, `crop`, …) is described at `Representation`.
 
     Attributes:
         name: what the user types.
@@ -33,9 +37,6 @@ class Recipe(BaseModel):
         organs: organ name → label numbers; not detected, but they say which slices show the organ.
         ignore: label numbers that are neither.
         patients: groups of captured cases that are one person.
-        window: level and width in HU.
-        channels: how slices become image channels.
-        modality: DICOM's code.
         licence, citation, source: of the data.
         tried: what was and was not tried on real files.
     """
@@ -51,9 +52,6 @@ class Recipe(BaseModel):
     organs: dict[str, Labels] = Field(default_factory=dict)
     ignore: Labels = Field(default_factory=list)
     patients: list[list[Text]] = Field(default_factory=list)
-    window: Window
-    channels: Literal["gray"] = "gray"
-    modality: str = "CT"
     licence: str = ""
     citation: str = ""
     source: str = ""
@@ -69,6 +67,8 @@ class Recipe(BaseModel):
         repeated = sorted({n for n in named if named.count(n) > 1})
         if repeated or min(named) < 1:
             raise ValueError(f"each mask label must be named once and be 1 or more: {repeated}")
+        if self.crop == "organ" and not self.organs:
+            raise ValueError("a crop to the organ needs `organs`")
         grouped = [case for group in self.patients for case in group]
         twice = sorted({case for case in grouped if grouped.count(case) > 1})
         if twice:
@@ -120,10 +120,12 @@ def load_recipe(path: Path) -> Recipe:
 def _explain(error: ValidationError) -> tuple[str, str]:
     # An unknown key first: it may be the missing one, misspelt.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(part for part in path if part not in _PARTS)
     if first["type"] == "extra_forbidden":
-        known = Window.model_fields if key.startswith("window.") else Recipe.model_fields
-        near = get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        owner = next((_PARTS[part] for part in reversed(path) if part in _PARTS), Recipe)
+        known = owner.model_fields
+        near = get_close_matches(path[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`" if near else f"known keys: {', '.join(known)}"
         return f"unknown key `{key}`", hint
     return f"`{key}`: {first['msg']}" if key else str(first["msg"]), "mend the recipe"

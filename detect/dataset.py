@@ -24,6 +24,7 @@ class Split:
         image_ids: COCO's.
         case_ids, patient_ids, slice_indices: of each picture.
         sizes: (height, width) of each picture, px.
+        planes: number of channels of each picture, 1 or 3.
         truth: ground-truth boxes of each picture.
     """
 
@@ -34,6 +35,7 @@ class Split:
     patient_ids: list[str]
     slice_indices: list[int]
     sizes: list[tuple[int, int]]
+    planes: list[int]
     truth: list[Boxes]
 
     def __len__(self) -> int:
@@ -51,15 +53,16 @@ class Split:
             yield [self.read(k) for k in range(start, min(start + size, len(self)))]
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """Read one picture, ``(height, width)`` grey.
+        """Read one picture: ``(height, width)`` grey, or ``(height, width, 3)``.
 
         Raises:
             InputError: it is missing, damaged, or not of the size that COCO says.
         """
         pixels = read_png(self.paths[index])
-        if pixels.shape != self.sizes[index]:
+        planes = self.planes[index]
+        if pixels.shape != (self.sizes[index] if planes == 1 else (*self.sizes[index], planes)):
             raise InputError(
-                self.paths[index], "is not the grey slice that COCO describes", "convert again"
+                self.paths[index], "is not the picture that the dataset describes", "convert again"
             )
         return pixels
 
@@ -90,6 +93,7 @@ def load_split(dataset: Dataset, name: str) -> Split:
             patient_ids=[image["patient_id"] for image in images],
             slice_indices=[image["slice_index"] for image in images],
             sizes=[(int(image["height"]), int(image["width"])) for image in images],
+            planes=[dataset.manifest.request.recipe.planes] * len(images),
             truth=truth,
         )
     except (KeyError, TypeError, ValueError) as error:
