@@ -26,7 +26,7 @@ class Body:
     """
 
     region: Region
-    values: NDArray[np.generic]
+    values: NDArray[np.integer | np.floating]
 
 
 def find_body(volume: Volume, modality: str = "CT") -> Body:
@@ -34,9 +34,9 @@ def find_body(volume: Volume, modality: str = "CT") -> Body:
 
     Args:
         volume: the scan.
-        modality: `CT` is cut at `AIR_HU`, or just above the scan's lowest value where that is higher
-            (windowed scans read so in air). Anything else is cut by Otsu's rule on the square roots,
-            in which bright fat weighs less.
+        modality: `CT` is cut at `AIR_HU`, or just above the scan's lowest value where that is
+            higher (windowed scans read so in air). Anything else is cut by Otsu's rule on the
+            square roots, in which bright fat weighs less.
     """
     slices, rows, columns = volume.array.shape
     fx, fy = (max(round(GRID_MM / size), 1) for size in volume.spacing[:2])
@@ -75,7 +75,7 @@ def _threshold(coarse: NDArray[np.generic], modality: str) -> float:
     roots = np.sqrt(coarse.astype(np.float32) - lowest)
     grey = np.round(roots * (255 / max(float(roots.max()), 1e-9))).astype(np.uint8)
     level, _ = cv2.threshold(grey.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    return lowest + ((level + 0.5) / 255 * float(roots.max())) ** 2
+    return lowest + float((level + 0.5) / 255 * float(roots.max())) ** 2
 
 
 def _odd(pixels: float) -> int:

@@ -22,9 +22,10 @@ SAME_SLICE = 1e-3  # slices; a step this close to whole ones is whole: headers r
 class Pictures(Sequence[NDArray[np.uint8]]):
     """The pictures of a scan, made when they are asked for: one slice in memory at a time.
 
-    ``pictures[z]`` is that of canonical slice z: ``(height, width)`` grey, or ``(height, width, 3)``
-    with the channels in the order of the representation: (z - step, z, z + step), or the three
-    windows as they are listed. A PNG holds them as red, green, blue in this order.
+    ``pictures[z]`` is that of canonical slice z: ``(height, width)`` grey, or
+    ``(height, width, 3)`` with the channels in the order of the representation: (z - step, z,
+    z + step), or the three windows as they are listed. A PNG holds them as red, green, blue in
+    this order.
 
     Attributes:
         volume: the scan.

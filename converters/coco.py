@@ -77,6 +77,6 @@ def _segmentation(box: Component, shape: tuple[int, int, int], frame: Frame) -> 
     """Return a component's RLE in its picture; empty where no pixel's middle falls on it."""
     counts = box.rle
     if frame != Frame.whole(shape):
-        mask = frame.cut_mask(decode_rle(box.rle, *shape[1:]))
-        counts = encode_rle(*np.nonzero(mask), frame.height, frame.width)
+        rows, columns = np.nonzero(frame.cut_mask(decode_rle(box.rle, *shape[1:])))
+        counts = encode_rle(rows, columns, frame.height, frame.width)
     return {"size": [frame.height, frame.width], "counts": counts}

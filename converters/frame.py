@@ -1,8 +1,8 @@
 """Where a picture lies on its canonical slice, and the way there and back.
 
 Coordinates along an axis are *edges*, as boxes use them: pixel n reaches from n to n + 1, so a box
-over the whole pixels a…b reaches from a to b + 1, and the middle of pixel n is at n + 0.5. Canonical
-*voxel* coordinates (`volume.py`) have whole numbers at the middle: voxel = edge - 0.5.
+over the whole pixels a…b reaches from a to b + 1, and the middle of pixel n is at n + 0.5.
+Canonical *voxel* coordinates (`volume.py`) are whole in the middle: voxel = edge - 0.5.
 """
 
 from pathlib import Path
@@ -44,8 +44,8 @@ class Region(NamedTuple):
 
 
 def extent(shown: NDArray[np.bool_]) -> Region | None:
-    """Return the smallest region that holds what is shown on any slice of ``(slices, rows, columns)``."""
-    flat = shown.any(axis=0)
+    """Return the smallest region that holds what ``(slices, rows, columns)`` shows on any slice."""
+    flat = np.logical_or.reduce(shown, axis=0)
     rows, columns = np.flatnonzero(flat.any(axis=1)), np.flatnonzero(flat.any(axis=0))
     if not len(rows):
         return None
@@ -133,11 +133,11 @@ class Frame(BaseModel):
 
     def to_picture(self, xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map boxes ``(n, 4)`` from edges of the canonical slice to edges of the picture, px."""
-        return np.asarray((xyxy - self._offset) * self._size / self._covered)
+        return np.asarray((xyxy - self._offset) * (self._size / self._covered))
 
     def to_slice(self, xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map boxes ``(n, 4)`` from edges of the picture to edges of the canonical slice, px."""
-        return np.asarray(xyxy * self._covered / self._size + self._offset)
+        return np.asarray(xyxy * (self._covered / self._size) + self._offset)
 
     def box(self, x: int, y: int, width: int, height: int) -> tuple[float, float, float, float]:
         """Map a box of whole canonical pixels to the picture; whole where nothing is resampled."""

@@ -24,7 +24,7 @@ Text = Annotated[str, BeforeValidator(str)]
 class Recipe(Representation):
     """How to read one dataset. See `datasets_yaml/lits.yaml` for an example with comments.
 
-    What its pictures are made of (`window`, `channels`, `crop`, …) is described at `Representation`.
+    What its pictures are made of (`window`, `channels`, `crop`, …) says `Representation`.
 
     Attributes:
         name: what the user types.

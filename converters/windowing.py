@@ -58,7 +58,7 @@ class Percentiles(BaseModel):
             raise ValueError(f"the low percentile {low:g} is not below the high one {high:g}")
         return self
 
-    def of(self, values: NDArray[np.generic]) -> Window:
+    def of(self, values: NDArray[np.integer | np.floating]) -> Window:
         """Return the window over these values (linear between ranks, as numpy's default)."""
         low, high = (float(v) for v in np.percentile(values, self.percentiles))
         # A scan of one value throughout has no contrast to show: any width will do.

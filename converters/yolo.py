@@ -12,7 +12,7 @@ from converters.split import SPLITS
 
 
 def label_text(boxes: Iterable[Component], frame: Frame) -> str:
-    """Format one picture's boxes; nine decimals give back whole pixels on any image below 10^6 px."""
+    """Format a picture's boxes; nine decimals give back whole pixels on images below 10^6 px."""
     lines = []
     for box in boxes:
         x, y, width, height = frame.box(box.x, box.y, box.width, box.height)

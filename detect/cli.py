@@ -64,7 +64,19 @@ def convert(
     split_file: Annotated[
         Path | None, typer.Option(help="YAML or JSON lists train, val, test instead.")
     ] = None,
-    window: Annotated[str | None, typer.Option(help="LEVEL,WIDTH in HU.")] = None,
+    window: Annotated[
+        str | None, typer.Option(help="LEVEL,WIDTH in HU, or LOW%,HIGH% of the body's values.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="gray, adjacent:MM (z - MM, z, z + MM), or windows.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="none, body, or organ (from the mask: evaluate only, no predict)."),
+    ] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Resample pixels to so many mm; 0: the scan's own.")
+    ] = None,
     min_size_mm: Annotated[float, typer.Option(help="Drop boxes of a smaller diameter.")] = 0.0,
     seed: Seed = 0,
     workers: Workers = 2,
@@ -73,11 +85,10 @@ def convert(
 ) -> int:
     """Slice scans into a dataset folder, with boxes from their masks."""
     from converters.convert import convert as run
-    from detect.recipes import find_recipe, with_window
+    from detect.recipes import find_recipe, with_pictures
 
-    chosen = find_recipe(recipe)
     result = run(
-        with_window(chosen, window) if window else chosen,
+        with_pictures(find_recipe(recipe), window, channels, crop, spacing),
         root,
         out,
         split=_numbers("--split", split),

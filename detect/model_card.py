@@ -17,7 +17,7 @@ LARGEST_IMGSZ = 4096  # px; a hostile model.json must not ask for all the memory
 class ModelSpec(Representation):
     """What a detector is, before any training.
 
-    What it wants to see (`window`, `channels`, `crop`, …) is described at `Representation`.
+    What it wants to see (`window`, `channels`, `crop`, …) says `Representation`.
 
     Attributes:
         family: of the registry.

@@ -12,9 +12,7 @@ from detect.inference.linking import LinkedLesion, link, one_finding_each
 BATCH = 8  # slices a call
 
 
-def detect_slices(
-    detector: Detector, pictures: Pictures, confidence: float
-) -> list[Boxes]:
+def detect_slices(detector: Detector, pictures: Pictures, confidence: float) -> list[Boxes]:
     """Find boxes on each slice.
 
     Args:
