@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import cc3d
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,9 @@ from detect.dataset import load_split
 from detect.detectors import registry
 from detect.detectors.augmentation import Augmentation, grey_transforms, with_boxes
 from detect.detectors.loop.slices import Batches, Slices, loader
+from detect.detectors.planes import three_planes
 from detect.detectors.registry import create_detector
+from detect.detectors.ultralytics.detector import _place
 from detect.evaluate import evaluate
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
 from detect.pictures import draw
@@ -99,10 +102,12 @@ def test_a_planted_ball_comes_back_where_it_was_put(oracle, tmp_path, kind, voxe
     result = predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out", quiet=True)
     assert not result.errors
     content = json.loads((tmp_path / "out/scan/detections.json").read_text())
-    lesion = max(content["lesions"], key=lambda row: row["boxes"])
+    balls = [row for row in content["lesions"] if row["size_mm"][0] < 30]  # not the table
+    lesion = max(balls, key=lambda row: row["boxes"])
     spacing = np.diag(bodies.AFFINE)[:3]
     centre = spacing * voxel + bodies.AFFINE[:3, 3]
-    assert (np.abs(np.array(lesion["centre_mm"]) - centre) <= spacing / 2 + 1e-6).all()
+    seen = np.maximum(spacing, [KINDS[kind].get("spacing_mm", 0)] * 2 + [0])  # the coarser pixel
+    assert (np.abs(np.array(lesion["centre_mm"]) - centre) <= seen / 2 + 1e-6).all()
     assert (np.abs(np.array(lesion["size_mm"]) - 14) <= 2 * spacing).all()
     # boxes are in px of the scan's own slices, whatever the detector saw
     own = [b["bbox"] for b in content["boxes"] if b["lesion_id"] == lesion["lesion_id"]]
@@ -156,9 +161,8 @@ def test_a_yolo_is_trained_scored_and_used(dataset: Path, tmp_path: Path) -> Non
     left, top, right, bottom = frames["case0"].region
     for box in content["boxes"]:
         x, y, w, h = box["bbox"]
-        assert (
-            left - 1e-6 <= x <= x + w <= right + 1e-6 and top - 1e-6 <= y <= y + h <= bottom + 1e-6
-        )
+        assert left - 1e-6 <= x <= x + w <= right + 1e-6
+        assert top - 1e-6 <= y <= y + h <= bottom + 1e-6
 
     other = tmp_path / "other"
     convert(
@@ -169,7 +173,7 @@ def test_a_yolo_is_trained_scored_and_used(dataset: Path, tmp_path: Path) -> Non
         evaluate(run.bundle, other, quiet=True)
 
 
-@pytest.mark.parametrize("model", ["yolov8n", "rtdetr-l", "deim-n", "rfdetr-nano"])
+@pytest.mark.parametrize("model", ["yolov8n", "deim-n", "rfdetr-nano"])
 def test_a_network_sees_three_equal_channels_as_it_sees_grey(model: str) -> None:
     if model.startswith("rfdetr"):
         pytest.importorskip("rfdetr")
@@ -186,40 +190,29 @@ def test_a_network_sees_three_equal_channels_as_it_sees_grey(model: str) -> None
     for a, b in zip(one, three, strict=True):
         np.testing.assert_allclose(a.xyxy, b.xyxy, atol=1e-4)
         np.testing.assert_allclose(a.score, b.score, atol=1e-6)
-    swapped = [np.stack([g, 255 - g, g // 2], axis=2) for g in grey]
-    assert not np.allclose(detector.predict(swapped)[0].score[:20], one[0].score[:20], atol=1e-7)
 
 
 def test_both_loops_feed_channels_in_the_order_of_the_dataset(dataset: Path) -> None:
+    from ultralytics.cfg import get_cfg
+
     from detect.detectors.ultralytics.training import _YOLOData
 
     split = load_split(open_dataset(dataset), "train")
-    side = max(max(size) for size in split.sizes)
-    side += -side % 32
+    side = 96
     plain = Slices(split, side, 0, lambda epoch: Augmentation(policy=False))
-    from ultralytics.cfg import get_cfg
-
     theirs = _YOLOData(
         img_path="train", imgsz=side, batch_size=1, augment=False, hyp=get_cfg(), rect=False,
         stride=32, data={"splits": {"train": split}, "nc": 1, "names": {0: "ball"}, "channels": 3},
     )  # fmt: skip
-    for k in range(3):
+    for k in range(len(split)):
         picture = split.read(k)
-        height, width = picture.shape[:2]
-        ours, _ = plain.__getitems__([(0, k)])[0]
-        assert ours.shape == (3, side, side)
-        large = np.abs(np.diff(picture.astype(int), axis=2)).sum(axis=(0, 1))
-        order = np.abs(np.diff((ours.numpy() * 255), axis=0)).sum(axis=(1, 2))
-        assert (large > 0).all() and (order > 0).all()
-        image = theirs[k]["img"].numpy()
-        scale = side / max(height, width)
-        new = (min(int(np.ceil(height * scale)), side), min(int(np.ceil(width * scale)), side))
-        top, left = (side - new[0]) // 2, (side - new[1]) // 2
-        inner = image[:, top : top + new[0], left : left + new[1]].mean(axis=(1, 2))
-        np.testing.assert_allclose(inner, picture.mean(axis=(0, 1)), rtol=0.03)
-        np.testing.assert_allclose(
-            ours.mean(dim=(1, 2)) * 255, picture.mean(axis=(0, 1)), rtol=0.03
-        )
+        expected = [cv2.resize(picture[..., c], (side, side)) for c in range(3)]
+        ((ours, _),) = plain.__getitems__([(0, k)])
+        assert (np.rint(ours.numpy() * 255) == expected).all()
+        assert not (expected[0] == expected[2]).all()
+        square, _ = _place(picture, side, stretch=False)
+        assert (theirs[k]["img"].numpy() == square.transpose(2, 0, 1)).all()
+        assert (three_planes([square])[0].numpy() == square.transpose(2, 0, 1)).all()
 
 
 def test_mosaic_mixup_and_policy_take_three_channels(dataset: Path) -> None:
