@@ -45,16 +45,15 @@ def find_body(volume: Volume, modality: str = "CT") -> Body:
     coarse = np.empty((slices, size[1], size[0]), volume.array.dtype)
     for z, plane in enumerate(volume.array):
         coarse[z] = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
-    tissue = coarse > _threshold(coarse, modality)
+    body = coarse > _threshold(coarse, modality)
 
     grid = (volume.spacing[0] * columns / size[0], volume.spacing[1] * rows / size[1])
     kernel = cv2.getStructuringElement(
         cv2.MORPH_ELLIPSE, (_odd(THINNEST_MM / grid[0]), _odd(THINNEST_MM / grid[1]))
     )
     for z in range(slices):
-        tissue[z] = cv2.morphologyEx(tissue[z].view(np.uint8), cv2.MORPH_OPEN, kernel)
-    body = _large_parts(tissue)
-    if body is None:
+        body[z] = cv2.morphologyEx(body[z].view(np.uint8), cv2.MORPH_OPEN, kernel)
+    if not _keep_large_parts(body):
         return Body(Region(0, 0, columns, rows), coarse.reshape(-1))
     for z in range(slices):
         body[z] = _filled(body[z])
@@ -82,14 +81,16 @@ def _odd(pixels: float) -> int:
     return 2 * round((pixels - 1) / 2) + 1 if pixels > 1 else 1
 
 
-def _large_parts(tissue: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Keep the connected parts that are large beside the largest one; None where there are none."""
+def _keep_large_parts(tissue: NDArray[np.bool_]) -> bool:
+    """Clear what is connected but small beside the largest part; False where there is nothing."""
     parts = cc3d.connected_components(tissue, connectivity=6)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    if not sizes.any():
-        return None
-    return np.asarray((sizes >= SMALLEST * sizes.max())[parts] & tissue)
+    sizes = cc3d.statistics(parts)["voxel_counts"][1:]
+    if not len(sizes):
+        return False
+    large = np.append(False, sizes >= SMALLEST * sizes.max())
+    for plane, numbers in zip(tissue, parts, strict=True):  # no volume of indices
+        plane[:] = large[numbers]
+    return True
 
 
 def _filled(plane: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -53,7 +53,7 @@ class CaseAnalysis(BaseModel):
     dropped: int
     negative_slices: list[int]
     organ_slices: list[int]
-    organ_region: Region | None
+    organ_region: Region | None = None
 
     def components_by_slice(self) -> dict[int, list[Component]]:
         """Slice → its boxes, for slices that have any."""

@@ -22,7 +22,9 @@ def annotations(
             pictures lie on them.
 
     Returns:
-        JSON-ready mapping; ids count from 1 in the order given.
+        JSON-ready mapping; ids count from 1 in the order given. As DICOM's, `position_mm` (LPS) is
+        the middle of the picture's first pixel and `spacing_mm` that of the picture; `frame` says
+        where it lies on the canonical slice.
     """
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
@@ -30,6 +32,8 @@ def annotations(
         affine = np.asarray(case.affine)
         voxel = tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
         spacing = list(frame.spacing(voxel))
+        column, row = frame.first_pixel
+        first = affine[:3, 0] * column + affine[:3, 1] * row
         by_slice = case.components_by_slice()
         for z in slices:
             images.append(
@@ -41,7 +45,7 @@ def annotations(
                     "case_id": case.case_id,
                     "patient_id": case.patient_id,
                     "slice_index": z,
-                    "position_mm": [float(v) for v in affine[:3, 2] * z + affine[:3, 3]],
+                    "position_mm": [float(v) for v in first + affine[:3, 2] * z + affine[:3, 3]],
                     "spacing_mm": spacing,
                     "frame": frame.model_dump(),
                 }

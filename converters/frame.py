@@ -126,6 +126,12 @@ class Frame(BaseModel):
         """What it shows of the canonical slice."""
         return Region(self.left, self.top, self.left + self.columns, self.top + self.rows)
 
+    @property
+    def first_pixel(self) -> tuple[float, float]:
+        """Middle of the picture's first pixel as canonical voxel (column, row)."""
+        x, y = self.columns / self.width / 2, self.rows / self.height / 2
+        return self.left + x - 0.5, self.top + y - 0.5
+
     def spacing(self, canonical: tuple[float, ...]) -> tuple[float, ...]:
         """Spacing of the picture in mm, from that of the volume along (column, row, …)."""
         x, y, *others = canonical

@@ -101,6 +101,8 @@ def convert(
         quiet=quiet,
     )
     cases = result.manifest.cases
+    if result.manifest.request.recipe.crop == "organ":
+        _print("Organ crops need a mask: a model trained on them can be scored, not predict.")
     if result.up_to_date:
         _print(f"{out}: up to date")
     _print(

@@ -182,6 +182,9 @@ def test_it_is_sound_and_masks_boxes_and_pictures_lie_on_the_scan(
             picture = read_png(opened.image_path(entry.split, image["file_name"]))
             assert (picture == again[image["slice_index"]]).all()
             assert image["frame"] == frame.model_dump()
+            middle = frame.to_slice(np.array([[0.5, 0.5, 1, 1]]))[0, :2] - 0.5
+            place = volume.to_patient(np.array([[*middle, image["slice_index"]]]))[0]
+            np.testing.assert_allclose(image["position_mm"], place, atol=1e-9)
             covered = np.multiply(image["spacing_mm"][:2], (frame.width, frame.height))
             np.testing.assert_allclose(
                 covered, np.multiply((frame.columns, frame.rows), (1.2, 1.3))
