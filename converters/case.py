@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from converters.atomic import naming
+from converters.channels import pictures
 from converters.components import SMALL_MM, Component, Lesion
+from converters.errors import InputError
+from converters.frame import Frame, Region, extent
 from converters.marks import find_marks, mask_files, read_scan, scan_files
 from converters.reading import check_same_grid, source_files
 from converters.recipe import Recipe
+from converters.representation import Representation
 from converters.sources import CaseSource
 from converters.volume import Volume
 from converters.windowing import Window
@@ -35,6 +39,7 @@ class CaseAnalysis(BaseModel):
         negative_slices: slices known to be without a lesion voxel.
         organ_slices: slices that show an organ or a lesion.
         notes: what the mask leaves open, a line each.
+        organ_region: holds organs and lesions on every slice; None where there are none.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,6 +56,7 @@ class CaseAnalysis(BaseModel):
     negative_slices: list[int]
     organ_slices: list[int]
     notes: list[str]
+    organ_region: Region | None = None
 
     def components_by_slice(self) -> dict[int, list[Component]]:
         """Slice → its boxes, for slices that have any."""
@@ -94,32 +100,47 @@ def analyse_case(
         dropped=len(marks.components) - len(kept),
         negative_slices=marks.negative_slices,
         organ_slices=np.flatnonzero(marks.shown.any(axis=(1, 2))).tolist(),
+        organ_region=extent(marks.shown),
         notes=marks.notes,
     )
+
+
+class CaseWritten(BaseModel):
+    """What writing a case's pictures settled.
+
+    Attributes:
+        image_sha256: of the scan's files.
+        frame: where the pictures lie on its slices.
+        windows: as applied, one a channel.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_sha256: str
+    frame: Frame
+    windows: list[Window]
 
 
 def write_case(
     case: CaseSource,
     analysis: CaseAnalysis,
     slices: Sequence[int],
-    window: Window,
+    representation: Representation,
     images: Path,
     labels: Path,
-) -> str:
+) -> CaseWritten:
     """Write the chosen slices of a case as 8-bit PNGs with YOLO label files.
 
     Args:
         case: where the scan lies.
         analysis: what its mask gave.
         slices: canonical slice indices to write.
-        window: HU window.
+        representation: how pictures are made.
         images, labels: existing folders to write to.
 
-    Returns:
-        SHA-256 of the scan's files.
-
     Raises:
-        InputError: an unreadable scan, or one on another grid than its mask.
+        InputError: an unreadable scan, one on another grid than its mask, or one whose crop would
+            cut a lesion.
     """
     scan = read_scan(case)
     grid = Volume(  # the mask's grid without its voxels
@@ -128,14 +149,36 @@ def write_case(
         to_file=np.eye(4),
     )
     check_same_grid(grid, scan, case.mask or case.image, case.image)
+    made = pictures(scan, representation, case.image, analysis.organ_region)
+    _check_inside(analysis, made.frame, case.image)
     by_slice = analysis.components_by_slice()
-    _, height, width = analysis.shape
     for z in slices:
         name = image_name(case.case_id, z)
-        write_png(images / name, window.apply(scan.array[z]))
-        text = label_text(by_slice.get(z, []), height, width)
+        picture = made[z]
+        # channels 0, 1, 2 are a PNG's red, green, blue; OpenCV takes them in reverse
+        write_png(images / name, picture if picture.ndim == 2 else picture[..., ::-1])
+        text = label_text(by_slice.get(z, []), made.frame)
         (labels / name).with_suffix(".txt").write_text(text, encoding="ascii", newline="\n")
-    return hash_scan(case)
+    return CaseWritten(
+        image_sha256=hash_scan(case),
+        frame=made.frame,
+        windows=[window for _, window in made.channels],
+    )
+
+
+def _check_inside(analysis: CaseAnalysis, frame: Frame, scan: Path) -> None:
+    """Refuse to cut lesions: they would be missing from every score, and nobody would know."""
+    left, top, right, bottom = frame.region
+    cut = sum(
+        c.x < left or c.y < top or c.x + c.width > right or c.y + c.height > bottom
+        for c in analysis.components
+    )
+    if cut:
+        raise InputError(
+            scan,
+            f"has {cut} boxes that reach beyond the body found in it",
+            "check that its mask belongs to it, or convert with a larger margin_mm or --crop none",
+        )
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -5,14 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from converters.dataset import Dataset, open_dataset, read_png
 from converters.errors import InputError
+from converters.frame import Frame
 from converters.manifest import FILE_NAME
 from converters.progress import progress
 from converters.split import SPLITS
 from converters.yolo import data_yaml, read_labels
 
-TOLERANCE_PX = 1e-3  # YOLO's nine decimals against COCO's whole pixels
+TOLERANCE_PX = 1e-3  # YOLO's nine decimals against COCO's pixels
+ROUNDING_PX = 1e-6  # of a box's corner in a resampled picture
 
 
 def check(folder: Path, quiet: bool = False) -> list[str]:
@@ -30,6 +34,7 @@ def check(folder: Path, quiet: bool = False) -> list[str]:
     total = sum(len(content["images"]) for content in contents.values())
     with progress("check", total, quiet) as advance:
         for split, content in contents.items():
+            problems += _frames(dataset, split, content["images"])
             boxes = defaultdict(list)
             for box in content["annotations"]:
                 boxes[box["image_id"]].append(box)
@@ -71,6 +76,27 @@ def _categories(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterat
             yield f"{split}: COCO's categories {names} are not the manifest's classes"
 
 
+def _frames(dataset: Dataset, split: str, images: list[dict[str, Any]]) -> Iterator[str]:
+    """Compare where each picture is said to lie with its case, its own size and spacing."""
+    cases = {case.id: case for case in dataset.manifest.cases}
+    for image in images:
+        case = cases.get(image["case_id"])
+        if case is None:
+            continue  # `_counts` names it
+        frame = case.frame or Frame.whole(case.shape)
+        _, _, right, bottom = frame.region
+        if right > case.shape[2] or bottom > case.shape[1]:
+            yield f"case {case.id}: its frame leaves the scan's slices"
+        said = image.get("frame")
+        if said is not None and said != frame.model_dump():
+            yield f"{split}: {image['file_name']} has another frame than its case"
+        if (image["width"], image["height"]) != (frame.width, frame.height):
+            yield f"{split}: {image['file_name']} is not of the size of its case's frame"
+        spacing = frame.spacing(case.spacing_mm)
+        if not np.allclose(image["spacing_mm"], spacing, rtol=1e-6, atol=0):
+            yield f"{split}: {image['file_name']} has another spacing than its case's frame"
+
+
 def _image(
     dataset: Dataset, split: str, image: dict[str, Any], boxes: list[dict[str, Any]]
 ) -> Iterator[str]:
@@ -84,12 +110,16 @@ def _image(
         return
     if pixels.shape[:2] != (height, width):
         yield f"{path.name}: is {pixels.shape[1]}x{pixels.shape[0]}, COCO says {width}x{height}"
+    planes = dataset.manifest.request.recipe.planes
+    if (1 if pixels.ndim == 2 else pixels.shape[2]) != planes:
+        yield f"{path.name}: has not the {planes} channels that the recipe says"
     classes = len(dataset.manifest.class_names)
     coco = sorted((b["category_id"] - 1, *map(float, b["bbox"])) for b in boxes)
     for label, x, y, w, h in coco:
         if not 0 <= label < classes:
             yield f"{path.name}: unknown class {label}"
-        if min(x, y) < 0 or min(w, h) <= 0 or x + w > width or y + h > height:
+        over = max(-x, -y, x + w - width, y + h - height)
+        if over > ROUNDING_PX or min(w, h) <= 0:
             yield f"{path.name}: box {x:g},{y:g},{w:g},{h:g} leaves the image"
     same = len(coco) == len(yolo) and all(
         a[0] == b[0] and all(abs(p - q) < TOLERANCE_PX for p, q in zip(a[1:], b[1:], strict=True))

@@ -183,7 +183,7 @@ def encode_rle(
     flat = np.sort(columns.astype(np.int64) * height + rows)  # COCO runs down the columns
     starts = np.flatnonzero(np.diff(flat, prepend=-2) != 1)
     run_first = flat[starts]
-    run_last = flat[np.append(starts[1:], len(flat)) - 1]
+    run_last = flat[np.append(starts[1:], len(flat))[: len(starts)] - 1]  # none in an empty mask
     edges = np.empty(2 * len(starts) + 1, dtype=np.int64)
     edges[0:-1:2], edges[1::2], edges[-1] = run_first, run_last + 1, height * width
     counts = np.diff(edges, prepend=0)

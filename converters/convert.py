@@ -12,7 +12,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from converters.case import CaseAnalysis, analyse_case, hash_mask, hash_scan, write_case
+from converters.case import (
+    CaseAnalysis,
+    CaseWritten,
+    analyse_case,
+    hash_mask,
+    hash_scan,
+    write_case,
+)
 from converters.describe import describe
 from converters.errors import InputError
 from converters.gather import Cases, gather
@@ -123,14 +130,14 @@ def convert(
         split_of = named or split_patients(_strata(analyses), weights, seed)
         slices = _choose_slices(analyses, policies, split_of, seed)
         work.choose(split_of, slices)
-        hashes = _write_slices(
+        done = _write_slices(
             cases, analyses, slices, split_of, recipe, work, workers, quiet, errors
         )
         _raise_if_all_failed(errors, cases)
-        written = [analyses[c.case_id] for c in cases if c.case_id in hashes]
+        written = [analyses[c.case_id] for c in cases if c.case_id in done]
         failed = [_failed(c, errors[c.case_id]) for c in cases if c.case_id in errors]
         work.sweep((split_of[a.patient_id], a.case_id, slices[a.case_id]) for a in written)
-        manifest = describe(work.dataset, request, written, slices, split_of, hashes, failed)
+        manifest = describe(work.dataset, request, written, slices, split_of, done, failed)
         work.publish()
     except OSError as error:
         raise InputError(
@@ -270,9 +277,9 @@ class _Writing:
     labels: Path
 
 
-def _write(recipe: Recipe, todo: _Writing) -> str:
+def _write(recipe: Recipe, todo: _Writing) -> CaseWritten:
     return write_case(
-        todo.case, todo.analysis, todo.slices, recipe.window, todo.images, todo.labels
+        todo.case, todo.analysis, todo.slices, recipe.representation, todo.images, todo.labels
     )
 
 
@@ -286,8 +293,8 @@ def _write_slices(
     workers: int,
     quiet: bool,
     errors: dict[str, InputError],
-) -> dict[str, str]:
-    """Write every case's PNGs and labels; returns case → hash of the scan."""
+) -> dict[str, CaseWritten]:
+    """Write every case's PNGs and labels; returns case → what that settled."""
     found = {case_id: work.done(case_id) for case_id in analyses}
     todo = [
         _Writing(
@@ -303,9 +310,9 @@ def _write_slices(
     with progress("scans", len(todo), quiet) as advance:
         for item, result in run_all(partial(_write, recipe), todo, workers):
             advance(item.case.case_id)
-            if isinstance(result, str):
+            if isinstance(result, CaseWritten):
                 work.keep_done(item.case.case_id, result)
                 found[item.case.case_id] = result
             else:
                 errors[item.case.case_id] = _users_fault(result)
-    return {case_id: image_hash for case_id, image_hash in found.items() if image_hash is not None}
+    return {case_id: written for case_id, written in found.items() if written is not None}

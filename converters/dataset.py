@@ -60,7 +60,9 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as it is stored: ``(rows, columns)`` or ``(rows, columns, 3)``, 8-bit.
+    """Read an 8-bit picture: ``(rows, columns)``, or ``(rows, columns, 3)`` in red, green, blue.
+
+    A dataset's pictures hold their channels in this order.
 
     Raises:
         InputError: missing, unreadable or cut short.
@@ -74,4 +76,6 @@ def read_png(path: Path) -> NDArray[np.uint8]:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8:
         raise InputError(path, "is not a whole 8-bit PNG", "convert again")
-    return np.asarray(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return np.asarray(pixels, np.uint8)

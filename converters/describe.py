@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.atomic import write_json, write_text
-from converters.case import CaseAnalysis
+from converters.case import CaseAnalysis, CaseWritten
 from converters.coco import annotations
 from converters.manifest import CaseEntry, FailedCase, Manifest, Request, tool_versions
 from converters.split import SPLITS
@@ -22,7 +22,7 @@ def describe(
     analyses: Sequence[CaseAnalysis],
     slices: Mapping[str, Sequence[int]],
     split_of: Mapping[str, str],
-    hashes: Mapping[str, str],
+    written: Mapping[str, CaseWritten],
     failed: Sequence[FailedCase],
 ) -> Manifest:
     """Write everything but the pictures and labels.
@@ -33,12 +33,16 @@ def describe(
         analyses: of the cases that were written, in order.
         slices: case → slices written.
         split_of: patient → split.
-        hashes: case → hash of the scan's files.
+        written: case → what writing its pictures settled.
         failed: cases that were left out.
     """
     names = request.recipe.class_names
     for split in SPLITS:
-        own = [(a, slices[a.case_id]) for a in analyses if split_of[a.patient_id] == split]
+        own = [
+            (a, slices[a.case_id], written[a.case_id].frame)
+            for a in analyses
+            if split_of[a.patient_id] == split
+        ]
         content = annotations(request.recipe, own)
         write_json(folder / "annotations" / f"instances_{split}.json", content)
     write_text(folder / "data.yaml", data_yaml(names))
@@ -47,7 +51,7 @@ def describe(
         request=request,
         versions=tool_versions(),
         cases=[
-            _entry(a, names, split_of[a.patient_id], len(slices[a.case_id]), hashes[a.case_id])
+            _entry(a, names, split_of[a.patient_id], len(slices[a.case_id]), written[a.case_id])
             for a in analyses
         ],
         failed=list(failed),
@@ -57,7 +61,7 @@ def describe(
 
 
 def _entry(
-    a: CaseAnalysis, names: Sequence[str], split: str, slices: int, image_sha256: str
+    a: CaseAnalysis, names: Sequence[str], split: str, slices: int, written: CaseWritten
 ) -> CaseEntry:
     boxes = Counter(component.label for component in a.components)
     lesions = Counter(lesion.label for lesion in a.lesions)
@@ -74,9 +78,9 @@ def _entry(
             "lesions": {name: lesions[i] for i, name in enumerate(names)},
             "small_boxes": a.small,
             "dropped_boxes": a.dropped,
-            "image_sha256": image_sha256,
             "mask_sha256": a.mask_sha256,
             "notes": a.notes,
+            **dict(written),
         }
     )
 

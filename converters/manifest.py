@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from converters.atomic import write_json
 from converters.errors import InputError
+from converters.frame import Frame
 from converters.negatives import Policy
 from converters.recipe import Recipe
+from converters.windowing import Window
 
 FILE_NAME = "dataset.json"
 
@@ -29,6 +31,8 @@ class CaseEntry(BaseModel):
         dropped_boxes: boxes under the minimum size.
         image_sha256, mask_sha256: of the source files.
         notes: what its masks left open, a line each.
+        frame: where the pictures lie on the slices; None, in older datasets: all of them.
+        windows: as applied, one a channel.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,6 +51,8 @@ class CaseEntry(BaseModel):
     image_sha256: str
     mask_sha256: str
     notes: list[str] = Field(default_factory=list)
+    frame: Frame | None = None
+    windows: list[Window] = Field(default_factory=list)
 
 
 class FailedCase(BaseModel):

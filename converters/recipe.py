@@ -9,8 +9,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from converters.errors import InputError, nearest
+from converters.representation import Adjacent, Representation, Windows
 from converters.templates import CASE, PATIENT, check_templates
-from converters.windowing import Window
+from converters.windowing import Percentiles, Window
 
 MaskKind = Literal["labels", "structures", "seg", "rtstruct", "boxes", "cuboids"]
 
@@ -29,8 +30,16 @@ class Rescale(BaseModel):
     intercept: float = Field(0.0, allow_inf_nan=False)
 
 
-class Recipe(BaseModel):
+_PARTS = {  # as pydantic names them in an error, or their key
+    **{part.__name__: part for part in (Window, Percentiles, Adjacent, Windows)},
+    "rescale": Rescale,
+}
+
+
+class Recipe(Representation):
     """How to read one dataset. See `datasets_yaml/lits.yaml` for an example with comments.
+
+    What its pictures are made of (`window`, `channels`, `crop`, …) says `Representation`.
 
     Attributes:
         name: what the user types.
@@ -63,9 +72,6 @@ class Recipe(BaseModel):
         normal: what its scans are known to be free of; without it, a set without classes gives no
             normal cases.
         rescale: from the grey of pictures to HU, with boxes; without it, 16-bit grey is HU + 32768.
-        window: level and width in HU.
-        channels: how slices become image channels.
-        modality: DICOM's code.
         layout: what to unpack, and where.
         licence, citation, source: of the data.
         tried: what was and was not tried on real files.
@@ -91,9 +97,6 @@ class Recipe(BaseModel):
     merges: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
     normal: str = ""
     rescale: Rescale | None = None
-    window: Window
-    channels: Literal["gray"] = "gray"
-    modality: str = "CT"
     layout: str = ""
     licence: str = ""
     citation: str = ""
@@ -129,6 +132,8 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"each name must be there once and not be empty: {', '.join(repeated)}"
             )
+        if self.crop == "organ" and not self.organs:
+            raise ValueError("a crop to the organ needs `organs`")
         grouped = [case for group in self.patients for case in group]
         twice = sorted({case for case in grouped if grouped.count(case) > 1})
         if twice:
@@ -203,11 +208,11 @@ def load_recipe(path: Path) -> Recipe:
 def _explain(error: ValidationError) -> tuple[str, str]:
     # An unknown key first: it may be the missing one, misspelt.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(part for part in path if part not in _PARTS)
     if first["type"] == "extra_forbidden":
-        parts: dict[str, type[BaseModel]] = {"window": Window, "rescale": Rescale}
-        owner = parts.get(str(first["loc"][0]) if len(first["loc"]) > 1 else "", Recipe)
-        return f"unknown key `{key}`", nearest(str(first["loc"][-1]), owner.model_fields)
+        owner = next((_PARTS[part] for part in reversed(path[:-1]) if part in _PARTS), Recipe)
+        return f"unknown key `{key}`", nearest(path[-1], owner.model_fields)
     return f"`{key}`: {first['msg']}" if key else str(first["msg"]), "mend the recipe"
 
 

@@ -1,8 +1,11 @@
-"""HU to 8-bit grey: the window, the same for training and for inference."""
+"""From a scan's values to 8-bit grey: the window, the same for training and for inference."""
+
+from functools import lru_cache
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 
 class Window(BaseModel):
@@ -21,12 +24,54 @@ class Window(BaseModel):
     def apply(self, hu: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Map HU of any shape to 0…255: linear, clipped, rounded to the nearest (half to even)."""
         if hu.dtype == np.int16:  # one table look-up a voxel; the table is the formula itself
-            every_hu = np.arange(-32768, 32768, dtype=np.float64)
-            table = self._map(np.roll(every_hu, 32768))  # ordered as the uint16 bit patterns are
-            return np.take(table, hu.view(np.uint16))
+            return np.take(_table(self), hu.view(np.uint16))
         return self._map(hu.astype(np.float64))
 
     def _map(self, hu: NDArray[np.float64]) -> NDArray[np.uint8]:
         # Multiplied first: whole HU and windows then round where they do on paper.
         scaled = (hu - (self.level - self.width / 2)) * 255.0 / self.width
         return np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _table(window: Window) -> NDArray[np.uint8]:
+    """The grey of every int16, ordered as the uint16 bit patterns are."""
+    every_hu = np.arange(-32768, 32768, dtype=np.float64)
+    return window._map(np.roll(every_hu, 32768))
+
+
+class Percentiles(BaseModel):
+    """A window for values without a unit, as in MR: from one percentile of the body to another.
+
+    Attributes:
+        percentiles: the low and the high one, of the voxels of the scan's body (`find_body`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    percentiles: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=100)]]
+
+    @model_validator(mode="after")
+    def _ascend(self) -> Self:
+        low, high = self.percentiles
+        if not low < high:
+            raise ValueError(f"the low percentile {low:g} is not below the high one {high:g}")
+        return self
+
+    def of(self, values: NDArray[np.integer | np.floating]) -> Window:
+        """Return the window over these values (linear between ranks, as numpy's default)."""
+        low, high = (float(v) for v in np.percentile(values, self.percentiles))
+        # A scan of one value throughout has no contrast to show: any width will do.
+        return Window(level=(low + high) / 2, width=(high - low) or 1.0)
+
+
+def _kind(value: Any) -> str:
+    by_rank = isinstance(value, Percentiles) or (isinstance(value, dict) and "percentiles" in value)
+    return "Percentiles" if by_rank else "Window"
+
+
+AnyWindow = Annotated[
+    Annotated[Window, Tag("Window")] | Annotated[Percentiles, Tag("Percentiles")],
+    Discriminator(_kind),
+]
+"""`{level: 60, width: 200}` or `{percentiles: [1, 99]}`."""

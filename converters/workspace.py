@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.atomic import write_text
-from converters.case import CaseAnalysis, image_name
+from converters.case import CaseAnalysis, CaseWritten, image_name
 from converters.manifest import Request, tool_versions
 from converters.reading import ITK_SUFFIXES
 from converters.sources import CaseSource
@@ -62,14 +62,14 @@ class Workspace:
             shutil.rmtree(self.folder / "done", ignore_errors=True)
             write_text(self.folder / "chosen", chosen)
 
-    def done(self, case_id: str) -> str | None:
-        """Hash of the scan of a case that pass two finished, else None."""
-        file = self.folder / "done" / case_id
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+    def done(self, case_id: str) -> CaseWritten | None:
+        """What pass two settled for a case that it finished, else None."""
+        file = self.folder / "done" / f"{case_id}.json"
+        return CaseWritten.model_validate_json(file.read_bytes()) if file.is_file() else None
 
-    def keep_done(self, case_id: str, image_sha256: str) -> None:
+    def keep_done(self, case_id: str, written: CaseWritten) -> None:
         """Note that pass two finished a case."""
-        write_text(self.folder / "done" / case_id, image_sha256)
+        write_text(self.folder / "done" / f"{case_id}.json", written.model_dump_json())
 
     def sweep(self, written: Iterable[tuple[str, str, Sequence[int]]]) -> None:
         """Remove from the dataset all but the pictures and labels of (split, case, slices).

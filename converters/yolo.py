@@ -7,16 +7,20 @@ from pathlib import Path
 
 from converters.components import Component
 from converters.errors import InputError
+from converters.frame import Frame
 from converters.split import SPLITS
 
 
-def label_text(boxes: Iterable[Component], height: int, width: int) -> str:
-    """Format one image's boxes; nine decimals give back whole pixels on any image below 10^6 px."""
-    return "".join(
-        f"{b.label} {(b.x + b.width / 2) / width:.9f} {(b.y + b.height / 2) / height:.9f}"
-        f" {b.width / width:.9f} {b.height / height:.9f}\n"
-        for b in boxes
-    )
+def label_text(boxes: Iterable[Component], frame: Frame) -> str:
+    """Format a picture's boxes; nine decimals give back whole pixels on images below 10^6 px."""
+    lines = []
+    for box in boxes:
+        x, y, width, height = frame.box(box.x, box.y, box.width, box.height)
+        lines.append(
+            f"{box.label} {(x + width / 2) / frame.width:.9f} {(y + height / 2) / frame.height:.9f}"
+            f" {width / frame.width:.9f} {height / frame.height:.9f}\n"
+        )
+    return "".join(lines)
 
 
 def read_labels(

@@ -74,7 +74,19 @@ def convert(
     split_file: Annotated[
         Path | None, typer.Option(help="YAML or JSON lists train, val, test instead.")
     ] = None,
-    window: Annotated[str | None, typer.Option(help="LEVEL,WIDTH in HU.")] = None,
+    window: Annotated[
+        str | None, typer.Option(help="LEVEL,WIDTH in HU, or LOW%,HIGH% of the body's values.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="gray, adjacent:MM (z - MM, z, z + MM), or windows.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help="none, body, or organ (from the mask: evaluate only, no predict)."),
+    ] = None,
+    spacing: Annotated[
+        float | None, typer.Option(help="Resample pixels to so many mm; 0: the scan's own.")
+    ] = None,
     min_size_mm: Annotated[float, typer.Option(help="Drop boxes of a smaller diameter.")] = 0.0,
     resample_mask: Annotated[
         bool, typer.Option("--resample-mask", help="Put masks on another grid onto the scan's.")
@@ -86,13 +98,16 @@ def convert(
 ) -> int:
     """Slice scans into a dataset folder, with boxes from their masks."""
     from converters.convert import convert as run
-    from detect.recipes import find_recipe, wanted_recipe, with_window
+    from detect.recipes import find_recipe, wanted_recipe, with_pictures
 
     if len(root) != len(recipe):
         raise InputError("--root", f"is given {len(root)} times", "give one for each recipe")
-    wanted = [wanted_recipe(find_recipe(name), targets, classes) for name in recipe]
-    if window:
-        wanted = [with_window(one, window) for one in wanted]
+    wanted = [
+        with_pictures(
+            wanted_recipe(find_recipe(name), targets, classes), window, channels, crop, spacing
+        )
+        for name in recipe
+    ]
     first, *more = zip(wanted, root, strict=True)
     result = run(
         *first,
@@ -109,6 +124,8 @@ def convert(
         quiet=quiet,
     )
     cases = result.manifest.cases
+    if result.manifest.request.recipe.crop == "organ":
+        _print("Organ crops need a mask: a model trained on them can be scored, not predict.")
     if result.up_to_date:
         _print(f"{out}: up to date")
     _print(

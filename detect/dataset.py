@@ -29,6 +29,7 @@ class Split:
         image_ids: COCO's.
         case_ids, patient_ids, slice_indices: of each picture.
         sizes: (height, width) of each picture, px.
+        planes: number of channels of each picture, 1 or 3.
         truth: ground-truth boxes of each picture.
         lesion_ids: 3D lesion of each of its boxes, one count for each case; -1: COCO does not say.
         diameters_mm: longest axial diameter of each of its boxes; NaN: COCO does not say.
@@ -42,6 +43,7 @@ class Split:
     patient_ids: list[str]
     slice_indices: list[int]
     sizes: list[tuple[int, int]]
+    planes: list[int]
     truth: list[Boxes]
     lesion_ids: list[NDArray[np.int64]]
     diameters_mm: list[NDArray[np.float64]]
@@ -69,15 +71,16 @@ class Split:
             yield [self.read(k) for k in range(start, min(start + size, len(self)))]
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """Read one picture, ``(height, width)`` grey.
+        """Read one picture: ``(height, width)`` grey, or ``(height, width, 3)``.
 
         Raises:
             InputError: it is missing, damaged, or not of the size that COCO says.
         """
         pixels = read_png(self.paths[index])
-        if pixels.shape != self.sizes[index]:
+        planes = self.planes[index]
+        if pixels.shape != (self.sizes[index] if planes == 1 else (*self.sizes[index], planes)):
             raise InputError(
-                self.paths[index], "is not the grey slice that COCO describes", "convert again"
+                self.paths[index], "is not the picture that the dataset describes", "convert again"
             )
         return pixels
 
@@ -108,6 +111,7 @@ def load_split(dataset: Dataset, name: str) -> Split:
             patient_ids=[image["patient_id"] for image in images],
             slice_indices=[image["slice_index"] for image in images],
             sizes=[(int(image["height"]), int(image["width"])) for image in images],
+            planes=[dataset.manifest.request.recipe.planes] * len(images),
             truth=truth,
             lesion_ids=_by_image(boxes, image_ids, "lesion_id", -1, np.int64),
             diameters_mm=_by_image(boxes, image_ids, "diameter_mm", math.nan, np.float64),

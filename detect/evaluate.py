@@ -65,7 +65,7 @@ def evaluate(
 
     Args:
         model: bundle of `detect train`.
-        data: dataset folder, of the same classes, window and channels as the model's.
+        data: dataset folder, of the same classes and input representation as the model's.
         split: train, val or test.
         out: folder to make; `MODEL/evaluation-SPLIT` if not given.
         device: `auto`, `cpu`, or a GPU's number.
@@ -144,14 +144,11 @@ def check_suits(spec: ModelSpec, dataset: Dataset, model: Path) -> None:
     """Refuse a dataset that a model cannot be scored on.
 
     Raises:
-        InputError: other classes, window or channels.
+        InputError: other classes, or pictures that were made in another way.
     """
     recipe = dataset.manifest.request.recipe
-    for what, own, theirs in (
-        ("classes", spec.classes, recipe.class_names),
-        ("window", spec.window, recipe.window),
-        ("channels", spec.channels, recipe.channels),
-    ):
+    made = [(name, value, getattr(recipe, name)) for name, value in spec.representation]
+    for what, own, theirs in (("classes", spec.classes, recipe.class_names), *made):
         if own != theirs:
             raise InputError(
                 dataset.folder,

@@ -8,22 +8,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from converters.atomic import write_json
 from converters.errors import InputError
-from converters.windowing import Window
+from converters.representation import Representation
 
 FILE_NAME = "model.json"
 LARGEST_IMGSZ = 4096  # px; a hostile model.json must not ask for all the memory
 
 
-class ModelSpec(BaseModel):
+class ModelSpec(Representation):
     """What a detector is, before any training.
+
+    What it wants to see (`window`, `channels`, `crop`, …) says `Representation`.
 
     Attributes:
         family: of the registry.
         model: the name a user types.
         classes: class names in order of their index.
-        channels: how slices become image channels.
-        window: HU window of the 8-bit input.
-        modality: DICOM's code of what it was made for.
         imgsz: side of the network's square input, px.
     """
 
@@ -32,9 +31,6 @@ class ModelSpec(BaseModel):
     family: str
     model: str
     classes: list[str] = Field(min_length=1)
-    channels: Literal["gray"] = "gray"
-    window: Window
-    modality: str = "CT"
     imgsz: int = Field(multiple_of=32, ge=32, le=LARGEST_IMGSZ)
 
 

@@ -23,7 +23,7 @@ def draw(
     """Draw boxes on a slice.
 
     Args:
-        image: ``(rows, columns)`` grey.
+        image: ``(rows, columns)`` grey, or ``(rows, columns, 3)``, whose middle channel is shown.
         predictions: drawn with class and score.
         class_names: in order of the class index.
         truth: drawn in green with the class, below the box.
@@ -31,6 +31,8 @@ def draw(
     Returns:
         ``(rows * k, columns * k, 3)`` BGR, with the whole factor k that makes it large enough.
     """
+    if image.ndim == 3:
+        image = np.ascontiguousarray(image[..., 1])
     factor = max(1, -(-SHORTEST_SIDE // min(image.shape)))
     size = (image.shape[1] * factor, image.shape[0] * factor)
     large = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -70,6 +70,12 @@ def predict(
         InputError: the model or the request is wrong as a whole.
     """
     card = read_model_card(model)
+    if card.spec.crop == "organ":
+        raise InputError(
+            model,
+            "was trained on crops to the organ, which a scan without a mask cannot give",
+            "train on a dataset of --crop body, which is found from the scan alone",
+        )
     if confidence is None:
         point = card.operating_point
         confidence = point.confidence if point else FALLBACK_CONFIDENCE
@@ -178,7 +184,7 @@ def _process(
             f"is {volume.modality}, but the model was trained on {card.spec.modality}",
             "give scans of that kind",
         )
-    pictures, boxes, lesions = find_lesions(detector, volume, confidence)
+    pictures, boxes, lesions = find_lesions(detector, volume, confidence, scan)
     work = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)

@@ -2,11 +2,13 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from converters.classes import merge_classes, organ_classes
 from converters.errors import InputError
 from converters.recipe import Recipe, load_recipe
-from converters.windowing import Window
 from datasets_yaml import recipe_files
 
 
@@ -45,16 +47,49 @@ def wanted_recipe(recipe: Recipe, targets: str, classes: str | None) -> Recipe:
     return merge_classes(recipe, classes) if classes and recipe.classes else recipe
 
 
-def with_window(recipe: Recipe, text: str) -> Recipe:
-    """Replace a recipe's window by `LEVEL,WIDTH` in HU.
+def with_pictures(
+    recipe: Recipe,
+    window: str | None = None,
+    channels: str | None = None,
+    crop: str | None = None,
+    spacing: float | None = None,
+) -> Recipe:
+    """Replace what a recipe says of its pictures by what the command line says; None keeps it.
+
+    Args:
+        recipe: to start from.
+        window: `LEVEL,WIDTH` in HU, or `LOW%,HIGH%`: percentiles of the body's values.
+        channels: `gray`, `adjacent:MM` or `windows`.
+        crop: `none`, `body` or `organ`.
+        spacing: pixel size in mm; 0: the scan's own pixels.
 
     Raises:
-        InputError: not two numbers, or a width that is not above zero.
+        InputError: one of them is not understood, or the recipe names no organ to crop to.
     """
-    try:
-        level, width = (float(part) for part in text.split(","))
-        return recipe.model_copy(update={"window": Window(level=level, width=width)})
-    except ValueError as error:
-        raise InputError(
-            "--window", f"`{text}` is no window", "write LEVEL,WIDTH: 60,200"
-        ) from error
+    given: dict[str, tuple[str, Any, str]] = {}
+    if window is not None:
+        given["window"] = "--window", _window(window), "write LEVEL,WIDTH: 60,200; or 1%,99%"
+    if channels is not None:
+        given["channels"] = (
+            "--channels",
+            channels,
+            "use gray, adjacent:MM as in adjacent:2, or windows",
+        )
+    if crop is not None:
+        given["crop"] = "--crop", crop, "use none, body, or organ with a recipe that names organs"
+    if spacing is not None:
+        given["spacing_mm"] = "--spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
+    for key, (option, value, remedy) in given.items():
+        try:
+            recipe = Recipe.model_validate({**dict(recipe), key: value})
+        except ValidationError as error:
+            what = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InputError(option, f"cannot be used ({what})", remedy) from error
+    return recipe
+
+
+def _window(text: str) -> dict[str, Any]:
+    first, _, second = text.partition(",")
+    if first.endswith("%") and second.endswith("%"):
+        return {"percentiles": [first[:-1], second[:-1]]}
+    return {"level": first, "width": second}

@@ -95,10 +95,8 @@ def train(
         family=family,
         model=model,
         classes=dataset.manifest.class_names,
-        channels=dataset.manifest.request.recipe.channels,
-        window=dataset.manifest.request.recipe.window,
-        modality=dataset.manifest.request.recipe.modality,
         imgsz=_imgsz(settings.imgsz, splits[0]),
+        **dict(dataset.manifest.request.recipe.representation),
     )
     out = out or Path("runs") / model
     request = {

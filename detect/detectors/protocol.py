@@ -64,7 +64,7 @@ class Detector(Protocol):
         """Find boxes.
 
         Args:
-            images: ``(rows, columns)`` grey, windowed as `spec` says.
+            images: ``(rows, columns)`` grey or ``(rows, columns, 3)``, made as `spec` says.
 
         Returns:
             For each image its boxes in px of that image, best score first, down to

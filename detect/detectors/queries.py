@@ -8,16 +8,19 @@ import torch
 from numpy.typing import NDArray
 
 from detect.boxes import Boxes
+from detect.detectors.planes import three_planes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 
 
 def to_square(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
-    """Stretch grey pictures of any size into a batch ``(n, 3, side, side)`` in [0, 1]."""
-    stack = [
-        image if image.shape == (side, side) else cv2.resize(image, (side, side))
+    """Stretch pictures of any size into a batch ``(n, 3, side, side)`` in [0, 1]."""
+    stretched = [
+        image
+        if image.shape[:2] == (side, side)
+        else np.asarray(cv2.resize(image, (side, side)), np.uint8)
         for image in images
     ]
-    return torch.from_numpy(np.stack(stack)[:, None].repeat(3, axis=1)).float() / 255
+    return three_planes(stretched).float() / 255
 
 
 def to_boxes(

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from converters.atomic import write_json, write_text
 from converters.case import write_png
+from converters.channels import Pictures
 from converters.volume import Volume
 from detect.boxes import Boxes
 from detect.inference.linking import LinkedLesion
@@ -61,7 +63,7 @@ def write_case_outputs(
     case: str,
     source_sha256: str,
     volume: Volume,
-    pictures: NDArray[np.uint8],
+    pictures: Pictures,
     boxes: Sequence[Boxes],
     lesions: Sequence[LinkedLesion],
     card: ModelCard,
@@ -73,8 +75,8 @@ def write_case_outputs(
         folder: to write to.
         case: name of the scan in the outputs.
         source_sha256: of the scan's files.
-        volume, pictures: the scan and its windowed slices.
-        boxes: of each slice.
+        volume, pictures: the scan, and what the detector saw of it.
+        boxes: of each slice, in px of the canonical slice.
         lesions: the boxes linked.
         card: of the model.
         confidence: from which boxes are reported.
@@ -96,6 +98,7 @@ def write_case_outputs(
             "spacing_mm": list(volume.spacing),
             "affine": volume.affine.tolist(),
             "canonical_to_file": volume.to_file.tolist(),
+            "frame": pictures.frame.model_dump(),
             "boxes": [
                 {
                     "slice_index": z,
@@ -114,7 +117,8 @@ def write_case_outputs(
     (folder / "overlays").mkdir(exist_ok=True)
     for z, own in enumerate(boxes):
         if len(own):
-            write_png(folder / "overlays" / f"{case}_z{z:04d}.png", draw(pictures[z], own, names))
+            seen = replace(own, xyxy=pictures.frame.to_picture(own.xyxy))
+            write_png(folder / "overlays" / f"{case}_z{z:04d}.png", draw(pictures[z], seen, names))
     return rows
 
 

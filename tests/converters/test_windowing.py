@@ -1,8 +1,10 @@
 """HU to grey, by hand."""
 
 import numpy as np
+import pytest
+from pydantic import ValidationError
 
-from converters.windowing import Window
+from converters.windowing import Percentiles, Window
 
 
 def test_ends_middle_and_rounding() -> None:
@@ -15,3 +17,14 @@ def test_the_table_is_the_formula() -> None:
     for window in (Window(level=60, width=200), Window(level=-600.5, width=1501)):
         as_float = window.apply(hu.astype(np.float32))
         assert (window.apply(hu) == as_float).all()
+
+
+def test_percentiles_are_numpys_and_cannot_be_empty() -> None:
+    values = np.random.default_rng(0).gamma(2.0, 90.0, 5000).astype(np.float32)
+    window = Percentiles(percentiles=(2, 99)).of(values)
+    grey = window.apply(np.percentile(values, [2, 99]))
+    assert grey.tolist() == [0, 255]
+    assert Percentiles(percentiles=(2, 99)).of(np.full(9, 7.0)).apply(np.array([7.0])) == 128
+    for wrong in ((99, 1), (5, 5), (-1, 50), (1, 101)):
+        with pytest.raises(ValidationError):
+            Percentiles(percentiles=wrong)

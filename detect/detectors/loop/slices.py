@@ -24,9 +24,10 @@ from detect.detectors.augmentation import (
     with_boxes,
 )
 from detect.detectors.loop.plan import Target
+from detect.detectors.planes import three_planes
 
 Picture = NDArray[np.uint8]
-Sample = tuple[Picture, NDArray[np.float64], NDArray[np.int64]]  # grey, xyxy px, labels
+Sample = tuple[Picture, NDArray[np.float64], NDArray[np.int64]]  # picture, xyxy px, labels
 Batch = tuple[torch.Tensor, list[Target]]
 MIX = (0.45, 0.55)  # share of the first of two mixed slices, as DEIM draws it
 
@@ -73,7 +74,7 @@ class Slices(Dataset[tuple[torch.Tensor, Target]]):
     def _scaled(self, index: int, side: int) -> Sample:
         truth = self.split.truth[index]
         picture = self.split.read(index)
-        height, width = picture.shape
+        height, width = picture.shape[:2]
         scale = np.array([side / width, side / height] * 2)
         if (height, width) != (side, side):
             picture = cv2.resize(picture, (side, side)).astype(np.uint8)
@@ -81,11 +82,12 @@ class Slices(Dataset[tuple[torch.Tensor, Target]]):
 
     def _four(self, indices: list[int]) -> Sample:
         half = self.side // 2
-        canvas = np.full((self.side, self.side), AIR, np.uint8)
+        quarters = [self._scaled(index, half) for index in indices]
+        planes = quarters[0][0].shape[2:]
+        canvas = np.full((self.side, self.side, *planes), AIR, np.uint8)
         boxes, labels = [], []
-        for place, index in enumerate(indices):
+        for place, (picture, xyxy, label) in enumerate(quarters):
             top, left = half * (place // 2), half * (place % 2)
-            picture, xyxy, label = self._scaled(index, half)
             canvas[top : top + half, left : left + half] = picture
             boxes.append(xyxy + np.array([left, top] * 2))
             labels.append(label)
@@ -109,7 +111,7 @@ def _tensors(
     x1, y1, x2, y2 = xyxy.T / side
     boxes = np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], axis=1)
     target = {"labels": torch.from_numpy(labels), "boxes": torch.from_numpy(boxes).float()}
-    return torch.from_numpy(np.ascontiguousarray(picture)).float() / 255, target
+    return three_planes([picture])[0].float() / 255, target
 
 
 def _mix(
@@ -125,8 +127,7 @@ def _mix(
 
 
 def _collate(samples: list[tuple[torch.Tensor, Target]]) -> Batch:
-    grey = torch.stack([picture for picture, _ in samples])
-    return grey[:, None].repeat(1, 3, 1, 1), [target for _, target in samples]
+    return torch.stack([picture for picture, _ in samples]), [target for _, target in samples]
 
 
 class Batches(Sampler[list[tuple[int, int]]]):

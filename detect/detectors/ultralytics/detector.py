@@ -17,6 +17,7 @@ from ultralytics.utils.nms import non_max_suppression
 from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.device import choose_device
+from detect.detectors.planes import three_planes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR, Advance
 from detect.detectors.ultralytics.network import (
     build_network,
@@ -116,13 +117,12 @@ def predict_boxes(
         return []
     rtdetr = is_rtdetr(spec.model)
     placed = [_place(image, spec.imgsz, stretch=rtdetr) for image in images]
-    stack = np.stack([pixels for pixels, _ in placed])[:, None].repeat(3, axis=1)
-    tensor = torch.from_numpy(stack).to(device).float() / 255
+    tensor = three_planes([pixels for pixels, _ in placed]).to(device).float() / 255
     with torch.no_grad():
         raw = network(tensor)
         rows = _rtdetr_rows(raw, spec.imgsz) if rtdetr else _yolo_rows(network, raw, spec)
     return [
-        _back(found.cpu().double().numpy(), placement, image.shape[:2])
+        _back(found.cpu().double().numpy(), placement, (image.shape[0], image.shape[1]))
         for found, (_, placement), image in zip(rows, placed, images, strict=True)
     ]
 
@@ -131,14 +131,14 @@ def _place(
     image: NDArray[np.uint8], side: int, stretch: bool
 ) -> tuple[NDArray[np.uint8], _Placement]:
     """Scale a picture into the square as ultralytics does: YOLO letterboxes, RT-DETR stretches."""
-    height, width = image.shape
+    height, width = image.shape[:2]
     ratio = side / max(height, width)
     new_w = side if stretch else min(math.ceil(width * ratio), side)
     new_h = side if stretch else min(math.ceil(height * ratio), side)
     if (new_h, new_w) != (height, width):
         image = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
     left, top = (side - new_w) // 2, (side - new_h) // 2
-    square = np.full((side, side), PADDING, np.uint8)
+    square = np.full((side, side, *image.shape[2:]), PADDING, np.uint8)
     square[top : top + new_h, left : left + new_w] = image
     return square, _Placement((new_w / width, new_h / height), (left, top))
 
