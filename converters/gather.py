@@ -7,11 +7,9 @@ from pathlib import Path
 
 from converters.errors import InputError
 from converters.recipe import Recipe
+from converters.representation import Representation
 from converters.sources import CaseSource, find_cases
 from converters.templates import CASE
-
-LIKE_THE_FIRST = ("window", "channels")
-"""What shows the scans: one dataset has one way, that of the recipe which gives the classes."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,12 @@ def _alike(recipes: Sequence[Recipe]) -> list[Recipe]:
                 f" {', '.join(first.classes)}",
                 "merge them with --classes: `lesion` makes one class of all",
             )
-        changed: dict[str, object] = {name: getattr(first, name) for name in LIKE_THE_FIRST}
+        # one dataset has one kind of pictures: those of the recipe that gives the classes
+        changed: dict[str, object] = {
+            key: getattr(first, key) for key in Representation.model_fields
+        }
+        if first.crop == "organ" and not other.organs:
+            raise InputError(other.name, "names no organ to crop to", "use --crop body or none")
         if other.classes:
             changed["classes"] = {name: other.classes[name] for name in first.classes}
         result.append(other.model_copy(update=changed))

@@ -116,6 +116,9 @@ PATHS: dict[str, list[tuple[str, str]]] = {  # recipe → (scan, mask) of each c
     "amos": _split(
         "amos22", "amos", ("Tr", "0001"), ("Tr", "0004"), ("Va", "0008"), ("Tr", "0507")
     ),
+    "amos-mr": _split(
+        "amos22", "amos", ("Tr", "0507"), ("Va", "0540"), ("Tr", "0600"), ("Tr", "0001")
+    ),
     "sliver07": [
         (f"training-scans/liver-orig{n}.mhd", f"training-labels/liver-seg{n}.mhd")
         for n in ("001", "002", "020")
@@ -141,7 +144,7 @@ def make(name: str, root: Path, labels: Iterable[int]) -> Path:
 
 
 def dicom_slices(
-    folder: Path, array: NDArray[np.generic], names: Sequence[str]
+    folder: Path, array: NDArray[np.generic], names: Sequence[str], modality: str = "CT"
 ) -> list[FileDataset]:
     """A series, slice 0 undermost; ``names`` are from the topmost slice down, as scanners count."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +152,7 @@ def dicom_slices(
     for z, name in zip(range(len(array)), reversed(names), strict=True):
         place = (0.0, 0.0, z * SPACING[2])
         item = slice_dataset(array[z] + 1024, place, series, spacing=SPACING[:2])
-        item.FrameOfReferenceUID = frame
+        item.FrameOfReferenceUID, item.Modality = frame, modality
         item.StudyInstanceUID = study
         item.PatientSex, item.StudyDate, item.StudyTime, item.StudyID = (
             "O",
@@ -180,7 +183,10 @@ def make_ircadb(root: Path) -> Path:
 
 
 def make_chaos(root: Path) -> Path:
-    """Livers 1, 2 and 5; the labels a picture a slice, topmost first like the slices' names."""
+    """CT livers 1, 2 and 5, and the T2 MR of 1, 2 and 3 with four organs.
+
+    The labels are a picture a slice, topmost first like the slices' names.
+    """
     for n, value in ((1, 255), (2, 1), (5, 255)):
         folder = root / "Train_Sets" / "CT" / str(n)
         dicom_slices(
@@ -191,6 +197,13 @@ def make_chaos(root: Path) -> Path:
             picture = Image.fromarray(plane * np.uint8(value))
             picture = picture.convert("1") if n == 5 else picture
             picture.save(folder / "Ground" / f"liver_GT_{z:03d}.png")
+    for n in (1, 2, 3):
+        folder = root / "Train_Sets" / "MR" / str(n) / "T2SPIR"
+        names = [f"IMG-0002-{z:05d}" for z in range(1, SHAPE[0] + 1)]
+        dicom_slices(folder / "DICOM_anon", scan(n), [f"{name}.dcm" for name in names], "MR")
+        (folder / "Ground").mkdir()
+        for name, plane in zip(names, label_volume((1, 2, 3, 4))[::-1], strict=True):
+            Image.fromarray(plane * np.uint8(63)).save(folder / "Ground" / f"{name}.png")
     return root
 
 

@@ -10,6 +10,7 @@ import pytest
 from converters.convert import ConvertResult, convert
 from converters.dataset import open_dataset
 from converters.errors import InputError
+from detect.recipes import find_recipe
 from tests import tiny
 from tests.converters import miniatures
 
@@ -81,6 +82,13 @@ def test_boxes_come_out_whichever_way_the_file_lies(tmp_path: Path, axes: str) -
         slices = {image["id"]: image["slice_index"] for image in content["images"]}
         assert all(a["bbox"] == miniatures.box(6) for a in content["annotations"])
         assert {slices[a["image_id"]] for a in content["annotations"]} == {1, 2, 3}
+
+
+def test_the_shipped_recipe_reads_it(tmp_path: Path) -> None:
+    root = make(tmp_path / "in")
+    result = convert(find_recipe("lld-mmri"), root, tmp_path / "out", split=(2, 1, 1), quiet=True)
+    assert result.errors == [] and result.manifest.class_names[4] == "cyst"
+    assert [case.boxes["cyst"] for case in result.manifest.cases] == [3] * 4
 
 
 def test_no_uid_gets_into_the_dataset(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ ORGANS = {
     " prostate_or_uterus",
     "sliver07": "liver",
 }
+ORGANS["amos-mr"] = ORGANS["amos"]
 
 
 def boxes(recipe: Recipe, root: Path, out: Path) -> dict[str, dict[str, list[list[int]]]]:
@@ -72,11 +73,11 @@ def test_organs(name: str, tmp_path: Path) -> None:
     recipe = wanted_recipe(find_recipe(name), "organs", None)
     assert recipe.class_names == organs
     *marked, last = boxes(recipe, root, tmp_path / "out").values()
-    if name == "amos":  # where the last one is an MR scan, which is another dataset
+    if name.startswith("amos"):  # the last one of these is of the other modality
         marked.append(last)
     for case in marked:
         assert case == {organ: [miniatures.box(n)] for n, organ in enumerate(organs, 1)}
-    assert len(marked) == (3 if name == "amos" else 2)
+    assert len(marked) == (3 if name.startswith("amos") else 2)
 
 
 def test_ircadb(tmp_path: Path) -> None:
@@ -97,6 +98,14 @@ def test_chaos(tmp_path: Path) -> None:
     root = miniatures.make_chaos(tmp_path / "in")
     found = boxes(wanted_recipe(find_recipe("chaos"), "organs", None), root, tmp_path / "out")
     assert found == {f"chaos-{n}": {"liver": [miniatures.box(1)]} for n in (1, 2, 5)}
+
+
+def test_chaos_mr(tmp_path: Path) -> None:
+    root = miniatures.make_chaos(tmp_path / "in")
+    found = boxes(wanted_recipe(find_recipe("chaos-mr"), "organs", None), root, tmp_path / "out")
+    organs = ("liver", "right_kidney", "left_kidney", "spleen")
+    wanted = {organ: [miniatures.box(n)] for n, organ in enumerate(organs, 1)}
+    assert found == {f"chaos-mr-{n}": wanted for n in (1, 2, 3)}
 
 
 def test_chaos_as_normal_cases_of_lits(tmp_path: Path) -> None:
