@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.windowing import Window
+from converters.windowing import AnyWindow, Window
 from detect.dataset import Split
 from detect.report.boxes import rows, xywh
 from detect.report.colours import ON_DARK
@@ -45,7 +45,7 @@ def browse(
     classes: Sequence[str],
     detectors: Sequence[Detections],
     *,
-    window: Window | None = None,
+    window: AnyWindow | None = None,
     budget: int = BUDGET,
 ) -> Browser:
     """Choose pictures, findings and boxes of a split for the case browser.
@@ -135,5 +135,10 @@ def _found(one: Detections, picture: int, floor: float) -> list[list[float]]:
     return [[*row, score, hit] for row, score, hit in zip(kept_rows, scores, hits, strict=True)]
 
 
-def _window(window: Window | None) -> str:
-    return f"level {window.level:g}, width {window.width:g} HU" if window else ""
+def _window(window: AnyWindow | None) -> str:
+    if window is None:
+        return ""
+    if isinstance(window, Window):
+        return f"level {window.level:g}, width {window.width:g} HU"
+    low, high = window.percentiles
+    return f"percentiles {low:g} to {high:g} of the body"
