@@ -183,9 +183,20 @@ def _confusion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**confusion, "rows": rows}
 
 
+def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where detections from elsewhere come from."""
+    scored = f", scored by {source['score']}" if source.get("score") else ""
+    rows = [("Detections", f"{source['name']}: {source['form']}{scored}")]
+    if point := metrics.get("operating_point"):
+        rows.append(("Operating point", f"confidence {rate(point['confidence'])}: {point['rule']}"))
+    return rows + [("Note", note) for note in metrics.get("notes") or []]
+
+
 def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is worth knowing of the model card; no path stands in it."""
-    card = metrics.get("model")
+    card, source = metrics.get("model"), metrics.get("predictions")
+    if isinstance(source, Mapping):
+        return _source(source, metrics)
     if not isinstance(card, Mapping) or "spec" not in card:
         return []
     spec, parameters = card["spec"], card.get("parameters") or {}
