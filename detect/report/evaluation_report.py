@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from converters.windowing import Window
+from converters.windowing import AnyWindow
 from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.report.browser import browse
@@ -39,7 +39,7 @@ def evaluation_report(
     confidence: float,
     *,
     name: str,
-    window: Window | None = None,
+    window: AnyWindow | None = None,
     budget: int = BUDGET,
 ) -> str:
     """Write the report of one evaluation as a self-contained HTML page.
