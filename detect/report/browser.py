@@ -96,7 +96,7 @@ def browse(
         "detectors": [{"name": one.name, "confidence": one.confidence} for one in detectors],
         "floor": floor,
         "sides": True,
-        "window": _window(window),
+        "window": window_text(window),
         "cases": [{"name": case, "slices": whole[case]} for case in cases],
         "slices": slices,
         "findings": findings,
@@ -135,7 +135,8 @@ def _found(one: Detections, picture: int, floor: float) -> list[list[float]]:
     return [[*row, score, hit] for row, score, hit in zip(kept_rows, scores, hits, strict=True)]
 
 
-def _window(window: AnyWindow | None) -> str:
+def window_text(window: AnyWindow | None) -> str:
+    """Name a window for people; empty without one."""
     if window is None:
         return ""
     if isinstance(window, Window):
