@@ -30,8 +30,8 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mask[1, 5:9, 10:20] = 2
     affine = np.diag([0.8, 0.8, 2.0, 1.0])
     (folder / "scans").mkdir()
-    for case in "abc":
-        write_nifti(folder / f"scans/{case}-scan.nii", mask.astype(np.int16), affine)
+    for hu, case in enumerate("abc"):
+        write_nifti(folder / f"scans/{case}-scan.nii", mask.astype(np.int16) + np.int16(hu), affine)
         write_nifti(folder / f"scans/{case}-mask.nii", mask, affine)
     convert(
         tiny.recipe(folder), folder / "scans", folder / "dataset",
