@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Annotated, Any, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -23,8 +24,9 @@ class Window(BaseModel):
 
     def apply(self, hu: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Map HU of any shape to 0…255: linear, clipped, rounded to the nearest (half to even)."""
-        if hu.dtype == np.int16:  # one table look-up a voxel; the table is the formula itself
-            return np.take(_table(self), hu.view(np.uint16))
+        if hu.dtype == np.int16 and hu.size:  # a look-up a voxel; the table is the formula itself
+            bits = np.ascontiguousarray(hu).view(np.uint16).reshape(1, -1)
+            return np.asarray(cv2.LUT(bits, _table(self)), np.uint8).reshape(hu.shape)
         return self._map(hu.astype(np.float64))
 
     def _map(self, hu: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -413,6 +413,30 @@ def predict(
 
 
 @app.command()
+def export(
+    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder.")],
+    to: Annotated[
+        str, typer.Option(help="coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv.")
+    ],
+    out: Out,
+    link: Annotated[
+        bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Write a dataset in the layout of another detector or annotation tool."""
+    from detect.export import export as run
+
+    result = run(source, to, out, link=link, overwrite=overwrite, quiet=quiet)
+    _print(
+        f"{out}: {result.images} images ({result.negatives} without a box), {result.boxes} boxes;"
+        " README.txt says how to read them"
+    )
+    return 0
+
+
+@app.command()
 def benchmark(
     data: Data,
     models: Annotated[str, typer.Option(help="Names of `detect models`, with commas between.")],
