@@ -103,8 +103,8 @@ def convert(
 
     if len(root) != len(recipe):
         raise InputError("--root", f"is given {len(root)} times", "give one for each recipe")
-    wanted = [wanted_recipe(find_recipe(name), targets, classes) for name in recipe]
-    wanted = [with_pictures(one, window, channels, crop, spacing) for one in wanted]
+    given = [with_pictures(find_recipe(name), window, channels, crop, spacing) for name in recipe]
+    wanted = [wanted_recipe(one, targets, classes) for one in given]
     first, *more = zip(wanted, root, strict=True)
     result = run(
         *first,

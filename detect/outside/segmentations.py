@@ -119,7 +119,7 @@ def read_segmentations(
                 volume, recipe.class_of_label if classes is None else classes, score, by_case[case]
             ):
                 k = place.get((case, component.slice_index))
-                row = None if k is None else _row(component, value, entries[case])
+                row = None if k is None else _row(component, value, entries[case].placed)
                 if k is not None and row:
                     rows[k].append(row)
             advance(case)
@@ -201,12 +201,11 @@ def _class_probabilities(
     return maps
 
 
-def _row(component: Component, score: float, case: CaseEntry) -> tuple[float, ...] | None:
-    """Place a component on its picture; None where the picture does not show it."""
-    frame = case.frame or Frame.whole(case.shape)
+def _row(component: Component, score: float, frame: Frame) -> tuple[float, ...] | None:
+    """Place a component in its picture, cut at the edges of a crop; None where it is outside."""
     x, y, width, height = frame.box(component.x, component.y, component.width, component.height)
-    left, top = max(x, 0), max(y, 0)
-    right, bottom = min(x + width, frame.width), min(y + height, frame.height)
+    left, right = max(x, 0), min(x + width, frame.width)
+    top, bottom = max(y, 0), min(y + height, frame.height)
     if left >= right or top >= bottom:
         return None
     return left, top, right, bottom, component.label, score

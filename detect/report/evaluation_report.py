@@ -6,7 +6,8 @@ from typing import Any
 from converters.windowing import AnyWindow
 from detect.boxes import Boxes
 from detect.dataset import Split
-from detect.report.browser import browse, window_text
+from detect.model_card import ModelSpec
+from detect.report.browser import browse
 from detect.report.curves import evaluation_charts
 from detect.report.findings import match_detections
 from detect.report.page import interval, rate, render_page, thousands
@@ -74,7 +75,7 @@ def evaluation_report(
         sizes=_sizes(metrics),
         errors=_errors(metrics),
         confusion=_confusion(metrics),
-        model=_model(metrics, window_text(window)),
+        model=_model(metrics),
         point=point_of(metrics),
         classes=classes,
         confidence=confidence,
@@ -192,7 +193,7 @@ def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple
     return rows + [("Note", note) for note in metrics.get("notes") or []]
 
 
-def _model(metrics: Mapping[str, Any], window: str) -> list[tuple[str, str]]:
+def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is worth knowing of the model card; no path stands in it."""
     card, source = metrics.get("model"), metrics.get("predictions")
     if isinstance(source, Mapping):
@@ -204,7 +205,7 @@ def _model(metrics: Mapping[str, Any], window: str) -> list[tuple[str, str]]:
     rows = [
         ("Model", f"{spec['model']} ({spec['family']}), input {spec['imgsz']} px"),
         ("Parameters", f"{parameters.get('fused', 0) / 1e6:.3f} M fused"),
-        ("Window", window),
+        ("Pictures", ModelSpec.model_validate(spec).describe()),
         ("Started from", str(card.get("started_from"))),
         ("Training", ", ".join(f"{key} {training[key]}" for key in SETTINGS if key in training)),
     ]
