@@ -17,8 +17,9 @@ def test_shipped_recipes_load(name: str) -> None:
     assert recipe.name == name and recipe.licence and recipe.citation and recipe.tried
 
 
-def test_lits_knows_that_four_scans_are_one_patient() -> None:
-    assert load_recipe(recipe_files()["lits"]).patients == [["7", "8", "9", "10"]]
+def test_lits_knows_which_scans_are_of_one_patient() -> None:
+    groups = load_recipe(recipe_files()["lits"]).patients
+    assert groups == [["7", "8", "9", "10"], ["14", "15"]]
 
 
 def test_limt_has_the_four_lesion_classes() -> None:
