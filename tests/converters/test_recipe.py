@@ -34,6 +34,8 @@ def test_limt_has_the_four_lesion_classes() -> None:
         ("dark: 2", "dark: 1", "[1]"),
         ("{case}-mask", "mask", "mask"),
         ("width: 400", "width: 0", "width"),
+        ("codes: {dark", "codes: {drak", "did you mean `dark`"),
+        ("value: 85057007", "valeu: 85057007", "did you mean `value`"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_line(tmp_path: Path, old: str, new: str, said: str) -> None:
