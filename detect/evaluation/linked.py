@@ -1,7 +1,7 @@
 """Linked level: how well findings that were linked through slices match the true 3D lesions.
 
-A finding or lesion is a *tube*: one rectangle on each of its slices, over the whole thickness of the
-slice. Slices that a link bridges without a box are no part of it.
+A finding or lesion is a *tube*: one rectangle on each of its slices, as thick as the slice. Slices
+that a link bridges without a box are no part of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 HIT_IOU = 0.1  # of volumes, as nnDetection's lesion level (Baumgartner et al., MICCAI 2021)
-COVERED = 0.5  # share of the smaller tube that lies in the larger one
+COVERED = 0.5  # share of the smaller tube that must lie in the larger one
 
 RULE = (
     "by falling score, a finding hits the free lesion of its class with the highest 3D IoU, from"
     f" {HIT_IOU:g} on (tubes of the boxes); split: a finding that hits none, while at least half of"
-    " it lies in one of its class; merge: a finding that holds at least half of two lesions or more,"
-    " of whatever class"
+    " it lies in one of its class; merge: a finding that holds at least half of two lesions or"
+    " more, of whatever class"
 )
 
 
@@ -86,8 +86,7 @@ def match_linked(truth: Sequence[Tube], findings: Sequence[Tube]) -> tuple[list[
     Returns:
         the lesion that each finding hits, -1 for none; the number of splits; that of merges.
     """
-    common = np.array([[_common(f, t) for t in truth] for f in findings])
-    common = common.reshape(len(findings), len(truth))
+    common = _common(findings, truth)
     size = np.array([_volume(f) for f in findings])
     true_size = np.array([_volume(t) for t in truth])
     union = size[:, None] + true_size[None] - common
@@ -141,12 +140,23 @@ def _volume(tube: Tube) -> float:
     return sum(float((b[2] - b[0]) * (b[3] - b[1])) for b in tube.boxes.values())
 
 
-def _common(a: Tube, b: Tube) -> float:
-    volume = 0.0
-    for z in a.boxes.keys() & b.boxes.keys():
-        one, other = a.boxes[z], b.boxes[z]
-        width = min(one[2], other[2]) - max(one[0], other[0])
-        height = min(one[3], other[3]) - max(one[1], other[1])
-        if width > 0 and height > 0:
-            volume += float(width * height)
-    return volume
+def _common(findings: Sequence[Tube], truth: Sequence[Tube]) -> NDArray[np.float64]:
+    """Volume ``(findings, lesions)`` that they share, slice by slice."""
+    common = np.zeros((len(findings), len(truth)))
+    on_slice = _by_slice(truth)
+    for z, found in _by_slice(findings).items():
+        if z in on_slice:
+            lesions = on_slice[z]
+            a = np.array([findings[f].boxes[z] for f in found])[:, None]
+            b = np.array([truth[t].boxes[z] for t in lesions])[None]
+            sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+            common[np.ix_(found, lesions)] += np.prod(np.clip(sides, 0, None), axis=2)
+    return common
+
+
+def _by_slice(tubes: Sequence[Tube]) -> dict[int, list[int]]:
+    indices: dict[int, list[int]] = {}
+    for k, tube in enumerate(tubes):
+        for z in tube.boxes:
+            indices.setdefault(z, []).append(k)
+    return indices

@@ -142,11 +142,11 @@ def test_every_box_is_in_one_lesion_whatever_their_order(slices, random) -> None
 @settings(deadline=None)
 @given(stacks())
 def test_findings_left_on_a_slice_do_not_share_a_place(slices) -> None:
-    from detect.inference.linking import SAME_PLACE_IOU, _iou
+    from detect.inference.linking import SAME_PLACE_IOU, iou
 
     for own in slices:
         kept = one_finding_each(own)
-        overlaps = _iou(kept.xyxy, kept.xyxy)
+        overlaps = iou(kept.xyxy, kept.xyxy)
         np.fill_diagonal(overlaps, 0)
         assert not (overlaps > SAME_PLACE_IOU).any()
         assert (np.diff(kept.score) < 0).all()
