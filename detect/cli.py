@@ -345,7 +345,8 @@ def evaluate(
     else:
         raise InputError("--model, --predictions", "are alternatives", "give one of them")
     _print_metrics(result.metrics, result.point, result.notes)
-    _print(render_study(result.metrics, result.study))
+    linked = result.linked and result.linked.linked
+    _print(render_study(result.metrics, result.study, linked))
     _print(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
 

@@ -1,7 +1,7 @@
 """Link the boxes of neighbouring slices into 3D lesions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -107,6 +107,20 @@ def link(slices: Sequence[Boxes], linking: Linking = DEFAULT) -> list[LinkedLesi
     fewest = min(linking.min_boxes, len(slices))
     lesions = [_lesion(chain, slices, linking) for chain in chains if len(chain) >= fewest]
     return sorted(lesions, key=lambda lesion: (-lesion.score, *lesion.members[0]))
+
+
+def only_linked(
+    slices: Sequence[Boxes], lesions: Sequence[LinkedLesion]
+) -> tuple[list[Boxes], list[LinkedLesion]]:
+    """Leave out boxes that are in no lesion; the lesions' members are numbered anew."""
+    members = {member for lesion in lesions for member in lesion.members}
+    kept = [[b for b in range(len(own)) if (z, b) in members] for z, own in enumerate(slices)]
+    boxes = [own[np.array(b, dtype=np.int64)] for own, b in zip(slices, kept, strict=True)]
+    renumbered = [
+        replace(lesion, members=[(z, kept[z].index(b)) for z, b in lesion.members])
+        for lesion in lesions
+    ]
+    return boxes, renumbered
 
 
 def _closeness(
