@@ -388,7 +388,9 @@ def compare(
 @app.command()
 def predict(
     scans: Annotated[list[Path], typer.Argument(help="Scan files, DICOM folders, or folders.")],
-    model: Bundle,
+    model: Annotated[
+        list[Path], typer.Option(help="Model folder of `detect train`; several are an ensemble.")
+    ],
     out: Out,
     confidence: Annotated[
         float | None, typer.Option(help="Report boxes from here [the model's operating point].")
