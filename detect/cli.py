@@ -345,7 +345,7 @@ def evaluate(
     else:
         raise InputError("--model, --predictions", "are alternatives", "give one of them")
     _print_metrics(result.metrics, result.point, result.notes)
-    linked = result.linked and result.linked.linked
+    linked = result.linked.linked if result.linked else None
     _print(render_study(result.metrics, result.study, linked))
     _print(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
