@@ -27,7 +27,7 @@ IOU = (0.1, 0.2, 0.3, 0.5)
 MAX_DISTANCE = (0.0, 0.5)
 MAX_GAP = (0, 1, 2, 3)
 MIN_BOXES = (1, 2, 3)
-WORTH = 0.02  # of F1, for each parameter that is not the default
+WORTH = 0.02  # of F1 or average precision, for each parameter that is not the default
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def linked_level(
 def fit_linking(split: Split, detections: Sequence[Boxes], confidence: float) -> Linking:
     """Choose how to link: by F1 of the linked findings, the score rule by average precision.
 
-    A default is left only where that brings `WORTH` in F1: val has few patients, and less is chance.
+    A default is left only where that brings `WORTH`: val has few patients, and less is chance.
 
     Args:
         split: val.
@@ -106,11 +106,12 @@ def fit_linking(split: Split, detections: Sequence[Boxes], confidence: float) ->
 
     overlap, distance, gap, fewest = max(reached, key=worth)
     best = Linking(iou=overlap, max_distance=distance, max_gap=gap, min_boxes=fewest)
-    ranked = [
-        (one, score_linked(truth, [_tubes(link(s, one), s) for s, _ in cases]).average_precision)
-        for one in (best, best.model_copy(update={"score": "top"}))
-    ]
-    return max(ranked, key=lambda pair: round(pair[1], 9))[0]  # the first among equals
+    top = best.model_copy(update={"score": "top"})
+    by_highest, by_top = (
+        score_linked(truth, [_tubes(link(s, one), s) for s, _ in cases]).average_precision
+        for one in (best, top)
+    )
+    return top if by_top >= by_highest + WORTH else best
 
 
 def _cases(

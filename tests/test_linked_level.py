@@ -108,6 +108,14 @@ def test_what_helps_on_val_is_chosen() -> None:
     assert fit_linking(noisy, found(false, SEEN, SEEN, SEEN), 0.1) == Linking(min_boxes=2)
 
 
+def test_a_single_better_box_on_many_lesions_is_chance() -> None:
+    """40 lesions and one flash of noise: F1 80/81 against 1."""
+    split = split_of([[LESION] * 2] * 40)
+    detections = found(*[SEEN] * 79, [*SEEN, (ELSEWHERE, 0.9)])
+    assert linked_level(split, detections, 0.1, Linking(min_boxes=2)).linked.f1 == 1
+    assert fit_linking(split, detections, 0.1) == Linking()
+
+
 def test_the_score_rule_is_chosen_by_ranking() -> None:
     """A false pair with one sure box ranks above a lesion that is sure on every slice."""
     split = split_of([[LESION] * 3])

@@ -102,7 +102,7 @@ def match_linked(truth: Sequence[Tube], findings: Sequence[Tube]) -> tuple[list[
             wanted[:, hit[f]] = 0
     inside = (same & (common > 0) & (common >= COVERED * size[:, None])).any(axis=1)
     held = ((common > 0) & (common >= COVERED * true_size[None])).sum(axis=1)
-    splits = sum(h < 0 and bool(part) for h, part in zip(hit, inside, strict=True))
+    splits = int((inside & (np.array(hit, np.int64) < 0)).sum())
     return hit, splits, int((held >= 2).sum())
 
 
@@ -128,9 +128,10 @@ def _average_precision(score: NDArray[np.float64], hit: NDArray[np.bool_], lesio
         return float("nan")
     order = np.argsort(-score, kind="stable")
     falling, hits = score[order], np.cumsum(hit[order])
-    last = np.flatnonzero(np.append(falling[1:] != falling[:-1], True)) if len(score) else []
+    last = np.ones(len(score), bool)  # of its score
+    last[:-1] = falling[1:] != falling[:-1]
     area, before = 0.0, 0
-    for k in last:
+    for k in np.flatnonzero(last):
         area += (hits[k] - before) / lesions * hits[k] / (k + 1)
         before = hits[k]
     return float(area)

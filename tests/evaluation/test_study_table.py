@@ -45,19 +45,7 @@ def test_linked_findings_have_a_row() -> None:
     table = render_study(metrics, study(matches, metrics, origins, draws=2), linked)
     Console(file=text, width=80).print(table)
     (row,) = [line for line in text.getvalue().splitlines() if "linked" in line]
-    assert row.split() == [
-        "F1",
-        "of",
-        "1000",
-        "linked",
-        "findings",
-        "(P",
-        "0.004,",
-        "R",
-        "0.500)",
-        "0.008",
-        "–",
-    ]
+    assert " ".join(row.split()) == "F1 of 1000 linked findings (P 0.004, R 0.500) 0.008 –"
     assert len(row) <= 80
 
 
