@@ -345,7 +345,8 @@ def evaluate(
     else:
         raise InputError("--model, --predictions", "are alternatives", "give one of them")
     _print_metrics(result.metrics, result.point, result.notes)
-    _print(render_study(result.metrics, result.study))
+    linked = result.linked.linked if result.linked else None
+    _print(render_study(result.metrics, result.study, linked))
     _print(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
 
@@ -387,7 +388,9 @@ def compare(
 @app.command()
 def predict(
     scans: Annotated[list[Path], typer.Argument(help="Scan files, DICOM folders, or folders.")],
-    model: Bundle,
+    model: Annotated[
+        list[Path], typer.Option(help="Model folder of `detect train`; several are an ensemble.")
+    ],
     out: Out,
     confidence: Annotated[
         float | None, typer.Option(help="Report boxes from here [the model's operating point].")

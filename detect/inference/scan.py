@@ -1,18 +1,38 @@
 """Run a detector over a scan, slice by slice."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from converters.channels import Pictures, pictures
 from converters.volume import Volume
 from detect.boxes import Boxes
-from detect.detectors.protocol import Detector
-from detect.inference.linking import LinkedLesion, link, one_finding_each
+from detect.inference.linking import (
+    LinkedLesion,
+    Linking,
+    link,
+    one_finding_each,
+    only_linked,
+)
+from detect.model_card import ModelSpec
 
 BATCH = 8  # slices a call
 
 
-def detect_slices(detector: Detector, pictures: Pictures, confidence: float) -> list[Boxes]:
+class Finder(Protocol):
+    """What of a `Detector` a scan needs; an `Ensemble` has it too."""
+
+    spec: ModelSpec
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """See `Detector.predict`."""
+
+
+def detect_slices(detector: Finder, pictures: Pictures, confidence: float) -> list[Boxes]:
     """Find boxes on each slice.
 
     Args:
@@ -32,13 +52,15 @@ def detect_slices(detector: Detector, pictures: Pictures, confidence: float) -> 
 
 
 def find_lesions(
-    detector: Detector, volume: Volume, confidence: float, source: Path | str
+    detector: Finder, volume: Volume, confidence: float, linking: Linking, source: Path | str
 ) -> tuple[Pictures, list[Boxes], list[LinkedLesion]]:
     """Find lesions in a scan: its pictures, the boxes of its slices, and those linked in 3D.
+
+    Boxes of findings that the linking drops are left out.
 
     Raises:
         InputError: its pictures would be of no sensible size; `source` names it.
     """
     made = pictures(volume, detector.spec.representation, source)
     boxes = detect_slices(detector, made, confidence)
-    return made, boxes, link(boxes)
+    return made, *only_linked(boxes, link(boxes, linking))
