@@ -24,14 +24,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix, since many libraries choose the format by it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")  # machines share process ids
     try:
         with naming(path):
             yield temporary
             temporary.replace(path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,12 +4,13 @@ Workers and scheduler run `detect` of the same version and see the same file sys
 pickles both ways: whoever can reach the scheduler can run code on it, on the workers and here.
 """
 
+import asyncio
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +27,7 @@ Result = TypeVar("Result")
 
 OPTION = "--scheduler"
 CONNECT_S = 5.0
-FIRST_WORKER_S = 5.0
+FIRST_WORKER_S = 10.0
 WITHOUT_WORKERS_S = 60.0  # a worker that was ended is replaced well within it, or not at all
 _AGAIN = "run the same command again: it resumes"
 
@@ -70,9 +71,7 @@ class Cluster:
         except KilledWorker as error:
             raise WorkersEnded from error
         except CancelledError as error:
-            raise WorkersError(
-                OPTION, "the connection to the scheduler was lost", _AGAIN
-            ) from error
+            raise _lost() from error
         except ImportError as error:
             raise WorkersError(
                 OPTION, f"a worker lacks `{error.name}`", "install the same `detect` on all workers"
@@ -83,10 +82,12 @@ class Cluster:
 
     def check(self) -> None:
         """See `Pool`."""
+        if self._client.status != "running":  # a scheduler that was shut down cancels nothing
+            raise _lost()
         try:
             workers = self._client.scheduler_info()["workers"]
-        except Exception:  # no connection: the futures will say so
-            return
+        except OSError as error:
+            raise _lost() from error
         if workers:
             self._alone_since = None
         elif self._alone_since is None:
@@ -160,13 +161,31 @@ def _connect(address: str) -> "Client":
         if name.partition(".")[0] == "distributed":  # what matters becomes one line of ours
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
+        with ThreadPoolExecutor(1) as aside:  # this thread may have an event loop, as in a notebook
+            aside.submit(asyncio.run, _greet(address)).result()
         return Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise WorkersError(
             OPTION,
-            f"no dask scheduler answers at `{address}`",
+            f"no dask scheduler answers at `{address}` ({str(error) or 'timed out'})",
             "give the address that `dask scheduler` prints, for example tcp://10.0.0.1:8786",
         ) from error
+
+
+async def _greet(address: str) -> None:
+    """Shake hands within a time limit: a client waits for ever for a server that says nothing."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    keys = Security().get_connection_args("client")
+    comm = await asyncio.wait_for(connect(address, timeout=CONNECT_S, **keys), CONNECT_S)
+    await comm.close()
+
+
+def _lost() -> WorkersError:
+    return WorkersError(
+        OPTION, "the connection to the scheduler was lost", f"when it is back, {_AGAIN}"
+    )
 
 
 def _difference(needs: Mapping[str, str], installed: Callable[[str], str | None]) -> str | None:

@@ -96,8 +96,14 @@ def run_all(
             ended.append(item)
         else:
             yield item, outcome
+    guilty = []
     for item in ended:  # once more and alone: what only waited in the same worker is innocent
-        yield from _as_they_finish(function, [item], pool)
+        for _, outcome in _as_they_finish(function, [item], pool):
+            if isinstance(outcome, WorkersEnded):
+                guilty.append((item, outcome))
+            else:
+                yield item, outcome
+    yield from guilty
 
 
 def _as_they_finish(
