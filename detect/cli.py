@@ -25,6 +25,13 @@ Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
 Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect train`.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Dask cluster to use instead of --workers; it must share the file system.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
 Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
@@ -94,6 +101,7 @@ def convert(
     ] = False,
     seed: Seed = 0,
     workers: Workers = 2,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -117,6 +125,7 @@ def convert(
         resample_mask=resample_mask,
         seed=seed,
         workers=workers,
+        scheduler=scheduler,
         overwrite=overwrite,
         quiet=quiet,
     )
