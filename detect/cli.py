@@ -24,6 +24,9 @@ Out = Annotated[Path, typer.Option(help="Folder to make.")]
 Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
 Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect train`.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
+Runtime = Annotated[
+    str, typer.Option(help="torch, onnx, openvino or openvino-int8, of `detect export`.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
 Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
@@ -319,6 +322,7 @@ def evaluate(
     ] = None,
     pictures: Annotated[int, typer.Option(min=0, help="Slices with lesions to draw.")] = 12,
     device: Device = "auto",
+    runtime: Runtime = "torch",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -341,7 +345,7 @@ def evaluate(
             if value is not None:
                 given = "--" + option.replace("_", "-")
                 raise InputError(given, "is for --predictions", "leave it out")
-        result = run(model, data, device=device, **common)
+        result = run(model, data, device=device, runtime=runtime, **common)
     else:
         raise InputError("--model, --predictions", "are alternatives", "give one of them")
     _print_metrics(result.metrics, result.point, result.notes)
@@ -393,6 +397,7 @@ def predict(
         float | None, typer.Option(help="Report boxes from here [the model's operating point].")
     ] = None,
     device: Device = "auto",
+    runtime: Runtime = "torch",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -405,6 +410,7 @@ def predict(
         out=out,
         confidence=confidence,
         device=device,
+        runtime=runtime,
         overwrite=overwrite,
         quiet=quiet,
     )

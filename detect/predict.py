@@ -17,8 +17,8 @@ from converters.case import hash_files
 from converters.errors import InputError
 from converters.progress import progress
 from converters.reading import SUFFIXES, find_scans, is_scan, read_volume
-from detect.detectors.protocol import Detector
-from detect.detectors.registry import load_detector
+from detect.detectors.protocol import Predictor
+from detect.exports import load_predictor
 from detect.inference.outputs import write_case_outputs
 from detect.inference.scan import find_lesions
 from detect.model_card import ModelCard, read_model_card
@@ -52,6 +52,7 @@ def predict(
     out: Path,
     confidence: float | None = None,
     device: str = "auto",
+    runtime: str = "torch",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PredictResult:
@@ -63,6 +64,7 @@ def predict(
         out: folder for the outputs.
         confidence: report boxes from here; None takes the model's operating point.
         device: `auto`, `cpu`, or a GPU's number.
+        runtime: torch, or an export of `detect export`.
         overwrite: replace cases that other scans or models left at `out`.
         quiet: no progress bar.
 
@@ -86,7 +88,7 @@ def predict(
     errors: list[InputError] = []
     found = _expand(scans, errors)
     names = _names(found)
-    detector = load_detector(model, device)
+    detector = load_predictor(model, device, runtime)
     rows: dict[str, list[dict[str, Any]]] = {}
     skipped: list[str] = []
     with progress("scans", len(found), quiet) as advance:
@@ -95,11 +97,11 @@ def predict(
                 source = hash_files(scan)
                 # A series gets a pseudonym: folders of DICOM files tend to be named after people.
                 case = names.get(scan) or f"scan-{source[:12]}"
-                own = _resume(out / case, source, card, confidence, overwrite)
+                own = _resume(out / case, source, card, confidence, runtime, overwrite)
                 if own is not None:
                     skipped.append(case)
                 else:
-                    own = _process(detector, card, confidence, scan, source, out / case)
+                    own = _process(detector, card, confidence, runtime, scan, source, out / case)
                 rows[case] = own
             except InputError as error:
                 errors.append(error)
@@ -148,18 +150,21 @@ def _stem(scan: Path) -> str:
 
 
 def _resume(
-    folder: Path, source: str, card: ModelCard, confidence: float, overwrite: bool
+    folder: Path,
+    source: str,
+    card: ModelCard,
+    confidence: float,
+    runtime: str,
+    overwrite: bool,
 ) -> list[dict[str, Any]] | None:
     """Return the lesions of a case that is there already; None where it is to be processed."""
     if not folder.exists():
         return None
     try:
         before = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
-        same = (before["source_sha256"], before["weights_sha256"], before["confidence"]) == (
-            source,
-            card.weights_sha256,
-            confidence,
-        )
+        keys = ("source_sha256", "weights_sha256", "confidence", "runtime")
+        asked = (source, card.weights_sha256, confidence, runtime)
+        same = tuple(before[key] for key in keys) == asked
         if same:
             return list(before["lesions"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -174,7 +179,13 @@ def _resume(
 
 
 def _process(
-    detector: Detector, card: ModelCard, confidence: float, scan: Path, source: str, folder: Path
+    detector: Predictor,
+    card: ModelCard,
+    confidence: float,
+    runtime: str,
+    scan: Path,
+    source: str,
+    folder: Path,
 ) -> list[dict[str, Any]]:
     """Find lesions in one scan and write its folder."""
     volume = read_volume(scan)
@@ -190,7 +201,7 @@ def _process(
     work.mkdir(parents=True)
     try:
         rows = write_case_outputs(
-            work, folder.name, source, volume, pictures, boxes, lesions, card, confidence
+            work, folder.name, source, volume, pictures, boxes, lesions, card, confidence, runtime
         )
         if folder.exists():
             shutil.rmtree(folder)

@@ -68,6 +68,7 @@ def write_case_outputs(
     lesions: Sequence[LinkedLesion],
     card: ModelCard,
     confidence: float,
+    runtime: str,
 ) -> list[dict[str, Any]]:
     """Write `detections.json`, `lesions.csv` and `overlays/`; returns the lesion rows.
 
@@ -80,6 +81,7 @@ def write_case_outputs(
         lesions: the boxes linked.
         card: of the model.
         confidence: from which boxes are reported.
+        runtime: that ran the model.
     """
     names = card.spec.classes
     rows = lesion_rows(lesions, volume, names)
@@ -93,6 +95,7 @@ def write_case_outputs(
             "model": card.spec.model,
             "weights_sha256": card.weights_sha256,
             "confidence": confidence,
+            "runtime": runtime,
             "classes": names,
             "shape": list(volume.array.shape),
             "spacing_mm": list(volume.spacing),

@@ -6,13 +6,13 @@ from pathlib import Path
 from converters.channels import Pictures, pictures
 from converters.volume import Volume
 from detect.boxes import Boxes
-from detect.detectors.protocol import Detector
+from detect.detectors.protocol import Predictor
 from detect.inference.linking import LinkedLesion, link, one_finding_each
 
 BATCH = 8  # slices a call
 
 
-def detect_slices(detector: Detector, pictures: Pictures, confidence: float) -> list[Boxes]:
+def detect_slices(detector: Predictor, pictures: Pictures, confidence: float) -> list[Boxes]:
     """Find boxes on each slice.
 
     Args:
@@ -32,7 +32,7 @@ def detect_slices(detector: Detector, pictures: Pictures, confidence: float) -> 
 
 
 def find_lesions(
-    detector: Detector, volume: Volume, confidence: float, source: Path | str
+    detector: Predictor, volume: Volume, confidence: float, source: Path | str
 ) -> tuple[Pictures, list[Boxes], list[LinkedLesion]]:
     """Find lesions in a scan: its pictures, the boxes of its slices, and those linked in 3D.
 
