@@ -214,5 +214,6 @@ def _hash_mask(case: CaseSource, named: Sequence[tuple[str, Path]]) -> str:
 def _digest(files: Sequence[Path], told: Sequence[str] = ()) -> str:
     digest = hashlib.sha256("\n".join(told).encode())
     for file in files:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

@@ -9,7 +9,6 @@ import numpy as np
 
 from converters.dataset import Dataset, open_dataset, read_png
 from converters.errors import InputError
-from converters.frame import Frame
 from converters.manifest import FILE_NAME
 from converters.progress import progress
 from converters.split import SPLITS
@@ -78,7 +77,7 @@ def _frames(dataset: Dataset, split: str, images: list[dict[str, Any]]) -> Itera
         case = cases.get(image["case_id"])
         if case is None:
             continue  # `_counts` names it
-        frame = case.frame or Frame.whole(case.shape)
+        frame = case.placed
         _, _, right, bottom = frame.region
         if right > case.shape[2] or bottom > case.shape[1]:
             yield f"case {case.id}: its frame leaves the scan's slices"

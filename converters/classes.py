@@ -45,10 +45,14 @@ def organ_classes(recipe: Recipe) -> Recipe:
     """Make the organs the classes: lesions within an organ belong to it, others are ignored.
 
     Raises:
-        InputError: the recipe names no organ.
+        InputError: the recipe names no organ, or its pictures are cropped to them.
     """
     if not recipe.organs:
         raise InputError("--targets", f"recipe `{recipe.name}` names no organ", "use lesions")
+    if recipe.crop == "organ":
+        raise InputError(
+            "--targets", "would find the organs that the pictures are cropped to", "use --crop body"
+        )
     inside = [name for names in recipe.within.values() for name in names]
     outside = [n for name, ls in recipe.classes.items() if name not in inside for n in ls]
     return _changed(

@@ -1,6 +1,6 @@
 """Boxes and lesions from a voxel mask: the rule that everything else counts on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import cc3d
@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+
+from converters.labels import classes_of, foreground
 
 SMALL_MM = 3.0  # boxes under this diameter are counted in every report, though kept by default
 
@@ -79,83 +81,99 @@ def find_lesions(
     Returns:
         lesions in order of their id, and components in order of (slice, class, y, x).
     """
-    lesion_map, label_of = _label_lesions(mask, classes)
-    components: list[Component] = []
-    for z in np.flatnonzero(lesion_map.any(axis=(1, 2))):
-        components.extend(_slice_components(lesion_map[z], int(z), label_of, spacing))
+    by_class, (z0, y0, x0) = _classes(mask, classes)
+    numbered = cc3d.connected_components(by_class, connectivity=26, out_dtype=np.uint32)
+    parts = [
+        (number, int(z), r, c)
+        for z in np.flatnonzero(numbered.any(axis=(1, 2)))
+        for number, r, c in _parts(numbered[z])
+    ]
+    # The ids must not depend on how cc3d numbers: by class, then by the first voxel.
+    first: dict[int, tuple[int, int, int]] = {}
+    for number, z, r, c in parts:
+        here = (z, int(r[0]), int(c[0]))
+        first[number] = min(first.get(number, here), here)
+    label_of = {number: int(by_class[voxel]) - 1 for number, voxel in first.items()}
+    order = sorted(first, key=lambda number: (label_of[number], first[number]))
+    id_of = {number: lesion_id for lesion_id, number in enumerate(order, start=1)}
 
+    components = [
+        _component(id_of[k], label_of[k], z + z0, r + y0, c + x0, mask.shape, spacing)
+        for k, z, r, c in parts
+    ]
+    components.sort(key=lambda b: (b.slice_index, b.label, b.y, b.x, b.lesion_id))
+    own: dict[int, list[Component]] = {lesion_id: [] for lesion_id in id_of.values()}
+    for component in components:
+        own[component.lesion_id].append(component)
     voxel_mm3 = float(np.prod(spacing))
     lesions = []
-    for lesion_id, label in label_of.items():
-        own = [c for c in components if c.lesion_id == lesion_id]
-        voxels = sum(c.area for c in own)
+    for lesion_id, boxes in own.items():
+        voxels = sum(b.area for b in boxes)
         lesions.append(
             Lesion(
                 lesion_id=lesion_id,
-                label=label,
+                label=boxes[0].label,
                 voxels=voxels,
                 volume_mm3=voxels * voxel_mm3,
-                max_axial_diameter_mm=max(c.diameter_mm for c in own),
-                first_slice=own[0].slice_index,
-                last_slice=own[-1].slice_index,
+                max_axial_diameter_mm=max(b.diameter_mm for b in boxes),
+                first_slice=boxes[0].slice_index,
+                last_slice=boxes[-1].slice_index,
             )
         )
     return lesions, components
 
 
-def _label_lesions(
+def _classes(
     mask: NDArray[np.unsignedinteger], classes: Mapping[int, int]
-) -> tuple[NDArray[np.uint32], dict[int, int]]:
-    """Number the 26-connected lesions; returns the numbered volume and lesion id → class index."""
-    table = np.zeros(int(max([mask.max(initial=0), *classes])) + 1, dtype=np.uint16)
-    for value, label in classes.items():
-        table[value] = label + 1
-    by_class = table[mask]
-    numbered = cc3d.connected_components(by_class, connectivity=26, out_dtype=np.uint32)
-
-    # cc3d numbers as it pleases; ours must not depend on its version.
-    flat = np.flatnonzero(numbered)
-    numbers, first = np.unique(numbered.ravel()[flat], return_index=True)
-    labels = by_class.ravel()[flat[first]].astype(int) - 1
-    order = np.lexsort((flat[first], labels))
-    renumber = np.zeros(int(numbered.max(initial=0)) + 1, dtype=np.uint32)
-    renumber[numbers[order]] = np.arange(1, len(order) + 1)
-    return renumber[numbered], {i + 1: int(labels[k]) for i, k in enumerate(order)}
+) -> tuple[NDArray[np.unsignedinteger], tuple[int, int, int]]:
+    """Cut out the block that holds all lesions, as class index + 1; and its corner in the mask."""
+    outer = foreground(mask)  # organs too
+    by_class = classes_of(mask[outer], classes)
+    inner = foreground(by_class)
+    z, y, x = (a.start + b.start for a, b in zip(outer, inner, strict=True))
+    return np.ascontiguousarray(by_class[inner]), (z, y, x)
 
 
-def _slice_components(
-    lesion_slice: NDArray[np.uint32],
-    z: int,
-    label_of: Mapping[int, int],
-    spacing: tuple[float, float, float],
-) -> list[Component]:
-    rows = np.flatnonzero(lesion_slice.any(axis=1))
-    columns = np.flatnonzero(lesion_slice.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    crop = lesion_slice[top : rows[-1] + 1, left : columns[-1] + 1]
+def _parts(
+    numbered: NDArray[np.unsignedinteger],
+) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
+    """The 8-connected parts of a slice: number of the lesion, rows, columns (in raster order)."""
+    y, x = (np.flatnonzero(numbered.any(axis=axis)) for axis in (1, 0))
+    crop = np.ascontiguousarray(numbered[y[0] : y[-1] + 1, x[0] : x[-1] + 1])
     # Touching lesions of two classes stay apart: cc3d joins equal values only.
-    numbered = cc3d.connected_components(np.ascontiguousarray(crop), connectivity=8)
-    found = []
-    for number in range(1, int(numbered.max()) + 1):
-        r, c = np.nonzero(numbered == number)
-        lesion_id = int(crop[r[0], c[0]])
-        x, y = left + int(c.min()), top + int(r.min())
-        found.append(
-            Component(
-                lesion_id=lesion_id,
-                label=label_of[lesion_id],
-                slice_index=z,
-                x=x,
-                y=y,
-                width=left + int(c.max()) - x + 1,
-                height=top + int(r.max()) - y + 1,
-                area=len(r),
-                area_mm2=len(r) * spacing[0] * spacing[1],
-                diameter_mm=longest_diameter(c, r, spacing[0], spacing[1]),
-                rle=encode_rle(r + top, c + left, *lesion_slice.shape),
-            )
-        )
-    return sorted(found, key=lambda b: (b.label, b.y, b.x, b.lesion_id))
+    parts = cc3d.connected_components(crop, connectivity=8)
+    r, c = np.nonzero(parts)
+    part = parts[r, c]
+    order = np.argsort(part, kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
+        yield int(crop[r[own[0]], c[own[0]]]), r[own] + y[0], c[own] + x[0]
+
+
+def _component(
+    lesion_id: int,
+    label: int,
+    z: int,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    shape: tuple[int, ...],
+    spacing: tuple[float, float, float],
+) -> Component:
+    x, y = int(columns.min()), int(rows.min())
+    last = np.flatnonzero(np.diff(rows, append=-1))  # of each row: pixels are in raster order
+    ends = np.concatenate([[0], last[:-1] + 1, last])
+    return Component(
+        lesion_id=lesion_id,
+        label=label,
+        slice_index=z,
+        x=x,
+        y=y,
+        width=int(columns.max()) - x + 1,
+        height=int(rows.max()) - y + 1,
+        area=len(rows),
+        area_mm2=len(rows) * spacing[0] * spacing[1],
+        diameter_mm=longest_diameter(columns[ends], rows[ends], spacing[0], spacing[1]),
+        rle=encode_rle(rows, columns, shape[1], shape[2]),
+    )
 
 
 def longest_diameter(
@@ -172,8 +190,9 @@ def longest_diameter(
     """
     hull = cv2.convexHull(np.stack([columns, rows], axis=1).astype(np.int32))[:, 0, :]
     edges = np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
-    points = ((hull[:, None, :] + edges).reshape(-1, 2)) * (dx, dy)
-    return float(np.linalg.norm(points[:, None] - points[None], axis=2).max())
+    x, y = (((hull[:, None, :] + edges).reshape(-1, 2)) * (dx, dy)).T
+    squared = (x[:, None] - x) ** 2 + (y[:, None] - y) ** 2
+    return float(np.sqrt(squared.max()))
 
 
 def encode_rle(

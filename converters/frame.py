@@ -145,8 +145,10 @@ class Frame(BaseModel):
         """Map boxes ``(n, 4)`` from edges of the picture to edges of the canonical slice, px."""
         return np.asarray(xyxy * (self._covered / self._size) + self._offset)
 
-    def box(self, x: int, y: int, width: int, height: int) -> tuple[float, float, float, float]:
-        """Map a box of whole canonical pixels to the picture; whole where nothing is resampled."""
+    def box(
+        self, x: float, y: float, width: float, height: float
+    ) -> tuple[float, float, float, float]:
+        """Map a box from the canonical slice; whole pixels stay so where nothing is resampled."""
         x, y = x - self.left, y - self.top
         if not self.resampled:
             return x, y, width, height

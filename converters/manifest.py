@@ -54,6 +54,11 @@ class CaseEntry(BaseModel):
     frame: Frame | None = None
     windows: list[Window] = Field(default_factory=list)
 
+    @property
+    def placed(self) -> Frame:
+        """Where the pictures lie on the slices, in older datasets too."""
+        return self.frame or Frame.whole(self.shape)
+
 
 class FailedCase(BaseModel):
     """A case that could not be read, and why; no path, since those can name patients."""

@@ -15,6 +15,7 @@ from converters.class_masks import ClassMasks, resampled
 from converters.components import Component, Lesion, find_lesions
 from converters.cuboids import NOTE, Cuboid, find_cuboids
 from converters.errors import InputError
+from converters.labels import classes_of, numbers
 from converters.marked_boxes import BoxRow, read_boxes, spacing_of
 from converters.names import ORGAN
 from converters.pictures import picture_files, read_pictures
@@ -134,7 +135,7 @@ def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> 
     pictures = label_pictures.files(path)
     mask = label_pictures.read(path, case.image) if pictures else read_mask(path)
     labels: NDArray[np.unsignedinteger] = mask.array  # type: ignore[assignment]
-    unknown = sorted(set(np.unique(labels).tolist()) - recipe.known_labels)
+    unknown = sorted(numbers(labels) - recipe.known_labels)
     if unknown:
         raise InputError(
             path,
@@ -150,8 +151,8 @@ def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> 
             mask = replace(grid, array=labels)
             notes.append(resampled(before, int(np.count_nonzero(labels))))
     lesions, components = find_lesions(labels, recipe.class_of_label, mask.spacing)
-    shown = np.isin(labels, sorted(recipe.organ_labels | set(recipe.class_of_label)))
-    return _marks(mask, lesions, components, shown, mask_files(case), notes)
+    shown = classes_of(labels, dict.fromkeys(recipe.organ_labels | set(recipe.class_of_label), 0))
+    return _marks(mask, lesions, components, shown.view(np.bool_), mask_files(case), notes)
 
 
 def _read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMasks:

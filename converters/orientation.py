@@ -27,6 +27,7 @@ def canonical(
     affine_ijk_to_lps: NDArray[np.float64],
     path: Path,
     modality: str = "",
+    in_place: bool = False,
 ) -> Volume:
     """Reorient to axial slices: inferior first, row 0 anterior, column 0 the patient's right.
 
@@ -38,6 +39,7 @@ def canonical(
         affine_ijk_to_lps: ``(4, 4)``, file voxel ``(i, j, k, 1)`` to patient mm (LPS).
         path: named in errors.
         modality: DICOM's code, or ``""``.
+        in_place: the array may be overwritten; saves a second volume where its axes need but flips.
 
     Raises:
         InputError: the affine is not finite, has voxels of no sensible size, or is sheared.
@@ -53,14 +55,29 @@ def canonical(
         if sign < 0:
             to_file[source, 3] = array_ijk.shape[source] - 1
 
+    turned = array_ijk.transpose(order[::-1])
     flips = tuple(slice(None, None, sign) for sign in reversed(signs))
-    oriented = array_ijk.transpose(order[::-1])[flips]
+    if in_place and turned.flags.c_contiguous:
+        _flip(turned, flips)
+    else:
+        turned = np.ascontiguousarray(turned[flips])
     return Volume(
-        array=np.ascontiguousarray(oriented),
+        array=turned,
         affine=affine @ to_file + 0.0,  # + 0.0 turns -0.0 into 0.0
         to_file=to_file,
         modality=modality,
     )
+
+
+def _flip(array: NDArray[np.generic], flips: tuple[slice, ...]) -> None:
+    """Flip in place, plane by plane."""
+    across, last = flips[1:], len(array) - 1
+    if across != (slice(None, None, 1),) * 2:
+        for plane in array:
+            plane[:] = plane[across].copy()
+    if flips[0].step < 0:
+        for z in range(len(array) // 2):
+            array[z], array[last - z] = array[last - z].copy(), array[z].copy()
 
 
 def _directions(affine: NDArray[np.float64], path: Path) -> NDArray[np.float64]:

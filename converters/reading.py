@@ -185,7 +185,8 @@ def _stored(path: Path) -> Stored:
 
 
 def _canonical(array: NDArray[np.generic], stored: Stored, path: Path) -> Volume:
-    return canonical(array.transpose(2, 1, 0), stored.affine, path, stored.modality)
+    turned = array.transpose(2, 1, 0)
+    return canonical(turned, stored.affine, path, stored.modality, in_place=True)
 
 
 def _is_folder(path: Path) -> bool:

@@ -111,6 +111,26 @@ class Representation(BaseModel):
             **{name: getattr(self, name) for name in Representation.model_fields}
         )
 
+    def describe(self) -> str:
+        """Say for people what the pictures are."""
+        parts = [str(self.window)]
+        if isinstance(self.channels, Windows):
+            parts = [f"{name}: {window}" for name, window in self.channels.windows.items()]
+        elif isinstance(self.channels, Adjacent):
+            parts.append(f"with the slices {self.channels.adjacent_mm:g} mm below and above")
+        if self.crop != "none":
+            parts.append(f"cropped to the {self.crop}")
+        if self.spacing_mm is not None:
+            parts.append(f"pixels of {self.spacing_mm:g} mm")
+        return "; ".join(parts)
+
+    @property
+    def shown_window(self) -> AnyWindow:
+        """The window of the channel that people are shown, the middle one."""
+        if isinstance(self.channels, Windows):
+            return list(self.channels.windows.values())[1]
+        return self.window
+
     @property
     def planes(self) -> int:
         """Number of channels of a picture."""

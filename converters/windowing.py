@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Annotated, Any, Self
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -21,10 +22,15 @@ class Window(BaseModel):
     level: float = Field(allow_inf_nan=False)
     width: float = Field(gt=0, allow_inf_nan=False)
 
+    def __str__(self) -> str:
+        """For people: `level 60, width 200 HU`."""
+        return f"level {self.level:g}, width {self.width:g} HU"
+
     def apply(self, hu: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Map HU of any shape to 0…255: linear, clipped, rounded to the nearest (half to even)."""
-        if hu.dtype == np.int16:  # one table look-up a voxel; the table is the formula itself
-            return np.take(_table(self), hu.view(np.uint16))
+        if hu.dtype == np.int16 and hu.size:  # a look-up a voxel; the table is the formula itself
+            bits = np.ascontiguousarray(hu).view(np.uint16).reshape(1, -1)
+            return np.asarray(cv2.LUT(bits, _table(self)), np.uint8).reshape(hu.shape)
         return self._map(hu.astype(np.float64))
 
     def _map(self, hu: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -50,6 +56,11 @@ class Percentiles(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     percentiles: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(le=100)]]
+
+    def __str__(self) -> str:
+        """For people: `percentiles 1 to 99 of the body`."""
+        low, high = self.percentiles
+        return f"percentiles {low:g} to {high:g} of the body"
 
     @model_validator(mode="after")
     def _ascend(self) -> Self:

@@ -3,10 +3,10 @@
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 from converters.errors import InputError
@@ -35,12 +35,8 @@ def run_all(
             except Exception as error:  # the caller decides which of them are fatal
                 yield item, error
         return
-    # spawn: forking a process that holds threads (a progress bar, OpenCV, torch) can deadlock.
     with ProcessPoolExecutor(
-        min(workers, len(items)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_leave_with_parent,
-        initargs=(os.getpid(),),
+        min(workers, len(items)), mp_context=_context(), initializer=_leave_with_parent
     ) as pool:
         futures: dict[Future[Result], Item] = {pool.submit(function, i): i for i in items}
         try:
@@ -62,12 +58,26 @@ def run_all(
                 future.cancel()
 
 
-def _leave_with_parent(parent: int) -> None:
+def _context() -> BaseContext:
+    """How workers start. Forking a process with threads (a progress bar, OpenCV) can deadlock.
+
+    Where the system can, they are forked from a process of its own without any, which has loaded
+    the libraries once for all of them.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["converters.case", "converters.nifti"])
+    return context
+
+
+def _leave_with_parent() -> None:
     """End this worker when the parent was killed: an idle pool worker would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101  (this runs in workers only)
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -106,8 +106,8 @@ def convert(
 
     if len(root) != len(recipe):
         raise InputError("--root", f"is given {len(root)} times", "give one for each recipe")
-    wanted = [wanted_recipe(find_recipe(name), targets, classes) for name in recipe]
-    wanted = [with_pictures(one, window, channels, crop, spacing) for one in wanted]
+    given = [with_pictures(find_recipe(name), window, channels, crop, spacing) for name in recipe]
+    wanted = [wanted_recipe(one, targets, classes) for one in given]
     first, *more = zip(wanted, root, strict=True)
     result = run(
         *first,
@@ -416,6 +416,30 @@ def predict(
     )
     _print_lesions(result)
     return _list_errors(result.errors)
+
+
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder.")],
+    to: Annotated[
+        str, typer.Option(help="coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv.")
+    ],
+    out: Out,
+    link: Annotated[
+        bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")
+    ] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Write a dataset in the layout of another detector or annotation tool."""
+    from detect.export import export as run
+
+    result = run(source, to, out, link=link, overwrite=overwrite, quiet=quiet)
+    _print(
+        f"{out}: {result.images} images ({result.negatives} without a box), {result.boxes} boxes;"
+        " README.txt says how to read them"
+    )
+    return 0
 
 
 @app.command()

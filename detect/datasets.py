@@ -90,7 +90,7 @@ def _kind(recipe: Recipe) -> str:
 
 def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "modality", recipe.modality
-    yield "window", ", ".join(f"{key} {value}" for key, value in recipe.window)
+    yield "pictures", recipe.describe()
     yield "classes", ", ".join(recipe.classes)
     for merging, groups in recipe.merges.items():
         made = ", ".join(f"{new} = {' + '.join(old)}" for new, old in groups.items())

@@ -107,7 +107,7 @@ def evaluate(
         card.spec.classes,
         card.operating_point,
         name=card.spec.model,
-        window=card.spec.window,
+        window=card.spec.shown_window,
         facts=facts,
         pictures=pictures,
     )

@@ -87,4 +87,15 @@ def evaluate_predictions(
         "fold": None,
         "predictions": {"name": name, "form": found.form, "score": found.score},
     }
-    return write_evaluation(out, part, found.detections, classes, point, facts, pictures, notes)
+    return write_evaluation(
+        out,
+        part,
+        found.detections,
+        classes,
+        point,
+        name=name,
+        window=dataset.manifest.request.recipe.shown_window,
+        facts=facts,
+        pictures=pictures,
+        notes=notes,
+    )

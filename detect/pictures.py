@@ -14,6 +14,11 @@ TRUTH = (0, 200, 0)  # BGR
 CLASS_COLOURS = [(0, 159, 230), (233, 180, 86), (167, 121, 204), (66, 228, 240), (0, 94, 213)]
 
 
+def shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the grey that people are shown of a picture: the middle one of three channels."""
+    return image if image.ndim == 2 else np.ascontiguousarray(image[..., 1])
+
+
 def draw(
     image: NDArray[np.uint8],
     predictions: Boxes,
@@ -31,8 +36,7 @@ def draw(
     Returns:
         ``(rows * k, columns * k, 3)`` BGR, with the whole factor k that makes it large enough.
     """
-    if image.ndim == 3:
-        image = np.ascontiguousarray(image[..., 1])
+    image = shown(image)
     factor = max(1, -(-SHORTEST_SIDE // min(image.shape)))
     size = (image.shape[1] * factor, image.shape[0] * factor)
     large = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -220,6 +220,7 @@ def _finish(
         fold=fold,
         versions=tool_versions(),
     )
+    processes.wait()  # until all have read what the first one now moves away
     if not processes.is_first():
         return TrainResult(out, metrics, card, note)
     write_json(run_dir / "metrics.json", {"split": "val", **metrics.to_json()})

@@ -1,6 +1,7 @@
 """Every input representation from scan to lesion: convert, train, evaluate, predict."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from converters.convert import convert
 from converters.dataset import open_dataset
 from converters.errors import InputError
+from converters.frame import Frame
 from converters.representation import Representation
 from converters.windowing import Window
 from converters.write_nifti import write_nifti
@@ -27,9 +29,11 @@ from detect.detectors.planes import three_planes
 from detect.detectors.registry import create_detector
 from detect.detectors.ultralytics.steps import place, placement
 from detect.evaluate import evaluate
+from detect.evaluate_predictions import evaluate_predictions
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
 from detect.pictures import draw
 from detect.predict import predict
+from detect.report.prediction_report import _slices
 from detect.train import train
 from tests import bodies, tiny
 
@@ -123,6 +127,21 @@ def test_a_model_of_organ_crops_says_that_it_cannot_predict(oracle, tmp_path: Pa
         predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out", quiet=True)
 
 
+def test_the_report_places_boxes_on_its_cropped_pictures(oracle, tmp_path: Path) -> None:
+    write_nifti(tmp_path / "scan.nii", bodies.scan((50, 34, 8))[0], bodies.AFFINE)
+    model = bundle(tmp_path / "model", **KINDS["adjacent"])
+    predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out", quiet=True)
+    content = json.loads((tmp_path / "out/scan/detections.json").read_text())
+    shown = _slices(tmp_path / "out", [content], ["ball"], 10**7)
+    frame = Frame.model_validate(content["frame"])
+    assert shown and frame.resampled and frame.left > 0
+    for one in shown:
+        assert one["size"] == [frame.width, frame.height]
+        for x, y, w, h, *_ in one["listed"]:
+            assert np.allclose((x, y, w, h), np.rint((x, y, w, h)))  # the oracle's whole pixels
+            assert 0 <= x <= x + w <= frame.width and 0 <= y <= y + h <= frame.height
+
+
 # Training
 
 
@@ -171,6 +190,16 @@ def test_a_yolo_is_trained_scored_and_used(dataset: Path, tmp_path: Path) -> Non
     )  # fmt: skip
     with pytest.raises(InputError, match="spacing_mm"):
         evaluate(run.bundle, other, quiet=True)
+
+
+def test_masks_of_others_are_placed_on_cropped_and_resampled_pictures(
+    dataset: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for file in (dataset.parent / "scans").glob("*-mask.nii"):
+        shutil.copy(file, tmp_path / "masks" / file.name.replace("-mask", ""))
+    result = evaluate_predictions(tmp_path / "masks", dataset, out=tmp_path / "out", quiet=True)
+    assert result.metrics.boxes > 0 and result.metrics.map50_95 == 1
 
 
 @pytest.mark.parametrize("model", ["yolov8n", "deim-n", "rfdetr-nano"])

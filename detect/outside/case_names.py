@@ -11,7 +11,7 @@ from converters.templates import CASE, template_pattern
 
 
 def files_by_case(
-    files: Sequence[Path], root: Path, cases: Sequence[str], recipe: Recipe
+    files: Sequence[Path], root: Path, cases: Sequence[str], recipes: Sequence[Recipe]
 ) -> dict[str, Path]:
     """Assign each file to a case.
 
@@ -23,7 +23,7 @@ def files_by_case(
         files: below `root`.
         root: folder of the files.
         cases: ids of every case in the dataset.
-        recipe: of the dataset.
+        recipes: of the dataset.
 
     Raises:
         InputError: a file of no case, or two of one.
@@ -31,7 +31,8 @@ def files_by_case(
     known = set(cases)
     found: dict[str, Path] = {}
     for file in files:
-        case = next((name for name in _names(file, root, recipe) if name in known), None)
+        names = (name for recipe in recipes for name in _names(file, root, recipe))
+        case = next((name for name in names if name in known), None)
         if case is None:
             raise InputError(
                 file,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from converters.components import Component, decode_rle, find_lesions
 from converters.dataset import Dataset
 from converters.errors import InputError
+from converters.frame import Frame
 from converters.manifest import CaseEntry
 from converters.progress import progress
 from converters.reading import check_same_grid, read_mask
@@ -59,6 +60,8 @@ def read_segmentations(
 ) -> tuple[list[Boxes], set[int]]:
     """Turn label volumes into boxes: the 8-connected components of each class on each slice.
 
+    The boxes are cut to the pictures, as those of a detector that sees no more than them.
+
     Args:
         files: volumes below `root`, one a case, told apart as `files_by_case` does; those of other
             splits are passed over.
@@ -78,15 +81,16 @@ def read_segmentations(
         InputError: a case without a volume, a volume on another grid than its scan, or labels
             without a meaning.
     """
-    recipe = dataset.manifest.request.recipe
-    if classes is None and recipe.mask_kind != "labels":
+    request = dataset.manifest.request
+    recipe = request.recipe
+    if classes is None and (recipe.mask_kind != "labels" or request.more):
         raise InputError(
             root,
-            "holds label numbers, and the dataset's own masks have names",
+            "holds label numbers, and the dataset's own masks have names or several numberings",
             f"say what the labels are with --labels, for example {recipe.class_names[0]}=1",
         )
     entries = {case.id: case for case in dataset.manifest.cases}
-    by_case = files_by_case(files, root, list(entries), recipe)
+    by_case = files_by_case(files, root, list(entries), [recipe, *request.more])
     wanted = list(dict.fromkeys(split.case_ids))
     missing = [case for case in wanted if case not in by_case]
     if missing:
@@ -115,8 +119,9 @@ def read_segmentations(
                 volume, recipe.class_of_label if classes is None else classes, score, by_case[case]
             ):
                 k = place.get((case, component.slice_index))
-                if k is not None:
-                    rows[k].append(_row(component, value))
+                row = None if k is None else _row(component, value, entries[case].placed)
+                if k is not None and row:
+                    rows[k].append(row)
             advance(case)
     tables = (np.array(own, np.float64).reshape(-1, 6) for own in rows)
     return [Boxes(t[:, :4], t[:, 4].astype(np.int64), t[:, 5]) for t in tables], present
@@ -196,6 +201,11 @@ def _class_probabilities(
     return maps
 
 
-def _row(component: Component, score: float) -> tuple[float, ...]:
-    x, y = component.x, component.y
-    return x, y, x + component.width, y + component.height, component.label, score
+def _row(component: Component, score: float, frame: Frame) -> tuple[float, ...] | None:
+    """Place a component in its picture, cut at the edges of a crop; None where it is outside."""
+    x, y, width, height = frame.box(component.x, component.y, component.width, component.height)
+    left, right = max(x, 0), min(x + width, frame.width)
+    top, bottom = max(y, 0), min(y + height, frame.height)
+    if left >= right or top >= bottom:
+        return None
+    return left, top, right, bottom, component.label, score

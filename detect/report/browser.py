@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.windowing import AnyWindow, Window
+from converters.windowing import AnyWindow
 from detect.dataset import Split
 from detect.report.boxes import rows, xywh
 from detect.report.colours import ON_DARK
@@ -96,7 +96,7 @@ def browse(
         "detectors": [{"name": one.name, "confidence": one.confidence} for one in detectors],
         "floor": floor,
         "sides": True,
-        "window": _window(window),
+        "window": str(window or ""),
         "cases": [{"name": case, "slices": whole[case]} for case in cases],
         "slices": slices,
         "findings": findings,
@@ -133,12 +133,3 @@ def _found(one: Detections, picture: int, floor: float) -> list[list[float]]:
     scores, hits = boxes.score[kept].tolist(), one.hit[picture][kept].tolist()
     # scores are not rounded: none may change sides of the confidence it is compared with
     return [[*row, score, hit] for row, score, hit in zip(kept_rows, scores, hits, strict=True)]
-
-
-def _window(window: AnyWindow | None) -> str:
-    if window is None:
-        return ""
-    if isinstance(window, Window):
-        return f"level {window.level:g}, width {window.width:g} HU"
-    low, high = window.percentiles
-    return f"percentiles {low:g} to {high:g} of the body"

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from converters.windowing import Window
+from converters.windowing import AnyWindow
 from detect.boxes import Boxes
 from detect.dataset import Split
+from detect.model_card import ModelSpec
 from detect.report.browser import browse
 from detect.report.curves import evaluation_charts
 from detect.report.findings import match_detections
@@ -39,7 +40,7 @@ def evaluation_report(
     confidence: float,
     *,
     name: str,
-    window: Window | None = None,
+    window: AnyWindow | None = None,
     budget: int = BUDGET,
 ) -> str:
     """Write the report of one evaluation as a self-contained HTML page.
@@ -183,18 +184,28 @@ def _confusion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**confusion, "rows": rows}
 
 
+def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where detections from elsewhere come from."""
+    scored = f", scored by {source['score']}" if source.get("score") else ""
+    rows = [("Detections", f"{source['name']}: {source['form']}{scored}")]
+    if point := metrics.get("operating_point"):
+        rows.append(("Operating point", f"confidence {rate(point['confidence'])}: {point['rule']}"))
+    return rows + [("Note", note) for note in metrics.get("notes") or []]
+
+
 def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is worth knowing of the model card; no path stands in it."""
-    card = metrics.get("model")
+    card, source = metrics.get("model"), metrics.get("predictions")
+    if isinstance(source, Mapping):
+        return _source(source, metrics)
     if not isinstance(card, Mapping) or "spec" not in card:
         return []
     spec, parameters = card["spec"], card.get("parameters") or {}
     point, training = card.get("operating_point"), card.get("training") or {}
-    window = spec["window"]
     rows = [
         ("Model", f"{spec['model']} ({spec['family']}), input {spec['imgsz']} px"),
         ("Parameters", f"{parameters.get('fused', 0) / 1e6:.3f} M fused"),
-        ("Window", f"level {window['level']:g}, width {window['width']:g} HU"),
+        ("Pictures", ModelSpec.model_validate(spec).describe()),
         ("Started from", str(card.get("started_from"))),
         ("Training", ", ".join(f"{key} {training[key]}" for key in SETTINGS if key in training)),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from converters.frame import Frame
 from detect.report.gallery import around
 from detect.report.page import render_page
 from detect.report.slices import BUDGET, as_data_uri, in_turns
@@ -99,21 +100,28 @@ def _slices(
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             continue
+        frame = _frame(case)
         picture = as_data_uri(np.asarray(image, np.uint8), LONGEST_SIDE)
         spent += len(picture)
         chosen[number, z] = {
             "case": number,
             "slice": z,
-            "size": case["shape"][:0:-1],
+            "size": [frame.width, frame.height],
             "picture": picture,
             "truth": [],
             "found": [],
             "listed": [
-                [*box["bbox"], classes.index(box["class"]), box["score"]]
+                [*frame.box(*box["bbox"]), classes.index(box["class"]), box["score"]]
                 for box in sorted(boxes[number, z], key=lambda box: -box["score"])
             ],
         }
     return [chosen[key] for key in sorted(chosen)]
+
+
+def _frame(case: dict[str, Any]) -> Frame:
+    """Where the overlays of a case lie on its slices; boxes are those of the slices."""
+    said = case.get("frame")
+    return Frame.model_validate(said) if said else Frame.whole(case["shape"])
 
 
 def _findings(
@@ -138,7 +146,7 @@ def _findings(
                 f" {size} mm",
                 "case": cases[number]["case"],
                 "index": best["slice_index"],
-                "box": best["bbox"],
+                "box": list(_frame(cases[number]).box(*best["bbox"])),
             }
         )
     return findings

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.dataset import Split
+from detect.pictures import shown
 from detect.report.findings import Detections, Finding
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ def choose_pictures(
                 continue
             if spent >= limit:
                 break
-            chosen[k] = as_data_uri(split.read(k))
+            chosen[k] = as_data_uri(shown(split.read(k)))
             spent += len(chosen[k])
     return dict(sorted(chosen.items()))
 

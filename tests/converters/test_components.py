@@ -102,5 +102,27 @@ def test_diameter_equals_every_pair_of_edge_midpoints(pixels: np.ndarray) -> Non
     assert longest_diameter(columns, rows, 0.7, 1.3) == pytest.approx(longest)
 
 
+@settings(max_examples=60, deadline=None)
+@given(MASKS)
+def test_a_box_has_the_diameter_of_all_its_pixels(mask: np.ndarray) -> None:
+    for c in find_lesions(mask, CLASSES, SPACING)[1]:
+        rows, columns = np.nonzero(decode_rle(c.rle, *mask.shape[1:]))
+        assert c.diameter_mm == longest_diameter(columns, rows, *SPACING[:2])
+
+
+def test_lesions_far_from_the_corner_and_beside_other_labels() -> None:
+    mask = np.zeros((9, 40, 50), np.uint8)
+    mask[2:8, 5:39, 3:49] = 7  # an organ, which is no lesion
+    mask[4, 30:33, 40:45] = 3
+    mask[6, 20, 10:12] = 2
+    lesions, components = find_lesions(mask, CLASSES, SPACING)
+    assert [(r.lesion_id, r.label, r.first_slice, r.last_slice) for r in lesions] == [
+        (1, 0, 6, 6), (2, 1, 4, 4),
+    ]  # fmt: skip
+    assert [(c.lesion_id, c.x, c.y, c.width, c.height) for c in components] == [
+        (2, 40, 30, 5, 3), (1, 10, 20, 2, 1),
+    ]  # fmt: skip
+
+
 def test_no_lesion_is_no_lesion() -> None:
     assert find_lesions(np.zeros((2, 3, 4), np.uint8), CLASSES, SPACING) == ([], [])

@@ -182,7 +182,8 @@ def test_scans_of_one_patient_stay_together(tmp_path: Path) -> None:
     for n in range(6):
         folder = tmp_path / "in" / f"P{n // 2}" / f"day{n % 2}"
         folder.mkdir(parents=True)
-        write_nifti(folder / f"P{n // 2}_ct.nii", np.zeros(SHAPE, np.int16), AFFINE)
+        scan = np.full(SHAPE, n, np.int16)  # the same scan under two names would be refused
+        write_nifti(folder / f"P{n // 2}_ct.nii", scan, AFFINE)
         write_nifti(folder / "mask.nii", block(1, 1, 1).astype(np.uint8), AFFINE)
     chosen = recipe(
         "labels",

@@ -58,6 +58,11 @@ def test_canonical_file_and_patient_agree(shape, order, signs, spacing, angles, 
     np.testing.assert_array_equal(
         stored[tuple(in_file.astype(int).T)], volume.array[slices, rows, columns]
     )
+    for own in (stored.copy(), np.asfortranarray(stored)):  # as readers hand it over: the latter
+        again = canonical(own, affine, PATH, in_place=True)
+        np.testing.assert_array_equal(again.array, volume.array)
+        assert again.array.flags.c_contiguous
+
     patient = in_file @ affine[:3, :3].T + affine[:3, 3]
     np.testing.assert_allclose(volume.to_patient(voxels), patient, atol=1e-9)
     np.testing.assert_allclose(volume.from_patient(patient), voxels, atol=1e-7)
@@ -66,6 +71,14 @@ def test_canonical_file_and_patient_agree(shape, order, signs, spacing, angles, 
         np.testing.assert_allclose(
             np.array(volume.spacing), np.array(spacing)[np.argsort(order)], rtol=1e-9
         )
+
+
+def test_flips_alone_need_no_second_volume() -> None:
+    stored = unique((5, 7, 9))
+    expected = stored[::-1, :, ::-1].copy()
+    volume = canonical(stored.T, np.diag([-1.0, 1.0, -1.0, 1.0]), PATH, in_place=True)
+    assert np.shares_memory(volume.array, stored)
+    np.testing.assert_array_equal(volume.array, expected)
 
 
 def test_an_oblique_scan_keeps_its_obliquity() -> None:

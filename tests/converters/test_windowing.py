@@ -28,3 +28,12 @@ def test_percentiles_are_numpys_and_cannot_be_empty() -> None:
     for wrong in ((99, 1), (5, 5), (-1, 50), (1, 101)):
         with pytest.raises(ValidationError):
             Percentiles(percentiles=wrong)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (4, 0), (5, 6), (2, 5, 6), (2, 3, 4, 5)])
+def test_any_shape_and_order_of_voxels(shape: tuple[int, ...]) -> None:
+    hu = np.random.default_rng(0).integers(-300, 300, shape).astype(np.int16)
+    for view in (hu, hu.T, hu[..., ::-1] if shape else hu):
+        grey = Window(level=60, width=200).apply(view)
+        assert grey.shape == view.shape
+        assert (grey == Window(level=60, width=200).apply(view.astype(np.float32))).all()

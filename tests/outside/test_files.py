@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from converters.dataset import open_dataset
+from converters.windowing import Percentiles
 from converters.write_nifti import write_nifti
 from detect.boxes import Boxes
 from detect.cli import _run
@@ -25,6 +26,7 @@ from detect.evaluation.metrics import evaluate as numbers
 from detect.evaluation.paired import compare_paired
 from detect.model_card import read_model_card
 from detect.operating_point import set_operating_point
+from detect.report.evaluation_report import evaluation_report
 from detect.scoring import detect_split
 
 AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
@@ -197,6 +199,22 @@ def test_two_folders_compared(
     second = match(split.truth, split.truth, 2)
     point = a["operating_point"]["confidence"], 0.0
     assert compare(*two).numbers == compare_paired(first, second, split.patient_ids, point)
+
+
+def test_the_report_says_where_detections_and_pictures_come_from(
+    two: tuple[Path, Path], tiny_dataset: Path
+) -> None:
+    page = (two[1] / "report.html").read_text()
+    assert "nnU-Net: segmentations, scored by constant" in page
+    assert "all that was segmented" in page and "Every box has the score 1" in page
+    metrics = json.loads((two[0] / "metrics.json").read_text())
+    metrics["model"]["spec"]["window"] = {"percentiles": [1, 99]}  # as of a model for MR
+    split = load_split(open_dataset(tiny_dataset), "test")
+    page = evaluation_report(
+        metrics, split, split.truth, ["bright", "dark"], 0.5,
+        name="x", window=Percentiles(percentiles=(1, 99)),
+    )  # fmt: skip
+    assert page.count("percentiles 1 to 99 of the body") == 2
 
 
 Make = Callable[[Path, Path], list[str]]

@@ -1,5 +1,6 @@
 """Label volumes scored as detectors: the ground truth is perfect, a shifted one is not."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +10,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from converters.components import Component
+from converters.convert import convert
 from converters.dataset import Dataset, open_dataset
 from converters.errors import InputError
-from converters.recipe import load_recipe
+from converters.frame import Frame
+from converters.recipe import Recipe
 from detect.boxes import Boxes
 from detect.dataset import Split, load_split
 from detect.evaluate_predictions import evaluate_predictions
 from detect.evaluation.metrics import Metrics
 from detect.outside.case_names import files_by_case
 from detect.outside.predictions import Predictions, read_predictions
+from detect.outside.segmentations import _row
 from tests import tiny
 
 ROUND_BY = [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, 1)]
@@ -176,38 +181,39 @@ def test_merged_labels_share_their_probability(tiny_dataset: Path, tmp_path: Pat
         assert np.concatenate(own).max() == pytest.approx(float(together.max()), abs=1e-6)
 
 
+def layout(folder: Path, image: str, mask: str, case_id: str) -> Recipe:
+    text = f"image: '{image}'\nmask: '{mask}'\ncase_id: '{case_id}'\n"
+    return tiny.recipe(folder, re.sub(r"(image|mask): .*\n", "", tiny.RECIPE) + text)
+
+
 def test_a_case_that_is_named_by_its_patient_too(tmp_path: Path) -> None:
-    text = (Path(tiny.__file__).parents[1] / "datasets_yaml" / "lits.yaml").read_text()
-    text = text.replace('"**/volume-{case}.nii*"', '"{patient}/ct-{case}.nii*"')
-    text = text.replace('"**/segmentation-{case}.nii*"', '"{patient}/seg-{case}.nii*"')
-    text = text.replace('"lits-{case}"', '"{patient}-{case}"').replace("patients:", "#")
-    (tmp_path / "r.yaml").write_text(text.replace("  - [7, 8, 9, 10]\n", ""))
-    recipe, cases = load_recipe(tmp_path / "r.yaml"), ["p1-7", "p2-7"]
+    recipe = layout(
+        tmp_path, "{patient}/ct-{case}.nii*", "{patient}/seg-{case}.nii*", "{patient}-{case}"
+    )
+    cases = ["p1-7", "p2-7"]
     for name in ("p2-7.nii.gz", "p2/ct-7.nii.gz", "p2/seg-7.nii", "p2-7/tumour.nrrd"):
-        assert files_by_case([tmp_path / name], tmp_path, cases, recipe) == {
+        assert files_by_case([tmp_path / name], tmp_path, cases, [recipe]) == {
             "p2-7": tmp_path / name
         }
     for name in ("7.nii.gz", "ct-7.nii.gz", "p3/ct-7.nii.gz"):
         with pytest.raises(InputError, match="of no case"):
-            files_by_case([tmp_path / name], tmp_path, cases, recipe)
+            files_by_case([tmp_path / name], tmp_path, cases, [recipe])
 
 
 def test_names_that_a_file_may_have(tmp_path: Path) -> None:
-    text = (Path(tiny.__file__).parents[1] / "datasets_yaml" / "lits.yaml").read_text()
-    (tmp_path / "lits.yaml").write_text(text)
-    recipe = load_recipe(tmp_path / "lits.yaml")
+    recipe = layout(tmp_path, "**/volume-{case}.nii*", "**/segmentation-{case}.nii*", "lits-{case}")
     cases = ["lits-7", "lits-12"]
     for name in ("lits-7.nii.gz", "7.nii.gz", "volume-7.nii.gz", "segmentation-7.nii", "7.nrrd",
                  "lits-7/liver_tumor.nii.gz", "7/x/tumour.NII.GZ"):  # fmt: skip
-        assert files_by_case([tmp_path / name], tmp_path, cases, recipe) == {
+        assert files_by_case([tmp_path / name], tmp_path, cases, [recipe]) == {
             "lits-7": tmp_path / name
         }
     for name in ("8.nii.gz", "lits-07.nii.gz", "volume-1.nii.gz", "tumour.nii.gz"):
         with pytest.raises(InputError, match="of no case"):
-            files_by_case([tmp_path / name], tmp_path, cases, recipe)
+            files_by_case([tmp_path / name], tmp_path, cases, [recipe])
     with pytest.raises(InputError, match="second volume of case lits-7"):
         both = [tmp_path / "7.nii.gz", tmp_path / "volume-7.nii.gz"]
-        files_by_case(both, tmp_path, cases, recipe)
+        files_by_case(both, tmp_path, cases, [recipe])
 
 
 @pytest.mark.realdata
@@ -256,3 +262,30 @@ def test_a_dataset_without_label_numbers_asks_for_their_meaning(
         read_predictions(folder, named, split, quiet=True)
     found = read_predictions(folder, named, split, labels="bright=1,dark=2", quiet=True)
     assert sum(map(len, found.detections)) == split.boxes
+
+
+def test_resampled_pictures(tmp_path: Path) -> None:
+    """Volumes stay on the scan's grid; their boxes lie on the pictures as the truth does."""
+    scans = tiny.make_scans(tmp_path / "scans")
+    recipe = tiny.recipe(tmp_path).model_copy(update={"spacing_mm": 1.1})
+    dataset = tmp_path / "dataset"
+    convert(recipe, scans, dataset, split=(8, 2, 2), negatives="all", quiet=True)
+    split = load_split(open_dataset(dataset), "test")
+    assert set(split.sizes) == {(35, 47)}  # of 48 x 64 px of 0.8 mm
+    folder = write(tmp_path / "x", masks_of(dataset, "test"))
+    assert_perfect(score(folder, dataset, tmp_path / "out"))
+
+
+def test_boxes_are_cut_to_the_picture(tiny_dataset: Path) -> None:
+    case = open_dataset(tiny_dataset).manifest.cases[0]
+    frame = Frame(left=10, top=20, columns=30, rows=20, width=60, height=20)  # x doubled
+    case = case.model_copy(update={"frame": frame})
+
+    def row(x: int, y: int, width: int, height: int) -> tuple[float, ...] | None:
+        component = Component(1, 1, 0, x, y, width, height, 1, 1.0, 1.0, "")
+        return _row(component, 0.5, case)
+
+    assert row(15, 25, 5, 5) == (10, 5, 20, 10, 1, 0.5)
+    assert row(8, 15, 4, 10) == (0, 0, 4, 5, 1, 0.5)
+    assert row(38, 35, 9, 9) == (56, 15, 60, 20, 1, 0.5)
+    assert row(4, 25, 6, 5) is None and row(15, 40, 5, 5) is None

@@ -55,6 +55,7 @@ def make_split(folder: Path, cases: list[str] = CASES, slices: int = 8) -> Split
         patient_ids=[cases[case] for case, _ in keys],
         slice_indices=[z for _, z in keys],
         sizes=[SIZE] * len(keys),
+        planes=[1] * len(keys),
         **truth_of([TRUTH.get(key, Boxes.empty()) for key in keys], keys),
     )
 
