@@ -443,6 +443,32 @@ def export(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(metavar="RUN", help="Model folder of `detect train`.")],
+    to: Annotated[str, typer.Option(help="onnx, openvino or torchscript.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise for OpenVINO, and score what it costs.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset folder to compare and quantise on [compare on the phantom]."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier export.")
+    ] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Write a model for another runtime into its folder, and compare its boxes with torch's."""
+    from detect.export_model import export_model, render_export
+
+    result = export_model(model, to, int8=int8, data=data, overwrite=overwrite, quiet=quiet)
+    for path in result.files:
+        _print(f"{path}: sha256 {result.export.sha256[path.name]}")
+    _print(render_export(result))
+    return 0
+
+
+@app.command()
 def benchmark(
     data: Data,
     models: Annotated[str, typer.Option(help="Names of `detect models`, with commas between.")],

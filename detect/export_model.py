@@ -19,9 +19,10 @@ from detect.detectors.protocol import Predictor
 from detect.detectors.registry import load_detector, steps_of
 from detect.detectors.runtimes.onnx import OPSET
 from detect.detectors.steps import Exported, Runtime, Steps
+from detect.evaluation.metrics import evaluate
 from detect.exports import FILES, FOLDER, Cost, Export, hashes, read_exports, start, write_export
 from detect.model_card import ModelCard, ModelSpec, read_model_card
-from detect.scoring import detect_split, score
+from detect.scoring import detect_split
 
 FORMATS = ("onnx", "openvino", "torchscript")
 COMPARED = 64  # slices
@@ -181,7 +182,10 @@ def _write(
 
 
 def _cost(card: ModelCard, ours: Predictor, theirs: Predictor, part: Split, quiet: bool) -> Cost:
-    before, after = (score(card.spec, part, detect_split(p, part, quiet)) for p in (ours, theirs))
+    before, after = (
+        evaluate(part.truth, detect_split(predictor, part, quiet), card.spec.classes)
+        for predictor in (ours, theirs)
+    )
     return Cost(
         split=part.name,
         map50_torch=_number(before.map50),
@@ -202,3 +206,28 @@ def _versions(to: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):  # such as nncf, where nothing was quantised
             found[name] = version(name)
     return found
+
+
+def render_export(result: ExportModelResult) -> str:
+    """For people: how far the export lies from torch, and what it costs."""
+    export = result.export
+    own, cost = export.difference, export.cost
+    lines = [
+        f"Compared with torch on {own.slices} {own.pictures}, boxes of score {own.floor} or more:"
+        f" {own.boxes} matched, {own.unmatched} not"
+    ]
+    if own.px is not None and own.score is not None:
+        lines[0] += f"; at most {own.px:.2g} px and {own.score:.2g} in score apart"
+    if cost:
+        lines.append(
+            f"INT8 by {export.calibration} slices of train and val; on {cost.split}"
+            f" mAP50 {_figure(cost.map50_torch)} → {_figure(cost.map50)},"
+            f" mAP50-95 {_figure(cost.map50_95_torch)} → {_figure(cost.map50_95)}"
+        )
+    if result.name == "torchscript":
+        lines.append("TorchScript holds code: load it only where its sha256 is the one above.")
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
