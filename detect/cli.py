@@ -420,51 +420,46 @@ def predict(
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder.")],
-    to: Annotated[
-        str, typer.Option(help="coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv.")
+    source: Annotated[
+        Path, typer.Argument(metavar="DATASET|RUN", help="Dataset, or model of `detect train`.")
     ],
-    out: Out,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Of a dataset: coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv;"
+            " of a model: onnx, openvino or torchscript."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to make, of a dataset.")] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")
     ] = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-) -> int:
-    """Write a dataset in the layout of another detector or annotation tool."""
-    from detect.export import export as run
-
-    result = run(source, to, out, link=link, overwrite=overwrite, quiet=quiet)
-    _print(
-        f"{out}: {result.images} images ({result.negatives} without a box), {result.boxes} boxes;"
-        " README.txt says how to read them"
-    )
-    return 0
-
-
-@app.command()
-def export(
-    model: Annotated[Path, typer.Argument(metavar="RUN", help="Model folder of `detect train`.")],
-    to: Annotated[str, typer.Option(help="onnx, openvino or torchscript.")],
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantise for OpenVINO, and score what it costs.")
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="Dataset folder to compare and quantise on [compare on the phantom]."),
+        typer.Option(help="Dataset to compare a model and quantise on [compare on phantom]."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier export.")
     ] = False,
     quiet: Quiet = False,
 ) -> int:
-    """Write a model for another runtime into its folder, and compare its boxes with torch's."""
-    from detect.export_model import export_model, render_export
+    """Write a dataset in another tool's layout, or a model for another runtime (into its folder)."""
+    from detect.export import export as run
+    from detect.export_model import ExportModelResult, render_export
 
-    result = export_model(model, to, int8=int8, data=data, overwrite=overwrite, quiet=quiet)
-    for path in result.files:
-        _print(f"{path}: sha256 {result.export.sha256[path.name]}")
-    _print(render_export(result))
+    result = run(source, to, out, link=link, int8=int8, data=data, overwrite=overwrite, quiet=quiet)
+    if isinstance(result, ExportModelResult):
+        for path in result.files:
+            _print(f"{path}: sha256 {result.export.sha256[path.name]}")
+        _print(render_export(result))
+        return 0
+    _print(
+        f"{out}: {result.images} images ({result.negatives} without a box), {result.boxes} boxes;"
+        " README.txt says how to read them"
+    )
     return 0
 
 

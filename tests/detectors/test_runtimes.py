@@ -18,6 +18,7 @@ from detect.boxes import Boxes
 from detect.cli import main
 from detect.detectors.registry import create_detector, family_of, load_detector
 from detect.detectors.runtimes.onnx import check_self_contained
+from detect.export import export
 from detect.export_model import export_model
 from detect.exports import load_predictor
 from detect.model_card import ModelCard, ModelSpec, Parameters, sha256
@@ -145,6 +146,20 @@ def test_int8_is_calibrated_scored_and_run(
 
 
 # Bad requests
+
+
+def test_formats_and_options_fit_what_is_exported(
+    yolo: Path, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    for arguments, said in (
+        ({"source": yolo, "to": "voc"}, "its formats are onnx"),
+        ({"source": yolo, "to": "onnx", "out": tmp_path / "o"}, "--out"),
+        ({"source": tiny_dataset, "to": "onnx", "out": tmp_path / "o"}, "datasets go to coco"),
+        ({"source": tiny_dataset, "to": "voc", "out": tmp_path / "o", "int8": True}, "--int8"),
+        ({"source": tiny_dataset, "to": "voc"}, "--out"),
+    ):
+        with pytest.raises(InputError, match=said):
+            export(**arguments)  # type: ignore[arg-type]
 
 
 def test_formats_and_runtimes_are_named(yolo: Path) -> None:
