@@ -446,7 +446,7 @@ def export(
     ] = False,
     quiet: Quiet = False,
 ) -> int:
-    """Write a dataset in another tool's layout, or a model for another runtime (into its folder)."""
+    """Write a dataset in another tool's layout, or a model for another runtime."""
     from detect.export import export as run
     from detect.export_model import ExportModelResult, render_export
 

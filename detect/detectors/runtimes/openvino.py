@@ -1,7 +1,9 @@
 """OpenVINO: convert an ONNX model to its files, quantise it to INT8, run it."""
 
+import io
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,13 @@ def to_openvino(
 def _quantise(model: Any, calibration: Sequence[NDArray[np.float32]]) -> Any:
     nncf = load("nncf", "openvino")
     nncf.set_log_level(40)
-    return nncf.quantize(
-        model,
-        nncf.Dataset(calibration),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(calibration),
-    )
+    with redirect_stdout(io.StringIO()):  # its progress bars know of no --quiet
+        return nncf.quantize(
+            model,
+            nncf.Dataset(calibration),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(calibration),
+        )
 
 
 class OpenVinoRuntime:
@@ -90,8 +93,3 @@ class OpenVinoRuntime:
         """Return the raw outputs."""
         raw = self.model(batch)
         return [torch.from_numpy(np.array(raw[name])) for name in self.outputs]
-
-
-def batches_of_one(batches: Iterable[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """Split inputs into single ones."""
-    return [batch[k : k + 1] for batch in batches for k in range(len(batch))]
