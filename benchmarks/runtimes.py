@@ -1,9 +1,10 @@
 """Compare and time the runtimes of one model on slices of a dataset, in one process.
 
-Run: ``python benchmarks/runtimes.py RUN DATASET [--slices 200]``, after `detect export`. Each runtime that
-the bundle holds an export for sees the same slices. Prints matched boxes of score 0.05 or more, their
-largest differences from torch, and the median ms a slice from picture to boxes, with the load of the
-machine: rounds of all runtimes alternate, so that what else runs slows all of them.
+Run: ``python benchmarks/runtimes.py RUN DATASET [--slices 200]``, after `detect export`. Each
+runtime that the bundle holds an export for sees the same slices. Prints matched boxes of score
+0.05 or more, their largest differences from torch, and the median ms a slice from picture to
+boxes, with the load of the machine: rounds of all runtimes alternate, so that what else runs slows
+all of them.
 """
 
 import argparse
@@ -63,9 +64,10 @@ def main() -> None:
     for name in names:
         own = compare("slices", found["torch"], found[name])
         apart = "" if own.px is None else f"{own.px:.2g} px, {own.score:.2g} in score"
+        ms = [1000 * second for second in seconds[name]]
         print(
             f"{name:14} {own.boxes:6} matched {own.unmatched:3} not  {apart:32}"
-            f" {1000 * median(seconds[name]):7.1f} ms a slice (best {1000 * min(seconds[name]):.1f})"
+            f" {median(ms):7.1f} ms a slice (best {min(ms):.1f})"
         )
 
 

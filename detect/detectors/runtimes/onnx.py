@@ -35,7 +35,7 @@ def to_onnx(network: torch.nn.Module, side: int, outputs: Sequence[str]) -> byte
         torch.onnx.export(
             network,
             (example,),
-            file,
+            file,  # type: ignore[arg-type]  # the tracing exporter takes one
             input_names=[INPUT],
             output_names=list(outputs),
             dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},

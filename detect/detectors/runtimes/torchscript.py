@@ -6,6 +6,7 @@
 import io
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 def to_torchscript(network: torch.nn.Module, side: int) -> bytes:
     """Trace a network; arguments as of `to_onnx`."""
     with warnings.catch_warnings(action="ignore"), torch.no_grad():
-        traced = torch.jit.trace(network, torch.zeros(2, 3, side, side), check_trace=False)
+        example = torch.zeros(2, 3, side, side)
+        traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            network, example, check_trace=False
+        )
         file = io.BytesIO()
-        torch.jit.save(traced, file)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, file)
     return file.getvalue()
 
 
