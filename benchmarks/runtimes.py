@@ -2,7 +2,7 @@
 
 Run: ``python benchmarks/runtimes.py RUN DATASET [--slices 200]``, after `detect export`. Each
 runtime that the bundle holds an export for sees the same slices. Prints matched boxes of score
-0.05 or more, their largest differences from torch, and the median ms a slice from picture to
+`--floor` or more, their largest differences from torch, and the median ms a slice from picture to
 boxes, with the load of the machine: rounds of all runtimes alternate, so that what else runs slows
 all of them.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from converters.dataset import open_dataset
-from detect.agreement import compare
+from detect.agreement import FLOOR, compare
 from detect.dataset import load_split
 from detect.exports import load_predictor, read_exports
 from detect.model_card import read_model_card
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--slices", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--floor", type=float, default=FLOOR, help="lower for random weights")
     options = parser.parse_args()
     dataset = open_dataset(options.data)
     splits = [load_split(dataset, name) for name in ("val", "test", "train")]
@@ -62,7 +63,7 @@ def main() -> None:
         f" load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     for name in names:
-        own = compare("slices", found["torch"], found[name])
+        own = compare("slices", found["torch"], found[name], options.floor)
         apart = "" if own.px is None else f"{own.px:.2g} px, {own.score:.2g} in score"
         ms = [1000 * second for second in seconds[name]]
         print(

@@ -16,7 +16,7 @@ from detect.model_card import ModelSpec
 class QuerySteps:
     """A DETR's with sigmoid scores; see `Steps`."""
 
-    outputs = ("logits", "boxes")
+    outputs: tuple[str, ...] = ("logits", "boxes")
 
     def __init__(self, spec: ModelSpec) -> None:
         """Prepare for a model."""

@@ -32,7 +32,7 @@ class Placement:
 class UltralyticsSteps:
     """YOLO's or RT-DETR's; see `Steps`."""
 
-    outputs = ("output0",)  # the name that ultralytics' own exports have
+    outputs: tuple[str, ...] = ("output0",)  # the name that ultralytics' own exports have
 
     def __init__(self, spec: ModelSpec) -> None:
         """Prepare for a model."""
