@@ -13,8 +13,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(VENV)/bin/detect demo --out demo --overwrite
 
+# One process a core, one thread each; a file's tests stay together, for they share fixtures.
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 test-slow: $(STAMP)
 	$(VENV)/bin/python -m pytest -m slow

@@ -1,5 +1,7 @@
 """Other classes than a recipe names: several as one, or the organs in place of the lesions."""
 
+from typing import Any
+
 from converters.errors import InputError, nearest
 from converters.recipe import Recipe
 
@@ -93,4 +95,9 @@ def _listed(recipe: Recipe, text: str) -> dict[str, list[str]]:
 
 
 def _changed(recipe: Recipe, **fields: object) -> Recipe:
-    return Recipe.model_validate(recipe.model_dump() | fields | {"merges": {}})
+    merged: dict[str, Any] = recipe.model_dump() | fields | {"merges": {}}
+    same = {
+        name for name, labels in recipe.classes.items() if merged["classes"].get(name) == labels
+    }
+    merged["codes"] = {name: code for name, code in recipe.codes.items() if name in same}
+    return Recipe.model_validate(merged)

@@ -110,6 +110,15 @@ def read_grid(folder: Path) -> Grid:
     return Grid(shape, affine, found.series, found.frame)
 
 
+def read_slices(folder: Path) -> list[Slice]:
+    """Read the headers of the one image series in ``folder``: its slices by rank.
+
+    Raises:
+        InputError: as ``read_grid``.
+    """
+    return series_geometry(folder, _series(folder).slices)[0]
+
+
 def find_objects(path: Path, classes: Collection[str]) -> list[Path]:
     """The files of some SOP classes: ``path`` itself, or those directly in it, sorted.
 

@@ -1,4 +1,4 @@
-"""Keep what pydicom says to itself: its messages may quote names and UIDs."""
+"""Keep what pydicom and highdicom say to themselves: their messages may quote names and UIDs."""
 
 import logging
 import warnings
@@ -8,13 +8,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let no warning and no log record out of pydicom while the block runs."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    """Let no warning and no log record of theirs out while the block runs."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -10,7 +10,7 @@ from converters.atomic import write_json
 from converters.errors import InputError
 from converters.frame import Frame
 from converters.negatives import Policy
-from converters.recipe import Recipe
+from converters.recipe import Code, Recipe
 from converters.windowing import Window
 
 FILE_NAME = "dataset.json"
@@ -98,6 +98,13 @@ class Manifest(BaseModel):
     def class_names(self) -> list[str]:
         """Class names in order of their index."""
         return self.request.recipe.class_names
+
+    @property
+    def codes(self) -> dict[str, Code]:
+        """Codes of the classes that the recipes give; the first recipe's come first."""
+        recipes = [self.request.recipe, *self.request.more]
+        given = {name: code for recipe in reversed(recipes) for name, code in recipe.codes.items()}
+        return {name: given[name] for name in self.class_names if name in given}
 
     def write(self, folder: Path) -> None:
         """Write `dataset.json` into a folder."""

@@ -30,6 +30,22 @@ class Rescale(BaseModel):
     intercept: float = Field(0.0, allow_inf_nan=False)
 
 
+class Code(BaseModel):
+    """What a medical coding scheme calls a class, for the DICOM objects of `detect predict`.
+
+    Attributes:
+        value: the code, as `109841003`.
+        meaning: for people.
+        scheme: DICOM's designator of the scheme; SCT is SNOMED CT.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: str = Field(min_length=1, max_length=16)  # DICOM's limits of SH and LO
+    meaning: str = Field(min_length=1, max_length=64)
+    scheme: str = Field("SCT", min_length=1, max_length=16)
+
+
 class Recipe(Representation):
     """How to read one dataset. See `datasets_yaml/lits.yaml` for an example with comments.
 
@@ -63,6 +79,8 @@ class Recipe(Representation):
             there; empty where nobody knows who is who.
         within: organ → classes that are part of it when the organ itself is to be found.
         merges: name of a merging → new class → classes that go into it.
+        codes: class name → its code in a medical scheme, for DICOM SR and SEG; without one, a class
+            is coded as a lesion, with its name as text.
         normal: what its scans are known to be free of; without it, a set without classes gives no
             normal cases.
         rescale: from the grey of pictures to HU, with boxes; without it, 16-bit grey is HU + 32768.
@@ -90,6 +108,7 @@ class Recipe(Representation):
     within: dict[str, list[str]] = Field(default_factory=dict)
     merges: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
     normal: str = ""
+    codes: dict[str, Code] = Field(default_factory=dict)
     rescale: Rescale | None = None
     layout: str = ""
     licence: str = ""
@@ -139,6 +158,9 @@ class Recipe(Representation):
 
     def _check_names(self) -> None:
         _numbers(self.cases)
+        for name in self.codes:
+            if name not in self.classes:
+                raise ValueError(f"`codes`: `{name}` is no class; {nearest(name, self.classes)}")
         for organ in self.within:
             if organ not in self.organs:
                 raise ValueError(f"`within`: `{organ}` is no organ; {nearest(organ, self.organs)}")
@@ -202,8 +224,8 @@ def load_recipe(path: Path) -> Recipe:
 # The parts of a key's place that pydantic reports → the model whose keys are to be offered.
 _PARTS: dict[str, type[BaseModel]] = {
     part.__name__: part for part in (Window, Percentiles, Adjacent, Windows)
-} | {"rescale": Rescale}
-_TAGS = _PARTS.keys() - {"rescale"}  # which of them are no keys of the file
+} | {"rescale": Rescale, "codes": Code}
+_TAGS = _PARTS.keys() - {"rescale", "codes"}  # which of them are no keys of the file
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

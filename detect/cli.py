@@ -396,6 +396,16 @@ def predict(
     confidence: Annotated[
         float | None, typer.Option(help="Report boxes from here [the model's operating point].")
     ] = None,
+    dicom_sr: Annotated[
+        bool, typer.Option("--dicom-sr", help="Write a DICOM SR of a series; it names the patient.")
+    ] = False,
+    dicom_seg: Annotated[
+        bool, typer.Option("--dicom-seg", help="And a DICOM SEG of the boxes; so does it.")
+    ] = False,
+    keep_identifiers: Annotated[
+        bool,
+        typer.Option("--keep-identifiers", help="Name DICOM cases by their folders, not a hash."),
+    ] = False,
     device: Device = "auto",
     runtime: Runtime = "torch",
     overwrite: Overwrite = False,
@@ -409,6 +419,9 @@ def predict(
         scans,
         out=out,
         confidence=confidence,
+        dicom_sr=dicom_sr,
+        dicom_seg=dicom_seg,
+        keep_identifiers=keep_identifiers,
         device=device,
         runtime=runtime,
         overwrite=overwrite,
@@ -627,6 +640,7 @@ def _print_metrics(metrics: Any, point: Any, notes: Sequence[str]) -> None:
 def _print_lesions(result: Any) -> None:
     for case, rows in result.rows.items():
         note = " (there already)" if case in result.skipped else ""
+        note += f"; {result.notes[case]}" if case in result.notes else ""
         _print(f"{result.folder / case}: {len(rows)} lesions{note}")
         for row in rows:
             x, y, z = row["centre_mm"]

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from converters.atomic import write_json
 from converters.errors import InputError
+from converters.recipe import Code
 from converters.representation import Representation
 
 FILE_NAME = "model.json"
@@ -135,6 +136,7 @@ class ModelCard(BaseModel):
         started_from: `scratch`, or name and hash of the starting weights.
         training: settings as resolved.
         dataset_sha256: of the dataset's manifest.
+        codes: of classes in a medical scheme, where the recipe gives any.
         fold: what of the dataset was trained on; None: its own train and val.
         versions: of the tools.
     """
@@ -150,6 +152,7 @@ class ModelCard(BaseModel):
     started_from: str
     training: dict[str, Any]
     dataset_sha256: str
+    codes: dict[str, Code] = Field(default_factory=dict)
     fold: Fold | None = None
     versions: dict[str, str]
 

@@ -7,8 +7,8 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ from converters.progress import progress
 from converters.reading import SUFFIXES, find_scans, is_scan, read_volume
 from detect.detectors.protocol import Predictor
 from detect.exports import load_predictor
+from detect.inference.dicom_source import check_installed, result_of
+from detect.inference.label_volume import LABEL_FILE, write_label_volume
 from detect.inference.outputs import write_case_outputs
 from detect.inference.scan import find_lesions
+from detect.inference.segmentation import SEG_FILE, write_segmentation
+from detect.inference.structured_report import SR_FILE, write_structured_report
 from detect.model_card import ModelCard, read_model_card
 from detect.report.prediction_report import prediction_report
 
+DICOM_FILES = (SR_FILE, SEG_FILE)
 OWN_FILES = ("summary.csv", "report.html")  # beside the folders of the cases
 FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
 
@@ -37,12 +42,14 @@ class PredictResult:
         rows: lesions of each case, `case` → rows as in `detections.json`.
         errors: one for each scan that could not be processed.
         skipped: cases that were there already, from the same scan and model.
+        notes: what was asked for and could not be written, and why, by case.
     """
 
     folder: Path
     rows: dict[str, list[dict[str, Any]]]
     errors: list[InputError]
     skipped: list[str]
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def predict(
@@ -51,6 +58,9 @@ def predict(
     *,
     out: Path,
     confidence: float | None = None,
+    dicom_sr: bool = False,
+    dicom_seg: bool = False,
+    keep_identifiers: bool = False,
     device: str = "auto",
     runtime: str = "torch",
     overwrite: bool = False,
@@ -63,6 +73,8 @@ def predict(
         scans: scan files, DICOM folders, or folders that hold many of either.
         out: folder for the outputs.
         confidence: report boxes from here; None takes the model's operating point.
+        dicom_sr, dicom_seg: write a DICOM SR or SEG of each DICOM series; they name the patient.
+        keep_identifiers: name the cases of DICOM series by their folders.
         device: `auto`, `cpu`, or a GPU's number.
         runtime: torch, or an export of `detect export`.
         overwrite: replace cases that other scans or models left at `out`.
@@ -85,30 +97,42 @@ def predict(
         raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
     if out.exists() and not out.is_dir():
         raise InputError(out, "is a file", "give a folder with --out")
+    wanted = {name for name, asked in zip(DICOM_FILES, (dicom_sr, dicom_seg), strict=True) if asked}
+    if wanted:
+        check_installed("--dicom-sr" if dicom_sr else "--dicom-seg")
     errors: list[InputError] = []
     found = _expand(scans, errors)
-    names = _names(found)
+    names = _names(found, keep_identifiers)
     detector = load_predictor(model, device, runtime)
     rows: dict[str, list[dict[str, Any]]] = {}
     skipped: list[str] = []
+    notes: dict[str, str] = {}
     with progress("scans", len(found), quiet) as advance:
         for scan in found:
             try:
                 source = hash_files(scan)
                 # A series gets a pseudonym: folders of DICOM files tend to be named after people.
                 case = names.get(scan) or f"scan-{source[:12]}"
-                own = _resume(out / case, source, card, confidence, runtime, overwrite)
+                asked = wanted if scan.is_dir() else set()
+                own = _resume(out / case, source, card, confidence, runtime, overwrite, asked)
                 if own is not None:
                     skipped.append(case)
                 else:
-                    own = _process(detector, card, confidence, runtime, scan, source, out / case)
+                    if not overwrite:  # a second run takes away nothing
+                        asked = asked | {f for f in DICOM_FILES if (out / case / f).exists()}
+                    own = _process(
+                        detector, card, confidence, runtime, scan, source, out / case, asked
+                    )
                 rows[case] = own
+                if wanted and not (asked and own):
+                    why = "no lesion" if asked else "not a DICOM series"
+                    notes[case] = f"no DICOM objects written: {why}"
             except InputError as error:
                 errors.append(error)
             advance("")
     write_text(out / "summary.csv", _summary(rows, card.spec.classes))
     write_text(out / "report.html", prediction_report(out, failed=len(errors)))
-    return PredictResult(out, rows, errors, skipped)
+    return PredictResult(out, rows, errors, skipped, notes)
 
 
 def _expand(scans: Sequence[Path], errors: list[InputError]) -> list[Path]:
@@ -129,12 +153,18 @@ def _expand(scans: Sequence[Path], errors: list[InputError]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _names(scans: Sequence[Path]) -> dict[Path, str]:
+def _names(scans: Sequence[Path], folders: bool = False) -> dict[Path, str]:
     """Name scan files by their name without suffix; equal names are told apart by their path.
+
+    So with `folders`, folders of DICOM series; else they are left out.
 
     A name that suits no folder is left out.
     """
-    stems = {scan: _stem(scan) for scan in scans if not scan.is_dir()}
+    stems = {
+        scan: scan.resolve().name if scan.is_dir() else _stem(scan)
+        for scan in scans
+        if folders or not scan.is_dir()
+    }
     times = Counter(stem.casefold() for stem in stems.values())
     names: dict[Path, str] = {}
     for scan, stem in stems.items():
@@ -156,17 +186,31 @@ def _resume(
     confidence: float,
     runtime: str,
     overwrite: bool,
+    asked: Set[str],
 ) -> list[dict[str, Any]] | None:
-    """Return the lesions of a case that is there already; None where it is to be processed."""
+    """Return the lesions of a case that is there already; None where it is to be processed.
+
+    Args:
+        folder: of the case.
+        source, card, confidence, runtime: what it must have come from.
+        overwrite: process it anew where it came from something else.
+        asked: files that a case with lesions must have, too.
+    """
     if not folder.exists():
         return None
     try:
         before = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
-        keys = ("source_sha256", "weights_sha256", "confidence", "runtime")
-        asked = (source, card.weights_sha256, confidence, runtime)
-        same = tuple(before[key] for key in keys) == asked
+        made = (before["source_sha256"], before["weights_sha256"], before["confidence"])
+        same = (*made, before.get("runtime", "torch")) == (
+            source,
+            card.weights_sha256,
+            confidence,
+            runtime,
+        )
         if same:
-            return list(before["lesions"])
+            lesions = list(before["lesions"])
+            needed = {LABEL_FILE} | (asked if lesions else set())
+            return lesions if all((folder / name).exists() for name in needed) else None
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             folder, "exists and is no result of detect", "give another --out"
@@ -186,6 +230,7 @@ def _process(
     scan: Path,
     source: str,
     folder: Path,
+    asked: Set[str],
 ) -> list[dict[str, Any]]:
     """Find lesions in one scan and write its folder."""
     volume = read_volume(scan)
@@ -203,6 +248,13 @@ def _process(
         rows = write_case_outputs(
             work, folder.name, source, volume, pictures, boxes, lesions, card, confidence, runtime
         )
+        write_label_volume(work / LABEL_FILE, volume, boxes, lesions)
+        if asked and lesions:
+            result = result_of(scan, source, card, rows)
+            if SR_FILE in asked:
+                write_structured_report(work / SR_FILE, result, volume, lesions)
+            if SEG_FILE in asked:
+                write_segmentation(work / SEG_FILE, result, volume, boxes, lesions)
         if folder.exists():
             shutil.rmtree(folder)
         work.rename(folder)

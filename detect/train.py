@@ -16,6 +16,7 @@ from converters.dataset import open_dataset
 from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
 from converters.progress import progress
+from converters.recipe import Code
 from detect import processes
 from detect.dataset import Split, load_split
 from detect.detectors.protocol import Detector
@@ -126,7 +127,8 @@ def train(
     with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
         detector.train(*splits, settings, run_dir, resume, advance)
     processes.wait()
-    return _finish(run_dir, out, detector, splits[1], request, fold, quiet or not first)
+    codes = dataset.manifest.codes
+    return _finish(run_dir, out, detector, splits[1], request, codes, fold, quiet or not first)
 
 
 def _imgsz(asked: int | None, split: Split) -> int:
@@ -199,6 +201,7 @@ def _finish(
     detector: Detector,
     val: Split,
     request: dict[str, Any],
+    codes: dict[str, Code],
     fold: Fold | None,
     quiet: bool,
 ) -> TrainResult:
@@ -217,6 +220,7 @@ def _finish(
         started_from=request["started_from"],
         training=request["settings"],
         dataset_sha256=request["dataset_sha256"],
+        codes=codes,
         fold=fold,
         versions=tool_versions(),
     )

@@ -316,7 +316,7 @@ def test_killed_midway_leaves_no_half_case(tiny_run: Path, tmp_path: Path) -> No
     assert 0 < len(done) < 24
     for case in done:
         assert {p.name for p in (out / case).iterdir()} == {
-            "detections.json", "lesions.csv", "overlays",
+            "detections.json", "lesions.csv", "lesions.nii.gz", "overlays",
         }  # fmt: skip
         assert detections(out, case)["case"] == case
     result = predict(tiny_run, [scans], out=out, confidence=0.01, device="cpu", quiet=True)

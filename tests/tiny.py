@@ -15,6 +15,7 @@ title: bright and dark squares in noise
 image: "{case}-scan.nii*"
 mask: "{case}-mask.nii*"
 classes: {bright: 1, dark: 2}
+codes: {dark: {value: 85057007, meaning: Cyst of liver}}
 window: {level: 0, width: 400}
 """
 SHAPE = (6, 48, 64)  # not square, so that rows and columns cannot be mistaken for each other

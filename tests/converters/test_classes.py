@@ -29,6 +29,8 @@ def test_a_named_merging(limt: Recipe) -> None:
 def test_a_merging_in_line(limt: Recipe) -> None:
     merged = merge_classes(limt, "bright = hcc + hemangioma, cyst")
     assert merged.classes == {"bright": [2, 5], "cyst": [4]}
+    assert list(merged.codes) == ["cyst"]  # what is another class now has no code
+    assert merge_classes(limt, "cyst=cyst+hcc").codes == {}
     assert merged.ignore == [3] and merged.known_labels == limt.known_labels
 
 

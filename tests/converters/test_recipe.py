@@ -17,8 +17,9 @@ def test_shipped_recipes_load(name: str) -> None:
     assert recipe.name == name and recipe.licence and recipe.citation and recipe.tried
 
 
-def test_lits_knows_that_four_scans_are_one_patient() -> None:
-    assert load_recipe(recipe_files()["lits"]).patients == [["7", "8", "9", "10"]]
+def test_lits_knows_which_scans_are_of_one_patient() -> None:
+    groups = load_recipe(recipe_files()["lits"]).patients
+    assert groups == [["7", "8", "9", "10"], ["14", "15"]]
 
 
 def test_limt_has_the_four_lesion_classes() -> None:
@@ -33,6 +34,8 @@ def test_limt_has_the_four_lesion_classes() -> None:
         ("dark: 2", "dark: 1", "[1]"),
         ("{case}-mask", "mask", "mask"),
         ("width: 400", "width: 0", "width"),
+        ("codes: {dark", "codes: {drak", "did you mean `dark`"),
+        ("value: 85057007", "valeu: 85057007", "did you mean `value`"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_line(tmp_path: Path, old: str, new: str, said: str) -> None:

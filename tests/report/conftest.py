@@ -81,7 +81,8 @@ class Page:
             for m in messages
             if m["method"] == "Network.requestWillBeSent"
         ]
-        return [url for url in urls if not url.startswith("data:")]
+        # chrome: is the browser's own start page, which may still be loading
+        return [url for url in urls if not url.startswith(("data:", "chrome:"))]
 
 
 @pytest.fixture(scope="session")
