@@ -24,6 +24,9 @@ Out = Annotated[Path, typer.Option(help="Folder to make.")]
 Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
 Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect train`.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
+Runtime = Annotated[
+    str, typer.Option(help="torch, onnx, openvino or openvino-int8, of `detect export`.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
 Scheduler = Annotated[
     str | None,
@@ -328,6 +331,7 @@ def evaluate(
     ] = None,
     pictures: Annotated[int, typer.Option(min=0, help="Slices with lesions to draw.")] = 12,
     device: Device = "auto",
+    runtime: Runtime = "torch",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -350,7 +354,7 @@ def evaluate(
             if value is not None:
                 given = "--" + option.replace("_", "-")
                 raise InputError(given, "is for --predictions", "leave it out")
-        result = run(model, data, device=device, **common)
+        result = run(model, data, device=device, runtime=runtime, **common)
     else:
         raise InputError("--model, --predictions", "are alternatives", "give one of them")
     _print_metrics(result.metrics, result.point, result.notes)
@@ -415,6 +419,7 @@ def predict(
         typer.Option("--keep-identifiers", help="Name DICOM cases by their folders, not a hash."),
     ] = False,
     device: Device = "auto",
+    runtime: Runtime = "torch",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -430,6 +435,7 @@ def predict(
         dicom_seg=dicom_seg,
         keep_identifiers=keep_identifiers,
         device=device,
+        runtime=runtime,
         overwrite=overwrite,
         quiet=quiet,
     )
@@ -439,21 +445,42 @@ def predict(
 
 @app.command()
 def export(
-    source: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder.")],
-    to: Annotated[
-        str, typer.Option(help="coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv.")
+    source: Annotated[
+        Path, typer.Argument(metavar="DATASET|RUN", help="Dataset, or model of `detect train`.")
     ],
-    out: Out,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Of a dataset: coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv;"
+            " of a model: onnx, openvino or torchscript."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to make, of a dataset.")] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")
     ] = False,
-    overwrite: Overwrite = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise for OpenVINO, and score what it costs.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset to compare a model and quantise on [compare on phantom]."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier export.")
+    ] = False,
     quiet: Quiet = False,
 ) -> int:
-    """Write a dataset in the layout of another detector or annotation tool."""
+    """Write a dataset in another tool's layout, or a model for another runtime."""
     from detect.export import export as run
+    from detect.export_model import ExportModelResult, render_export
 
-    result = run(source, to, out, link=link, overwrite=overwrite, quiet=quiet)
+    result = run(source, to, out, link=link, int8=int8, data=data, overwrite=overwrite, quiet=quiet)
+    if isinstance(result, ExportModelResult):
+        for path in result.files:
+            _print(f"{path}: sha256 {result.export.sha256[path.name]}")
+        _print(render_export(result))
+        return 0
     _print(
         f"{out}: {result.images} images ({result.negatives} without a box), {result.boxes} boxes;"
         " README.txt says how to read them"

@@ -16,10 +16,10 @@ from converters.split import SPLITS
 from converters.windowing import AnyWindow
 from detect.boxes import Boxes
 from detect.dataset import Split, check_sides, load_split
-from detect.detectors.registry import load_detector
 from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.study import Study
+from detect.exports import load_predictor
 from detect.folds import fold_splits, split_to_coco
 from detect.inference.linking import DEFAULT, Linking
 from detect.linked_level import LinkedLevel, linked_level
@@ -63,6 +63,7 @@ def evaluate(
     split: str = "test",
     out: Path | None = None,
     device: str = "auto",
+    runtime: str = "torch",
     pictures: int = 12,
     overwrite: bool = False,
     quiet: bool = False,
@@ -76,8 +77,10 @@ def evaluate(
         model: bundle of `detect train`.
         data: dataset folder, of the same classes and input representation as the model's.
         split: train, val or test.
-        out: folder to make; `MODEL/evaluation-SPLIT` if not given.
+        out: folder to make; `MODEL/evaluation-SPLIT` if not given, or for a runtime other than
+            torch `MODEL/evaluation-SPLIT-RUNTIME`.
         device: `auto`, `cpu`, or a GPU's number.
+        runtime: torch, or an export of `detect export`.
         pictures: how many slices with lesions to draw, spread over the cases.
         overwrite: replace what lies at `out`.
         quiet: no progress bar.
@@ -91,13 +94,14 @@ def evaluate(
     check_suits(card.spec, dataset, model)
     check_sides(dataset)
     part = part_of(card, dataset, split, model)
-    out = out or model / f"evaluation-{split}"
+    out = out or model / f"evaluation-{split}{'' if runtime == 'torch' else f'-{runtime}'}"
     check_out(out, overwrite)
 
-    detector = load_detector(model, device)
+    detector = load_predictor(model, device, runtime)
     detections = detect_split(detector, part, quiet)
     facts = {
         "fold": str(card.fold) if card.fold else None,
+        "runtime": runtime,
         "model": json.loads((model / MODEL_CARD).read_bytes()),
     }
     return write_evaluation(

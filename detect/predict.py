@@ -17,10 +17,11 @@ from converters.case import hash_files
 from converters.errors import InputError
 from converters.progress import progress
 from converters.reading import SUFFIXES, find_scans, is_scan, read_volume
+from detect.detectors.protocol import Predictor
 from detect.inference.dicom_source import check_installed, result_of
 from detect.inference.label_volume import LABEL_FILE, write_label_volume
 from detect.inference.outputs import write_case_outputs
-from detect.inference.scan import Finder, find_lesions
+from detect.inference.scan import find_lesions
 from detect.inference.segmentation import SEG_FILE, write_segmentation
 from detect.inference.structured_report import SR_FILE, write_structured_report
 from detect.inference.used_models import UsedModels, choose_models, load_models
@@ -28,7 +29,8 @@ from detect.report.prediction_report import prediction_report
 
 DICOM_FILES = (SR_FILE, SEG_FILE)
 OWN_FILES = ("summary.csv", "report.html")  # beside the folders of the cases
-DECISIVE = ("weights_sha256", "confidence", "linking")  # with others the results are others
+# with others the results are others
+DECISIVE = ("weights_sha256", "confidence", "linking", "runtime")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def predict(
     dicom_seg: bool = False,
     keep_identifiers: bool = False,
     device: str = "auto",
+    runtime: str = "torch",
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PredictResult:
@@ -74,6 +77,7 @@ def predict(
         dicom_sr, dicom_seg: write a DICOM SR or SEG of each DICOM series; they name the patient.
         keep_identifiers: name the cases of DICOM series by their folders.
         device: `auto`, `cpu`, or a GPU's number.
+        runtime: torch, or an export of `detect export`.
         overwrite: replace cases that other scans or models left at `out`.
         quiet: no progress bar.
 
@@ -83,7 +87,7 @@ def predict(
     if confidence is not None and not 0 <= confidence <= 1:
         raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
     models = [model] if isinstance(model, Path) else list(model)
-    used = choose_models(models, confidence)
+    used = choose_models(models, confidence, runtime)
     if out.exists() and not out.is_dir():
         raise InputError(out, "is a file", "give a folder with --out")
     wanted = {name for name, asked in zip(DICOM_FILES, (dicom_sr, dicom_seg), strict=True) if asked}
@@ -198,7 +202,7 @@ def _resume(
 
 
 def _process(
-    detector: Finder, used: UsedModels, scan: Path, source: str, folder: Path, asked: Set[str]
+    detector: Predictor, used: UsedModels, scan: Path, source: str, folder: Path, asked: Set[str]
 ) -> list[dict[str, Any]]:
     """Find lesions in one scan and write its folder."""
     volume = read_volume(scan)

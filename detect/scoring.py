@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from detect.boxes import Boxes
 from detect.dataset import Split
-from detect.detectors.protocol import Detector
+from detect.detectors.protocol import Predictor
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import Metrics, evaluate, measure
 from detect.evaluation.operating_choice import Rule, choose
@@ -17,7 +17,7 @@ from detect.model_card import OperatingPoint, Reached
 BATCH = 16  # pictures a call; larger ones do not help a CPU, and a GPU is fed well enough
 
 
-def detect_split(detector: Detector, split: Split, quiet: bool = False) -> list[Boxes]:
+def detect_split(detector: Predictor, split: Split, quiet: bool = False) -> list[Boxes]:
     """Return the raw detections on each picture of a split."""
     from converters.progress import progress
 

@@ -27,7 +27,7 @@ from detect.detectors.augmentation import Augmentation, grey_transforms, with_bo
 from detect.detectors.loop.slices import Batches, Slices, loader
 from detect.detectors.planes import three_planes
 from detect.detectors.registry import create_detector
-from detect.detectors.ultralytics.detector import _place
+from detect.detectors.ultralytics.steps import place, placement
 from detect.evaluate import evaluate
 from detect.evaluate_predictions import evaluate_predictions
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
@@ -239,7 +239,7 @@ def test_both_loops_feed_channels_in_the_order_of_the_dataset(dataset: Path) -> 
         ((ours, _),) = plain.__getitems__([(0, k)])
         assert (np.rint(ours.numpy() * 255) == expected).all()
         assert not (expected[0] == expected[2]).all()
-        square, _ = _place(picture, side, stretch=False)
+        square = place(picture, placement(picture.shape[:2], side, stretch=False), side)
         assert (theirs[k]["img"].numpy() == square.transpose(2, 0, 1)).all()
         assert (three_planes([square])[0].numpy() == square.transpose(2, 0, 1)).all()
 

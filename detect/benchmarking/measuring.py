@@ -11,7 +11,7 @@ import torch
 
 from converters.dataset import read_png
 from detect.dataset import Split
-from detect.detectors.protocol import Detector
+from detect.detectors.protocol import Predictor
 from detect.scoring import BATCH
 
 WARM_UP = 3  # calls that are not timed: the first ones fuse, allocate and choose kernels
@@ -20,8 +20,8 @@ FEWEST = 5  # … but not fewer than these
 PICTURES = 64
 
 
-def ms_per_slice(detector: Detector, split: Split) -> tuple[float, int]:
-    """Time `Detector.predict`, from grey pictures in memory to boxes: median ms a slice, and batch.
+def ms_per_slice(detector: Predictor, split: Split) -> tuple[float, int]:
+    """Time `predict`, from grey pictures in memory to boxes: median ms a slice, and batch.
 
     Args:
         detector: trained.

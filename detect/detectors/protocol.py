@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from detect.boxes import Boxes
@@ -18,7 +19,26 @@ MAX_DETECTIONS = 300  # … and up to so many an image
 Advance = Callable[[str], None]
 
 
-class Detector(Protocol):
+class Predictor(Protocol):
+    """What finds boxes, in any runtime."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What it is."""
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """Find boxes.
+
+        Args:
+            images: ``(rows, columns)`` grey or ``(rows, columns, 3)``, made as `spec` says.
+
+        Returns:
+            For each image its boxes in px of that image, best score first, down to
+            `SCORE_FLOOR` and at most `MAX_DETECTIONS`.
+        """
+
+
+class Detector(Predictor, Protocol):
     """A detector of one family.
 
     Attributes:
@@ -60,15 +80,11 @@ class Detector(Protocol):
             InputError: nothing to resume from, or training cannot go on (divergence, memory).
         """
 
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
-        """Find boxes.
-
-        Args:
-            images: ``(rows, columns)`` grey or ``(rows, columns, 3)``, made as `spec` says.
+    def traceable(self) -> torch.nn.Module:
+        """Copy the network for export: plain torch operations, evaluation mode, on the CPU.
 
         Returns:
-            For each image its boxes in px of that image, best score first, down to
-            `SCORE_FLOOR` and at most `MAX_DETECTIONS`.
+            ``(n, 3, side, side)`` in [0, 1] → a tuple of the family's raw outputs, see `Steps`.
         """
 
     def save(self, path: Path) -> None:

@@ -10,6 +10,29 @@ from numpy.typing import NDArray
 from detect.boxes import Boxes
 from detect.detectors.planes import three_planes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
+from detect.model_card import ModelSpec
+
+
+class QuerySteps:
+    """A DETR's with sigmoid scores; see `Steps`."""
+
+    outputs: tuple[str, ...] = ("logits", "boxes")
+
+    def __init__(self, spec: ModelSpec) -> None:
+        """Prepare for a model."""
+        self.spec = spec
+
+    def inputs(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Stretch into the square."""
+        return to_square(images, self.spec.imgsz).numpy()
+
+    def decode(self, raw: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Boxes]:
+        """Turn queries into boxes."""
+        logits, boxes = raw
+        return to_boxes(logits, boxes, sizes)
+
+
+STEPS = QuerySteps
 
 
 def to_square(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:

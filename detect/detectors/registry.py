@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from converters.errors import InputError
 from detect.detectors.protocol import Detector
-from detect.model_card import ModelSpec, Parameters, read_model_card
+from detect.detectors.steps import Steps
+from detect.model_card import ModelCard, ModelSpec, Parameters, read_model_card
 
 # Every line of models that ultralytics ships a definition of, and its sizes. Left out are those
 # that give no plain boxes (-cls, -seg, -sem, -pose, -obb, -depth), those that want texts beside
@@ -36,11 +37,13 @@ class Family(NamedTuple):
 
     Attributes:
         module: has a `FAMILY` class.
+        steps: the module with its `STEPS` class, which needs less to be imported.
         names: of its models.
         licence: of the code that its models run through, SPDX.
     """
 
     module: str
+    steps: str
     names: list[str]
     licence: str
 
@@ -48,14 +51,19 @@ class Family(NamedTuple):
 FAMILIES = {
     "ultralytics": Family(
         "detect.detectors.ultralytics.detector",
+        "detect.detectors.ultralytics.steps",
         [line.format(size) for line, sizes in _ULTRALYTICS.items() for size in sizes],
         "AGPL-3.0",
     ),
     "deim": Family(
-        "detect.detectors.deim.detector", [f"deim-{size}" for size in "nsmlx"], "Apache-2.0"
+        "detect.detectors.deim.detector",
+        "detect.detectors.queries",
+        [f"deim-{size}" for size in "nsmlx"],
+        "Apache-2.0",
     ),
     "rfdetr": Family(
         "detect.detectors.rfdetr.detector",
+        "detect.detectors.queries",
         [f"rfdetr-{size}" for size in ("nano", "small", "medium", "large")],
         "Apache-2.0",
     ),
@@ -96,11 +104,27 @@ def create_detector(spec: ModelSpec, device: str) -> Detector:
     return _family(spec.family).create(spec, device)
 
 
+def steps_of(spec: ModelSpec) -> Steps:
+    """Return what a model's family does around its network."""
+    kind: type[Steps] = import_module(FAMILIES[spec.family].steps).STEPS
+    return kind(spec)
+
+
 def load_detector(bundle: Path, device: str) -> Detector:
     """Load a trained detector from its bundle.
 
     Raises:
         InputError: no bundle, or one that does not fit.
+    """
+    card = read_known_card(bundle)
+    return _family(card.spec.family).load(card.spec, bundle / card.weights, device)
+
+
+def read_known_card(bundle: Path) -> ModelCard:
+    """Read a bundle's card; see `read_model_card`.
+
+    Raises:
+        InputError: no bundle, or of a model that this version does not have.
     """
     card = read_model_card(bundle)
     if model_names().get(card.spec.model) != card.spec.family:
@@ -109,4 +133,4 @@ def load_detector(bundle: Path, device: str) -> Detector:
             f"is a {card.spec.family} model `{card.spec.model}`, unknown to this version",
             "update detect",
         )
-    return _family(card.spec.family).load(card.spec, bundle / card.weights, device)
+    return card

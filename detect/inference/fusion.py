@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.boxes import Boxes
-from detect.detectors.protocol import Detector
+from detect.detectors.protocol import Predictor
 from detect.inference.linking import iou
 
 FUSION_IOU = 0.55  # boxes of one lesion, as in the paper of weighted box fusion
@@ -70,7 +70,7 @@ def _mean_box(xyxy: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[
 class Ensemble:
     """Several detectors of the same classes and pictures as one."""
 
-    def __init__(self, members: Sequence[Detector]) -> None:
+    def __init__(self, members: Sequence[Predictor]) -> None:
         """Take the detectors; what they see is what the first one sees."""
         self.members = members
         self.spec = members[0].spec

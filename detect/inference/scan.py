@@ -1,16 +1,12 @@
 """Run a detector over a scan, slice by slice."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from converters.channels import Pictures, pictures
 from converters.volume import Volume
 from detect.boxes import Boxes
+from detect.detectors.protocol import Predictor
 from detect.inference.linking import (
     LinkedLesion,
     Linking,
@@ -18,21 +14,11 @@ from detect.inference.linking import (
     one_finding_each,
     only_linked,
 )
-from detect.model_card import ModelSpec
 
 BATCH = 8  # slices a call
 
 
-class Finder(Protocol):
-    """What of a `Detector` a scan needs; an `Ensemble` has it too."""
-
-    spec: ModelSpec
-
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
-        """See `Detector.predict`."""
-
-
-def detect_slices(detector: Finder, pictures: Pictures, confidence: float) -> list[Boxes]:
+def detect_slices(detector: Predictor, pictures: Pictures, confidence: float) -> list[Boxes]:
     """Find boxes on each slice.
 
     Args:
@@ -52,7 +38,7 @@ def detect_slices(detector: Finder, pictures: Pictures, confidence: float) -> li
 
 
 def find_lesions(
-    detector: Finder, volume: Volume, confidence: float, linking: Linking, source: Path | str
+    detector: Predictor, volume: Volume, confidence: float, linking: Linking, source: Path | str
 ) -> tuple[Pictures, list[Boxes], list[LinkedLesion]]:
     """Find lesions in a scan: its pictures, the boxes of its slices, and those linked in 3D.
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import InputError
-from detect.detectors.registry import load_detector
+from detect.detectors.protocol import Predictor
+from detect.exports import load_predictor
 from detect.inference.fusion import FUSION_IOU, Ensemble
 from detect.inference.linking import DEFAULT, Linking
-from detect.inference.scan import Finder
 from detect.model_card import ModelCard, ModelSpec, read_model_card
 
 FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
@@ -28,6 +28,7 @@ class UsedModels:
         confidence: boxes from here on are reported.
         rule: where the confidence comes from.
         linking: the members', or the default where they do not agree.
+        runtime: that runs the networks.
     """
 
     bundles: list[Path]
@@ -35,6 +36,7 @@ class UsedModels:
     confidence: float
     rule: str
     linking: Linking
+    runtime: str
 
     @property
     def spec(self) -> ModelSpec:
@@ -67,6 +69,7 @@ class UsedModels:
             "confidence": self.confidence,
             "confidence_rule": self.rule,
             "linking": self.linking.model_dump(mode="json"),
+            "runtime": self.runtime,
         }
         if len(self.cards) > 1:
             facts["fusion"] = f"weighted box fusion from IoU {FUSION_IOU:g} on, equal weights"
@@ -81,7 +84,9 @@ class UsedModels:
         return facts
 
 
-def choose_models(models: Sequence[Path], confidence: float | None) -> UsedModels:
+def choose_models(
+    models: Sequence[Path], confidence: float | None, runtime: str = "torch"
+) -> UsedModels:
     """Read the cards of one or more bundles and settle confidence and linking.
 
     Raises:
@@ -112,12 +117,13 @@ def choose_models(models: Sequence[Path], confidence: float | None) -> UsedModel
             rule = "mean of the members' confidences"
     agreed = all(card.linking == first_card.linking for card in cards)
     linking = first_card.linking if agreed else DEFAULT
-    return UsedModels([bundle for bundle, _ in read], cards, confidence, rule, linking)
+    bundles = [bundle for bundle, _ in read]
+    return UsedModels(bundles, cards, confidence, rule, linking, runtime)
 
 
-def load_models(used: UsedModels, device: str) -> Finder:
+def load_models(used: UsedModels, device: str) -> Predictor:
     """Load the detector, or the ensemble."""
-    detectors = [load_detector(bundle, device) for bundle in used.bundles]
+    detectors = [load_predictor(bundle, device, used.runtime) for bundle in used.bundles]
     return detectors[0] if len(detectors) == 1 else Ensemble(detectors)
 
 

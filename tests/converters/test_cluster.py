@@ -247,7 +247,11 @@ def test_without_dask_it_says_what_to_install(
 def test_a_lost_worker_and_a_lost_scheduler_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "WITHOUT_WORKERS_S", 0.5)
     own = LocalCluster(
-        n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        n_workers=1,
+        processes=False,
+        protocol="tcp",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
     )
     pool = Cluster(own.scheduler_address, {}, [])
     waiting = run_all(time.sleep, [2, 2], pool)

@@ -22,8 +22,8 @@ from converters.windowing import Window
 from detect.boxes import Boxes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 from detect.detectors.registry import count_parameters, create_detector, load_detector
-from detect.detectors.ultralytics.detector import _back, _place
 from detect.detectors.ultralytics.network import build_network, load_checkpoint
+from detect.detectors.ultralytics.steps import back, place, placement
 from detect.detectors.weight_files import State
 from detect.detectors.weight_files import read_state as read_weight_file
 from detect.model_card import ModelSpec, read_model_card
@@ -283,15 +283,16 @@ def test_the_way_into_the_square_and_back_is_exact(shape: tuple[int, int], stret
     height, width = shape
     side = 96
     image = np.zeros(shape, np.uint8)
-    square, placement = _place(image, side, stretch)
+    where = placement(shape, side, stretch)
+    square = place(image, where, side)
     assert square.shape == (side, side)
     boxes = np.array([[0, 0, width, height], [width / 4, height / 3, width / 2, height]])
-    scale, offset = np.array(placement.scale * 2), np.array(placement.offset * 2)
+    scale, offset = np.array(where.scale * 2), np.array(where.offset * 2)
     there = boxes * scale + offset
     rows = np.column_stack([there, [0.5, 0.4], [1, 0]])
-    back = _back(rows, placement, shape)
-    np.testing.assert_allclose(back.xyxy, boxes, atol=1e-9)
-    assert back.label.tolist() == [1, 0] and back.score.tolist() == [0.5, 0.4]
+    found = back(rows, where, shape)
+    np.testing.assert_allclose(found.xyxy, boxes, atol=1e-9)
+    assert found.label.tolist() == [1, 0] and found.score.tolist() == [0.5, 0.4]
     # the picture lies where the placement says, and nowhere else
     x1, y1, x2, y2 = there[0]
     assert [x1 % 1, y1 % 1, x2 % 1, y2 % 1] == pytest.approx([0, 0, 0, 0], abs=1e-9)
@@ -307,7 +308,7 @@ def test_a_picture_is_placed_as_ultralytics_places_it(shape: tuple[int, int]) ->
     from ultralytics.data.augment import LetterBox
 
     image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
-    ours, _ = _place(image, 64, stretch=False)
+    ours = place(image, placement(shape, 64, stretch=False), 64)
     if max(shape) != 64:  # its loader scales before it pads
         ratio = 64 / max(shape)
         size = tuple(min(int(np.ceil(n * ratio)), 64) for n in (shape[1], shape[0]))

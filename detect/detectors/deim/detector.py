@@ -13,6 +13,7 @@ from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.deim.criterion import deim_losses
 from detect.detectors.deim.network import (
+    RawOutput,
     build_network,
     count_parameters,
     deploy,
@@ -25,7 +26,9 @@ from detect.detectors.device import choose_device
 from detect.detectors.loop.plan import Plan, Target
 from detect.detectors.loop.training import steps_per_epoch, train_network
 from detect.detectors.protocol import Advance
-from detect.detectors.queries import to_boxes, to_square
+from detect.detectors.queries import QuerySteps
+from detect.detectors.runtimes.eager import TorchRuntime
+from detect.detectors.steps import find_boxes
 from detect.detectors.weight_files import load_network, read_state, save_network, transfer
 from detect.model_card import ModelSpec, Parameters
 from detect.settings import TrainSettings
@@ -103,13 +106,13 @@ class DeimDetector:
 
     def predict_with(self, network: nn.Module, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes with any copy of the network."""
-        if not images:
-            return []
-        batch = to_square(images, self.spec.imgsz).to(self.device)
-        with torch.no_grad():
-            raw = network(batch)
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        return to_boxes(raw.logits, raw.pred_boxes, sizes)
+        return find_boxes(
+            QuerySteps(self.spec), TorchRuntime(RawOutput(network), self.device), images
+        )
+
+    def traceable(self) -> nn.Module:
+        """Return a copy to export, as deployed."""
+        return RawOutput(deploy(self.network).cpu())
 
 
 FAMILY = DeimDetector

@@ -249,6 +249,20 @@ def deploy(network: nn.Module) -> nn.Module:
     return cast(nn.Module, copy)
 
 
+class RawOutput(nn.Module):
+    """A network in evaluation mode without what it returns beside its answer."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Wrap a network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and boxes, see `QuerySteps`."""
+        raw = self.network(images)
+        return raw.logits, raw.pred_boxes
+
+
 class _Nothing(nn.Module):
     """Adds nothing to the branch beside it."""
 

@@ -1,8 +1,9 @@
 """The RF-DETR family behind the common protocol."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from detect.detectors.device import choose_device
 from detect.detectors.loop.plan import Average, Plan, Target
 from detect.detectors.loop.training import steps_per_epoch, train_network
 from detect.detectors.protocol import Advance
-from detect.detectors.queries import to_boxes, to_square
+from detect.detectors.queries import QuerySteps
 from detect.detectors.rfdetr.criterion import build_criterion, rfdetr_losses
 from detect.detectors.rfdetr.network import (
+    RawOutput,
     build_network,
     count_parameters,
     fitted,
@@ -25,6 +27,8 @@ from detect.detectors.rfdetr.network import (
     run,
 )
 from detect.detectors.rfdetr.schedule import LR, WEIGHT_DECAY, parameter_groups, warm_constant
+from detect.detectors.runtimes.eager import TorchRuntime
+from detect.detectors.steps import find_boxes
 from detect.detectors.weight_files import load_network, read_state, save_network, transfer
 from detect.model_card import ModelSpec, Parameters
 from detect.settings import TrainSettings
@@ -106,13 +110,14 @@ class RfDetrDetector:
 
     def predict_with(self, network: nn.Module, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes with any copy of the network."""
-        if not images:
-            return []
-        batch = to_square(images, self.spec.imgsz).to(self.device)
-        with torch.no_grad():
-            raw = run(network, batch)
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        return to_boxes(raw["pred_logits"][..., : len(self.spec.classes)], raw["pred_boxes"], sizes)
+        raw = RawOutput(network, len(self.spec.classes))
+        return find_boxes(QuerySteps(self.spec), TorchRuntime(raw, self.device), images)
+
+    def traceable(self) -> nn.Module:
+        """Return a copy to export, without the checks that tracing cannot follow."""
+        network: Any = deepcopy(self.network).eval().cpu()
+        network.export()
+        return RawOutput(network, len(self.spec.classes))
 
 
 FAMILY = RfDetrDetector

@@ -85,8 +85,28 @@ def run(network: nn.Module, images: Tensor) -> dict[str, Any]:
         ``(batch, queries, 4)`` (cx, cy, w, h) fractions of the last layer, and the same of the
         others in `aux_outputs` and `enc_outputs`.
     """
+    return cast(dict[str, Any], network(_normalised(images)))
+
+
+def _normalised(images: Tensor) -> Tensor:
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (_MEAN, _STD))
-    return cast(dict[str, Any], network((images - mean) / std))
+    return (images - mean) / std
+
+
+class RawOutput(nn.Module):
+    """A network in evaluation mode, as trained or set for export, that returns only its answer."""
+
+    def __init__(self, network: nn.Module, classes: int) -> None:
+        """Wrap a network of so many classes."""
+        super().__init__()
+        self.network = network
+        self.classes = classes
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and boxes, see `QuerySteps`."""
+        raw = self.network(_normalised(images))
+        boxes, logits = raw if isinstance(raw, tuple) else (raw["pred_boxes"], raw["pred_logits"])
+        return logits[..., : self.classes], boxes
 
 
 def load_published(path: Path, trust: bool) -> State:

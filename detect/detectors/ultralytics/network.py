@@ -2,6 +2,7 @@
 
 import math
 import re
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -14,15 +15,11 @@ from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_saf
 from ultralytics.utils import ROOT
 
 from converters.errors import InputError
+from detect.detectors.ultralytics.steps import is_rtdetr
 from detect.detectors.weight_files import ForeignObjects, State
 from detect.model_card import Parameters
 
 LESION_HALF_SIDE = 0.04  # of the image side: half the width of a common lesion on a body slice
-
-
-def is_rtdetr(model: str) -> bool:
-    """Whether a model has RT-DETR's decoder: other losses, no NMS, stretched input."""
-    return "rtdetr" in model
 
 
 def build_network(model: str, classes: int, imgsz: int) -> torch.nn.Module:
@@ -94,6 +91,25 @@ def _expect_lesions(boxes: Any, scores: Any, head: Any, imgsz: int) -> None:
         with torch.no_grad():
             box[-1].bias.copy_(bins.repeat(4))
             cls[-1].bias.fill_(math.log(1 / 3 / head.nc / (imgsz / stride) ** 2))
+
+
+def deploy(network: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy for inference, batch norms folded into convolutions."""
+    copy: Any = deepcopy(network).eval()
+    return cast(torch.nn.Module, copy.fuse(verbose=False))
+
+
+class RawOutput(torch.nn.Module):
+    """A network in evaluation mode without what it returns beside its answer."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        """Wrap a network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+        """Return the one output, see `UltralyticsSteps`."""
+        return (self.network(images)[0],)
 
 
 class _Unfilled(TorchFunctionMode):

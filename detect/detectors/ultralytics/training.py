@@ -26,7 +26,8 @@ from detect.dataset import Split
 from detect.detectors.augmentation import GEOMETRY, grey_transforms
 from detect.detectors.history import fitness, note, val_columns, write_history
 from detect.detectors.protocol import Advance
-from detect.detectors.ultralytics.network import has_one2one, is_rtdetr
+from detect.detectors.ultralytics.network import has_one2one
+from detect.detectors.ultralytics.steps import is_rtdetr
 from detect.detectors.weight_files import save_network
 from detect.evaluation.metrics import evaluate
 from detect.model_card import ModelSpec

@@ -1,0 +1,1 @@
+"""What can run a network; each file writes the network for one runtime and runs it there."""

@@ -1,0 +1,33 @@
+"""Packages of the extras: imported when needed, and never let out onto the network."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from converters.errors import InputError
+
+
+def load(name: str, extra: str) -> Any:
+    """Import a package of an extra.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    # OpenVINO reports each import to its maker, unless this package of theirs is missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise InputError(name, "is not installed", f'run pip install "detect[{extra}]"') from error
+
+
+def cpu_only(runtime: str, device: str) -> None:
+    """Refuse a GPU.
+
+    Raises:
+        InputError: a GPU was asked for.
+    """
+    if device not in ("auto", "cpu"):
+        raise InputError(
+            "--device", f"{runtime} runs on the CPU here, not on `{device}`", "use --runtime torch"
+        )
