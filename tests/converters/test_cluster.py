@@ -252,7 +252,7 @@ def test_a_lost_worker_and_a_lost_scheduler_end_the_wait(monkeypatch: pytest.Mon
         protocol="tcp",
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
-    )
+    )  # fmt: skip
     pool = Cluster(own.scheduler_address, {}, [])
     waiting = run_all(time.sleep, [2, 2], pool)
     lose = partial(own.scheduler.remove_worker, next(iter(own.scheduler.workers)))
