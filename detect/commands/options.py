@@ -1,0 +1,27 @@
+"""Options that several verbs share, spelled and explained the same everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RULES = "f1, sensitivity=S, fp-per-image=N or fp-per-scan=N"
+Out = Annotated[Path, typer.Option(help="Folder to make.")]
+Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
+Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect train`.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
+Runtime = Annotated[
+    str, typer.Option(help="torch, onnx, openvino or openvino-int8, of `detect export`.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Dask cluster to use instead of --workers; it must share the file system.",
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
+Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
