@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from converters.atomic import naming
+from converters.atomic import replacing, write_text
 from converters.channels import pictures
 from converters.components import SMALL_MM, Component, Lesion
 from converters.errors import InputError
@@ -158,7 +158,7 @@ def write_case(
         # channels 0, 1, 2 are a PNG's red, green, blue; OpenCV takes them in reverse
         write_png(images / name, picture if picture.ndim == 2 else picture[..., ::-1])
         text = label_text(by_slice.get(z, []), made.frame)
-        (labels / name).with_suffix(".txt").write_text(text, encoding="ascii", newline="\n")
+        write_text((labels / name).with_suffix(".txt"), text)
     return CaseWritten(
         image_sha256=hash_scan(case),
         frame=made.frame,
@@ -187,8 +187,8 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     OpenCV's default run-length strategy is about twice as fast and smaller on windowed CT than any
     explicit compression level; `imencode` shows a full disk as an error, `imwrite` does not.
     """
-    with naming(path):
-        path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    with replacing(path) as temporary:  # a cluster may have two workers at one case
+        temporary.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def hash_files(path: Path) -> str:

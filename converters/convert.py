@@ -24,14 +24,21 @@ from converters.case import (
 from converters.describe import describe
 from converters.errors import InputError
 from converters.gather import Cases, gather
-from converters.manifest import FILE_NAME, FailedCase, Manifest, Request, read_manifest
+from converters.manifest import (
+    FILE_NAME,
+    FailedCase,
+    Manifest,
+    Request,
+    read_manifest,
+    tool_versions,
+)
 from converters.negatives import DEFAULT, Policy, choose_negatives, parse_policies
 from converters.progress import progress
 from converters.recipe import Recipe
 from converters.sources import CaseSource, published_split
 from converters.split import SPLITS, read_split_file, split_patients
 from converters.twins import check_twins, find_twins
-from converters.workers import run_all
+from converters.workers import Pool, WorkersEnded, WorkersError, open_pool, run_all
 from converters.workspace import Workspace
 
 
@@ -67,6 +74,7 @@ def convert(
     resample_mask: bool = False,
     seed: int = 0,
     workers: int = 1,
+    scheduler: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> ConvertResult:
@@ -84,6 +92,8 @@ def convert(
         resample_mask: put masks on another grid onto the scan's, by nearest neighbour.
         seed: of the split and of the draw of negatives.
         workers: processes; the bytes do not depend on it.
+        scheduler: address of a dask scheduler whose workers take the place of `workers`; they see
+            the sources and `out` under the same paths.
         overwrite: replace another dataset at `out`.
         quiet: no progress bar.
 
@@ -91,7 +101,10 @@ def convert(
         InputError: the request or the source is wrong as a whole. One bad case is left out and
             listed in the result instead.
     """
-    gathered = gather([(recipe, root), *more])
+    sources = [(recipe, root), *more]
+    if scheduler is not None:  # no worker has this process's working folder
+        sources = [(one, path.absolute()) for one, path in sources]
+    gathered = gather(sources)
     recipe, cases = gathered.recipes[0], gathered.cases
     policies = parse_policies(negatives)
     named = None
@@ -114,15 +127,17 @@ def convert(
         resample_mask=resample_mask,
     )
     work = Workspace(out)
+    sees = [*(path for _, path in sources), work.plan]
+    pool = open_pool(min(workers, len(cases)), scheduler, tool_versions(), sees)
     try:
         if out.is_file() or (out.exists() and any(out.iterdir())):
             if not overwrite:
-                return _already_there(out, request, gathered, workers)
+                return _already_there(out, request, gathered, pool)
             if not (out / FILE_NAME).is_file():
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
         work.open(request, cases)
         errors: dict[str, InputError] = {}
-        analyses = _analyse(gathered, request, work, workers, quiet, errors)
+        analyses = _analyse(gathered, request, work, pool, quiet, errors)
         if not any(a.components for a in analyses.values()):
             work.discard()  # there is nothing to resume
             _raise_if_all_failed(errors, cases)
@@ -135,9 +150,7 @@ def convert(
         slices = _choose_slices(analyses, policies, split_of, seed)
         warnings = check_twins(find_twins(cases), split_of, analyses)
         work.choose(split_of, slices)
-        done = _write_slices(
-            cases, analyses, slices, split_of, recipe, work, workers, quiet, errors
-        )
+        done = _write_slices(cases, analyses, slices, split_of, recipe, work, pool, quiet, errors)
         _raise_if_all_failed(errors, cases)
         written = [analyses[c.case_id] for c in cases if c.case_id in done]
         failed = [_failed(c, errors[c.case_id]) for c in cases if c.case_id in errors]
@@ -150,6 +163,9 @@ def convert(
             f"cannot be written ({error.strerror or error})",
             "make room or check the rights, then run the same command again: it resumes",
         ) from error
+    finally:
+        if pool is not None:
+            pool.close()
     return ConvertResult(manifest, [errors[f.id] for f in failed], gathered.left_out, warnings)
 
 
@@ -157,7 +173,9 @@ def _named_lists(named: dict[str, str]) -> dict[str, list[str]]:
     return {s: sorted(p for p, own in named.items() if own == s) for s in SPLITS}
 
 
-def _already_there(out: Path, request: Request, gathered: Cases, workers: int) -> ConvertResult:
+def _already_there(
+    out: Path, request: Request, gathered: Cases, pool: Pool | None
+) -> ConvertResult:
     """Accept a finished dataset of the same request and sources; refuse anything else."""
     different = InputError(
         out, "exists and holds something else", "give another folder with --out, or --overwrite"
@@ -169,7 +187,7 @@ def _already_there(out: Path, request: Request, gathered: Cases, workers: int) -
     failed = {f.id for f in manifest.failed}
     if manifest.request != request or set(known) | failed != {c.case_id for c in cases}:
         raise different
-    for case, hashes in run_all(_hash_case, [c for c in cases if c.case_id in known], workers):
+    for case, hashes in run_all(_hash_case, [c for c in cases if c.case_id in known], pool):
         if hashes != known[case.case_id]:
             raise different
     if failed:
@@ -195,7 +213,7 @@ def _analyse(
     gathered: Cases,
     request: Request,
     work: Workspace,
-    workers: int,
+    pool: Pool | None,
     quiet: bool,
     errors: dict[str, InputError],
 ) -> dict[str, CaseAnalysis]:
@@ -207,20 +225,30 @@ def _analyse(
         if found[case.case_id] is None
     ]
     with progress("masks", len(todo), quiet) as advance:
-        for (_, case), result in run_all(partial(_analyse_one, request), todo, workers):
+        for (_, case), result in run_all(partial(_analyse_one, request), todo, pool):
             advance(case.case_id)
             if isinstance(result, CaseAnalysis):
                 work.keep_analysis(result)
                 found[case.case_id] = result
             else:
-                errors[case.case_id] = _users_fault(result)
+                errors[case.case_id] = _users_fault(case, result)
     return {case_id: analysis for case_id, analysis in found.items() if analysis is not None}
 
 
-def _users_fault(error: Exception) -> InputError:
-    """Let one bad case pass into the list; anything else than the user's input ends the run."""
+def _users_fault(case: CaseSource, error: Exception) -> InputError:
+    """Let one bad case pass into the list; anything else than the user's input ends the run.
+
+    So does a case that ends its workers: with more memory it may well be read, and what is left out
+    must depend on the input alone.
+    """
     if isinstance(error, InputError):
         return error
+    if isinstance(error, WorkersEnded):
+        raise WorkersError(
+            case.image,
+            "ended every worker that took it, perhaps for want of memory; the others are done",
+            "give the workers more memory and run the same command again: it resumes",
+        ) from error
     raise error
 
 
@@ -303,7 +331,7 @@ def _write_slices(
     split_of: dict[str, str],
     recipe: Recipe,
     work: Workspace,
-    workers: int,
+    pool: Pool | None,
     quiet: bool,
     errors: dict[str, InputError],
 ) -> dict[str, CaseWritten]:
@@ -321,11 +349,11 @@ def _write_slices(
         if case.case_id in analyses and found[case.case_id] is None
     ]
     with progress("scans", len(todo), quiet) as advance:
-        for item, result in run_all(partial(_write, recipe), todo, workers):
+        for item, result in run_all(partial(_write, recipe), todo, pool):
             advance(item.case.case_id)
             if isinstance(result, CaseWritten):
                 work.keep_done(item.case.case_id, result)
                 found[item.case.case_id] = result
             else:
-                errors[item.case.case_id] = _users_fault(result)
+                errors[item.case.case_id] = _users_fault(item.case, result)
     return {case_id: written for case_id, written in found.items() if written is not None}

@@ -1,61 +1,168 @@
-"""Run one function over many items in worker processes; the results do not depend on how many."""
+"""Run one function over many items in other processes; the results do not depend on which."""
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from converters.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+CHECK_S = 1.0  # without a result for so long, the pool is asked whether there will be any
+
+
+class WorkersError(InputError):
+    """The workers are at fault, and not the item that one of them had: the run ends."""
+
+
+class WorkersEnded(Exception):
+    """One item ended every worker that took it; the others are well."""
+
+
+class Pool(Protocol):
+    """Other processes that items are sent to."""
+
+    def submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+        """Send an item, with a module-level function or a partial of one."""
+
+    def result(self, future: Future[Result]) -> Result:
+        """Return what the function returned, or raise what it raised.
+
+        Raises:
+            WorkersError: nothing more will come from this pool.
+            WorkersEnded: this item is beyond the workers.
+        """
+
+    def check(self) -> None:
+        """Raise WorkersError if it is in vain to wait any longer."""
+
+    def close(self) -> None:
+        """Let the processes go."""
+
+
+def open_pool(
+    workers: int, scheduler: str | None, needs: Mapping[str, str], sees: Sequence[Path]
+) -> Pool | None:
+    """Make the pool that a command line asks for; None: this process does the work.
+
+    Args:
+        workers: processes of this machine.
+        scheduler: address of a dask scheduler, whose workers are taken instead.
+        needs: package → version that a cluster's workers must have.
+        sees: absolute paths that a cluster's workers must see as this process does.
+
+    Raises:
+        WorkersError: the cluster cannot be reached or is of other versions.
+    """
+    if scheduler is not None:
+        from converters.cluster import Cluster
+
+        return Cluster(scheduler, needs, sees)
+    return Processes(workers) if workers > 1 else None
+
 
 def run_all(
-    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+    function: Callable[[Item], Result], items: Sequence[Item], pool: Pool | None
 ) -> Iterator[tuple[Item, Result | Exception]]:
     """Yield (item, result or the exception it raised) as items finish, in no particular order.
+
+    Items that end their workers come last, so that the others are done by then.
 
     Args:
         function: a module-level function, since it is sent to other processes.
         items: its arguments.
-        workers: processes; 1 runs in this one.
+        pool: where it runs; None is this process.
 
     Raises:
-        InputError: a worker process was killed.
+        WorkersError: the pool cannot go on.
     """
-    if workers <= 1 or len(items) <= 1:
+    if pool is None:
         for item in items:
             try:
                 yield item, function(item)
             except Exception as error:  # the caller decides which of them are fatal
                 yield item, error
         return
-    with ProcessPoolExecutor(
-        min(workers, len(items)), mp_context=_context(), initializer=_leave_with_parent
-    ) as pool:
-        futures: dict[Future[Result], Item] = {pool.submit(function, i): i for i in items}
-        try:
-            for future in as_completed(futures):
+    ended = []
+    for item, outcome in _as_they_finish(function, items, pool):
+        if isinstance(outcome, WorkersEnded):
+            ended.append(item)
+        else:
+            yield item, outcome
+    guilty = []
+    for item in ended:  # once more and alone: what only waited in the same worker is innocent
+        for _, outcome in _as_they_finish(function, [item], pool):
+            if isinstance(outcome, WorkersEnded):
+                guilty.append((item, outcome))
+            else:
+                yield item, outcome
+    yield from guilty
+
+
+def _as_they_finish(
+    function: Callable[[Item], Result], items: Sequence[Item], pool: Pool
+) -> Iterator[tuple[Item, Result | Exception]]:
+    futures = {pool.submit(function, item): item for item in items}
+    try:
+        while futures:
+            done, _ = wait(futures, timeout=CHECK_S, return_when=FIRST_COMPLETED)
+            if not done:
+                pool.check()
+            while done:
+                future = done.pop()
+                item = futures.pop(future)
                 outcome: Result | Exception
                 try:
-                    outcome = future.result()
-                except BrokenProcessPool as error:
-                    raise InputError(
-                        "--workers",
-                        "a worker process was ended from outside, perhaps for want of memory",
-                        "use fewer, and run the same command again: it resumes",
-                    ) from error
+                    outcome = pool.result(future)
+                except WorkersError:
+                    raise
                 except Exception as error:
                     outcome = error
-                yield futures[future], outcome
-        finally:
-            for future in futures:
-                future.cancel()
+                finally:
+                    del future  # a cluster makes a result again that it lost while it is held here
+                yield item, outcome
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+class Processes:
+    """Worker processes of this machine, started as they are needed."""
+
+    def __init__(self, workers: int) -> None:
+        """Start none yet."""
+        self._executor = ProcessPoolExecutor(
+            workers, mp_context=_context(), initializer=_leave_with_parent
+        )
+
+    def submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
+        """See `Pool`."""
+        return self._executor.submit(function, item)
+
+    def result(self, future: Future[Result]) -> Result:
+        """See `Pool`."""
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            raise WorkersError(
+                "--workers",
+                "a worker process was ended from outside, perhaps for want of memory",
+                "use fewer, and run the same command again: it resumes",
+            ) from error
+
+    def check(self) -> None:
+        """See `Pool`: a process that ends is told by the results."""
+
+    def close(self) -> None:
+        """See `Pool`."""
+        self._executor.shutdown(cancel_futures=True)
 
 
 def _context() -> BaseContext:

@@ -20,27 +20,30 @@ class Workspace:
     """`OUT.partial`, which becomes `OUT` in one step when all is done.
 
     It holds `plan` (a fingerprint of the request and the sources), `analysis/` (pass one), `chosen`
-    (the split and the slices), `done/` (cases that pass two finished) and `dataset/`.
+    (the split and the slices), `done/` (cases that pass two finished) and `dataset-*/`, named by
+    the plan: what a cluster's workers still write for another one must not end up in this.
     """
 
     def __init__(self, out: Path) -> None:
         """Name the folder; nothing is touched yet."""
         self.out = out.absolute()
         self.folder = self.out.with_name(f"{self.out.name}.partial")
-        self.dataset = self.folder / "dataset"
+        self.plan = self.folder / "plan"
+        self.dataset = self.folder  # until it is opened
 
     def open(self, request: Request, cases: Sequence[CaseSource]) -> None:
         """Keep what the same request on the same files left there; clear anything else away."""
         stamps = [_stamps(case) for case in cases]
         plan = [request.model_dump(mode="json"), tool_versions(), stamps]
         fingerprint = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
+        self.dataset = self.folder / f"dataset-{fingerprint[:16]}"
         # No dataset below: a run was killed just after it had published it.
-        if not self.dataset.is_dir() or not _holds(self.folder / "plan", fingerprint):
+        if not self.dataset.is_dir() or not _holds(self.plan, fingerprint):
             self.discard()
             for kind in ("images", "labels"):
                 for split in SPLITS:
                     (self.dataset / kind / split).mkdir(parents=True)
-            write_text(self.folder / "plan", fingerprint)
+            write_text(self.plan, fingerprint)
 
     def analysed(self, case_id: str) -> CaseAnalysis | None:
         """What pass one found in a case; None if it has not finished it."""
@@ -97,7 +100,7 @@ class Workspace:
 
     def discard(self) -> None:
         """Remove the working folder; the plan first, so that half of it is never taken up."""
-        (self.folder / "plan").unlink(missing_ok=True)
+        self.plan.unlink(missing_ok=True)
         if self.folder.exists():
             shutil.rmtree(self.folder)
 

@@ -28,6 +28,13 @@ Runtime = Annotated[
     str, typer.Option(help="torch, onnx, openvino or openvino-int8, of `detect export`.")
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Dask cluster to use instead of --workers; it must share the file system.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
 Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
@@ -97,6 +104,7 @@ def convert(
     ] = False,
     seed: Seed = 0,
     workers: Workers = 2,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -120,6 +128,7 @@ def convert(
         resample_mask=resample_mask,
         seed=seed,
         workers=workers,
+        scheduler=scheduler,
         overwrite=overwrite,
         quiet=quiet,
     )
@@ -349,7 +358,8 @@ def evaluate(
     else:
         raise InputError("--model, --predictions", "are alternatives", "give one of them")
     _print_metrics(result.metrics, result.point, result.notes)
-    _print(render_study(result.metrics, result.study))
+    linked = result.linked.linked if result.linked else None
+    _print(render_study(result.metrics, result.study, linked))
     _print(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
 
@@ -391,7 +401,9 @@ def compare(
 @app.command()
 def predict(
     scans: Annotated[list[Path], typer.Argument(help="Scan files, DICOM folders, or folders.")],
-    model: Bundle,
+    model: Annotated[
+        list[Path], typer.Option(help="Model folder of `detect train`; several are an ensemble.")
+    ],
     out: Out,
     confidence: Annotated[
         float | None, typer.Option(help="Report boxes from here [the model's operating point].")

@@ -21,6 +21,8 @@ from detect.evaluation.metrics import Metrics
 from detect.evaluation.study import Study
 from detect.exports import load_predictor
 from detect.folds import fold_splits, split_to_coco
+from detect.inference.linking import DEFAULT, Linking
+from detect.linked_level import LinkedLevel, linked_level
 from detect.model_card import FILE_NAME as MODEL_CARD
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, read_model_card, sha256
 from detect.pictures import draw
@@ -37,6 +39,7 @@ class EvaluateResult:
     Attributes:
         metrics: the numbers of boxes.
         study: the numbers at all other levels, and intervals.
+        linked: how well the boxes linked through slices are lesions; None without a point.
         folder: holds `metrics.json`, `predictions.json` (COCO results), `annotations.json` (the
             truth that they were scored on), `report.html` and `pictures/`.
         pictures: paths of the pictures.
@@ -46,6 +49,7 @@ class EvaluateResult:
 
     metrics: Metrics
     study: Study
+    linked: LinkedLevel | None
     folder: Path
     pictures: list[Path]
     point: OperatingPoint | None = None
@@ -110,6 +114,7 @@ def evaluate(
         window=card.spec.shown_window,
         facts=facts,
         pictures=pictures,
+        linking=card.linking,
     )
 
 
@@ -130,6 +135,7 @@ def write_evaluation(
     window: AnyWindow,
     facts: dict[str, object],
     pictures: int,
+    linking: Linking = DEFAULT,
     notes: tuple[str, ...] = (),
 ) -> EvaluateResult:
     """Score detections, whoever made them, and write the folder of an evaluation as a whole.
@@ -144,9 +150,11 @@ def write_evaluation(
         window: of the pictures.
         facts: for `metrics.json`: where the detections come from.
         pictures: how many to draw.
+        linking: of boxes through slices.
         notes: what a reader of the numbers has to know, a line each.
     """
     metrics, study = score_levels(classes, part, detections, point)
+    linked = linked_level(part, detections, point.confidence, linking) if point else None
     summary = {
         "split": part.name,
         **facts,
@@ -154,6 +162,7 @@ def write_evaluation(
         "notes": list(notes),
         **metrics.to_json(),
         **study.to_json(),
+        "linked": linked and linked.to_json(),
     }
     results = detections_to_coco(detections, part.image_ids)
     confidence = point.confidence if point else PICTURE_CONFIDENCE
@@ -175,7 +184,7 @@ def write_evaluation(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     shown = [out / "pictures" / name for name in names]
-    return EvaluateResult(metrics, study, out, shown, point, notes)
+    return EvaluateResult(metrics, study, linked, out, shown, point, notes)
 
 
 def part_of(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split:

@@ -10,6 +10,7 @@ from converters.atomic import write_json
 from converters.errors import InputError
 from converters.recipe import Code
 from converters.representation import Representation
+from detect.inference.linking import Linking
 
 FILE_NAME = "model.json"
 LARGEST_IMGSZ = 4096  # px; a hostile model.json must not ask for all the memory
@@ -133,6 +134,7 @@ class ModelCard(BaseModel):
         parameters: counts from the built network.
         weights, weights_sha256: file inside the bundle, and its hash.
         operating_point: None where val held no lesion.
+        linking: of boxes through slices, as fitted on val at the operating point.
         started_from: `scratch`, or name and hash of the starting weights.
         training: settings as resolved.
         dataset_sha256: of the dataset's manifest.
@@ -149,6 +151,7 @@ class ModelCard(BaseModel):
     weights: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)*$")
     weights_sha256: str
     operating_point: OperatingPoint | None
+    linking: Linking = Linking()
     started_from: str
     training: dict[str, Any]
     dataset_sha256: str

@@ -11,6 +11,7 @@ from detect.detectors.registry import load_detector
 from detect.evaluate import check_suits, part_of
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_choice import parse_rule
+from detect.linked_level import fit_linking
 from detect.model_card import OperatingPoint, read_model_card, sha256
 from detect.scoring import choose_point, detect_split, score
 
@@ -34,6 +35,8 @@ def set_operating_point(
     model: Path, data: Path, rule: str, *, device: str = "auto", quiet: bool = False
 ) -> OperatingPointResult:
     """Run a model on val, choose its operating point by a rule, and store it in the model.
+
+    How boxes are linked is fitted anew with it.
 
     Args:
         model: bundle of `detect train`; its `model.json` and val metrics change, no weight does.
@@ -61,5 +64,6 @@ def set_operating_point(
         write_json(model / "metrics.json", {"split": "val", **metrics.to_json()})
     else:
         point = point.model_copy(update={"rule": f"{point.rule} of another dataset"})
-    card.model_copy(update={"operating_point": point}).write(model)
+    linking = fit_linking(val, detections, point.confidence)
+    card.model_copy(update={"operating_point": point, "linking": linking}).write(model)
     return OperatingPointResult(point, metrics, note)

@@ -18,19 +18,19 @@ from converters.errors import InputError
 from converters.progress import progress
 from converters.reading import SUFFIXES, find_scans, is_scan, read_volume
 from detect.detectors.protocol import Predictor
-from detect.exports import load_predictor
 from detect.inference.dicom_source import check_installed, result_of
 from detect.inference.label_volume import LABEL_FILE, write_label_volume
 from detect.inference.outputs import write_case_outputs
 from detect.inference.scan import find_lesions
 from detect.inference.segmentation import SEG_FILE, write_segmentation
 from detect.inference.structured_report import SR_FILE, write_structured_report
-from detect.model_card import ModelCard, read_model_card
+from detect.inference.used_models import UsedModels, choose_models, load_models
 from detect.report.prediction_report import prediction_report
 
 DICOM_FILES = (SR_FILE, SEG_FILE)
 OWN_FILES = ("summary.csv", "report.html")  # beside the folders of the cases
-FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
+# with others the results are others
+DECISIVE = ("weights_sha256", "confidence", "linking", "runtime")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class PredictResult:
 
 
 def predict(
-    model: Path,
+    model: Path | Sequence[Path],
     scans: Sequence[Path],
     *,
     out: Path,
@@ -69,10 +69,11 @@ def predict(
     """Find lesions in scans; `OUT/CASE/` appears whole or not at all, and a second run resumes.
 
     Args:
-        model: bundle of `detect train`.
+        model: bundle of `detect train`, or several, whose boxes are fused.
         scans: scan files, DICOM folders, or folders that hold many of either.
         out: folder for the outputs.
-        confidence: report boxes from here; None takes the model's operating point.
+        confidence: report boxes from here; None takes the model's operating point, the mean of
+            several models'.
         dicom_sr, dicom_seg: write a DICOM SR or SEG of each DICOM series; they name the patient.
         keep_identifiers: name the cases of DICOM series by their folders.
         device: `auto`, `cpu`, or a GPU's number.
@@ -83,18 +84,10 @@ def predict(
     Raises:
         InputError: the model or the request is wrong as a whole.
     """
-    card = read_model_card(model)
-    if card.spec.crop == "organ":
-        raise InputError(
-            model,
-            "was trained on crops to the organ, which a scan without a mask cannot give",
-            "train on a dataset of --crop body, which is found from the scan alone",
-        )
-    if confidence is None:
-        point = card.operating_point
-        confidence = point.confidence if point else FALLBACK_CONFIDENCE
-    elif not 0 <= confidence <= 1:
+    if confidence is not None and not 0 <= confidence <= 1:
         raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
+    models = [model] if isinstance(model, Path) else list(model)
+    used = choose_models(models, confidence, runtime)
     if out.exists() and not out.is_dir():
         raise InputError(out, "is a file", "give a folder with --out")
     wanted = {name for name, asked in zip(DICOM_FILES, (dicom_sr, dicom_seg), strict=True) if asked}
@@ -103,7 +96,7 @@ def predict(
     errors: list[InputError] = []
     found = _expand(scans, errors)
     names = _names(found, keep_identifiers)
-    detector = load_predictor(model, device, runtime)
+    detector = load_models(used, device)
     rows: dict[str, list[dict[str, Any]]] = {}
     skipped: list[str] = []
     notes: dict[str, str] = {}
@@ -114,15 +107,13 @@ def predict(
                 # A series gets a pseudonym: folders of DICOM files tend to be named after people.
                 case = names.get(scan) or f"scan-{source[:12]}"
                 asked = wanted if scan.is_dir() else set()
-                own = _resume(out / case, source, card, confidence, runtime, overwrite, asked)
+                own = _resume(out / case, source, used, overwrite, asked)
                 if own is not None:
                     skipped.append(case)
                 else:
                     if not overwrite:  # a second run takes away nothing
                         asked = asked | {f for f in DICOM_FILES if (out / case / f).exists()}
-                    own = _process(
-                        detector, card, confidence, runtime, scan, source, out / case, asked
-                    )
+                    own = _process(detector, used, scan, source, out / case, asked)
                 rows[case] = own
                 if wanted and not (asked and own):
                     why = "no lesion" if asked else "not a DICOM series"
@@ -130,7 +121,7 @@ def predict(
             except InputError as error:
                 errors.append(error)
             advance("")
-    write_text(out / "summary.csv", _summary(rows, card.spec.classes))
+    write_text(out / "summary.csv", _summary(rows, used.spec.classes))
     write_text(out / "report.html", prediction_report(out, failed=len(errors)))
     return PredictResult(out, rows, errors, skipped, notes)
 
@@ -180,19 +171,13 @@ def _stem(scan: Path) -> str:
 
 
 def _resume(
-    folder: Path,
-    source: str,
-    card: ModelCard,
-    confidence: float,
-    runtime: str,
-    overwrite: bool,
-    asked: Set[str],
+    folder: Path, source: str, used: UsedModels, overwrite: bool, asked: Set[str]
 ) -> list[dict[str, Any]] | None:
     """Return the lesions of a case that is there already; None where it is to be processed.
 
     Args:
         folder: of the case.
-        source, card, confidence, runtime: what it must have come from.
+        source, used: what it must have come from.
         overwrite: process it anew where it came from something else.
         asked: files that a case with lesions must have, too.
     """
@@ -200,14 +185,8 @@ def _resume(
         return None
     try:
         before = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
-        made = (before["source_sha256"], before["weights_sha256"], before["confidence"])
-        same = (*made, before.get("runtime", "torch")) == (
-            source,
-            card.weights_sha256,
-            confidence,
-            runtime,
-        )
-        if same:
+        same = all(before[key] == used.facts[key] for key in DECISIVE)
+        if same and before["source_sha256"] == source:
             lesions = list(before["lesions"])
             needed = {LABEL_FILE} | (asked if lesions else set())
             return lesions if all((folder / name).exists() for name in needed) else None
@@ -223,34 +202,25 @@ def _resume(
 
 
 def _process(
-    detector: Predictor,
-    card: ModelCard,
-    confidence: float,
-    runtime: str,
-    scan: Path,
-    source: str,
-    folder: Path,
-    asked: Set[str],
+    detector: Predictor, used: UsedModels, scan: Path, source: str, folder: Path, asked: Set[str]
 ) -> list[dict[str, Any]]:
     """Find lesions in one scan and write its folder."""
     volume = read_volume(scan)
-    if volume.modality not in ("", card.spec.modality):
+    if volume.modality not in ("", used.spec.modality):
         raise InputError(
             scan,
-            f"is {volume.modality}, but the model was trained on {card.spec.modality}",
+            f"is {volume.modality}, but the model was trained on {used.spec.modality}",
             "give scans of that kind",
         )
-    pictures, boxes, lesions = find_lesions(detector, volume, confidence, scan)
+    pictures, boxes, lesions = find_lesions(detector, volume, used.confidence, used.linking, scan)
     work = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     try:
-        rows = write_case_outputs(
-            work, folder.name, source, volume, pictures, boxes, lesions, card, confidence, runtime
-        )
+        rows = write_case_outputs(work, folder.name, source, volume, pictures, boxes, lesions, used)
         write_label_volume(work / LABEL_FILE, volume, boxes, lesions)
         if asked and lesions:
-            result = result_of(scan, source, card, rows)
+            result = result_of(scan, source, used.card, rows)
             if SR_FILE in asked:
                 write_structured_report(work / SR_FILE, result, volume, lesions)
             if SEG_FILE in asked:

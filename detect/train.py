@@ -24,6 +24,8 @@ from detect.detectors.registry import count_parameters, create_detector, family_
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_choice import parse_rule
 from detect.folds import fold_splits
+from detect.inference.linking import DEFAULT
+from detect.linked_level import fit_linking
 from detect.model_card import Fold, ModelCard, ModelSpec, sha256
 from detect.scoring import choose_point, detect_split, score
 from detect.settings import TrainSettings
@@ -211,12 +213,14 @@ def _finish(
     classes, rule = detector.spec.classes, request["settings"]["operating_point"]
     point, note = choose_point(classes, val, detections, parse_rule(rule))
     metrics = score(classes, val, detections, point)
+    linking = fit_linking(val, detections, point.confidence) if point else DEFAULT
     card = ModelCard(
         spec=detector.spec,
         parameters=count_parameters(detector.spec.model, len(detector.spec.classes)),
         weights=weights,
         weights_sha256=sha256(run_dir / weights),
         operating_point=point,
+        linking=linking,
         started_from=request["started_from"],
         training=request["settings"],
         dataset_sha256=request["dataset_sha256"],

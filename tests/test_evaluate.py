@@ -19,6 +19,7 @@ from detect.dataset import load_split
 from detect.detectors.registry import load_detector
 from detect.evaluate import evaluate
 from detect.evaluation.metrics import Metrics
+from detect.inference.linking import Linking
 from detect.model_card import read_model_card
 from detect.pictures import TRUTH
 from detect.settings import TrainSettings
@@ -188,6 +189,26 @@ def test_every_level_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Pa
     assert sum(part["boxes"] for part in written["by_diameter_mm"]) == written["boxes"]
     assert written["read_at"]["confidence"] == written["frozen"]["confidence"]
     assert written["bootstrap"]["patients"] == len({case.patient for case in cases})
+
+
+def test_linked_findings_are_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
+    """With the linking of the model, which training has fitted on val."""
+    card = read_model_card(tiny_run)
+    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
+    linked = json.loads((result.folder / "metrics.json").read_text())["linked"]
+    assert linked["linking"] == card.linking.model_dump()
+    assert linked["confidence"] == card.operating_point.confidence
+    assert linked["lesions"] == result.study.lesions.all.total > 0
+    assert 0 <= linked["hits"] <= min(linked["findings"], linked["lesions"])
+    boxes = linked["one_finding_per_box"]
+    assert boxes["findings"] >= linked["greedy_stacking"]["findings"]
+
+    old = tmp_path / "old"  # a model from before there was any choice
+    shutil.copytree(tiny_run, old)
+    content = json.loads((old / "model.json").read_text())
+    del content["linking"]
+    (old / "model.json").write_text(json.dumps(content))
+    assert read_model_card(old).linking == Linking()
 
 
 def test_area_ranges_are_those_of_pycocotools_on_the_same_files(

@@ -25,7 +25,15 @@ from converters.write_nifti import write_nifti
 from detect.boxes import Boxes
 from detect.cli import main
 from detect.detectors import registry
-from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
+from detect.inference.linking import Linking
+from detect.model_card import (
+    ModelCard,
+    ModelSpec,
+    OperatingPoint,
+    Parameters,
+    read_model_card,
+    sha256,
+)
 from detect.predict import predict
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.tiny import make_scans
@@ -389,6 +397,93 @@ def test_nothing_of_the_patient_reaches_the_outputs(
         assert not any(secret.encode() in text for text in texts), secret
     overlay = next(out.rglob("*.png")).read_bytes()
     assert b"tEXt" not in overlay and b"iTXt" not in overlay
+
+
+# Several models
+
+
+def another(model: Path, name: str, **changes: Any) -> Path:
+    """A copy of a bundle with other weights, and whatever else."""
+    copy = model.with_name(name)
+    shutil.copytree(model, copy)
+    card = read_model_card(copy)
+    (copy / card.weights).write_bytes(name.encode())
+    changes["weights_sha256"] = sha256(copy / card.weights)
+    card.model_copy(update=changes).write(copy)
+    return copy
+
+
+def test_an_ensemble_of_equals_finds_the_same(threshold_model: Path, tmp_path: Path) -> None:
+    scan = make_scans(tmp_path / "scans", cases=1) / "case0-scan.nii"
+    twin = another(
+        threshold_model, "twin", operating_point=OperatingPoint(confidence=0.02),
+        linking=Linking(max_gap=3),
+    )  # fmt: skip
+    alone = predict(threshold_model, [scan], out=tmp_path / "a", confidence=0.01, quiet=True)
+    given = ["--model", threshold_model, "--model", twin]
+    assert run("predict", scan, *given, "--out", tmp_path / "b") == 0
+    content = detections(tmp_path / "b", "case0-scan")
+    assert content["confidence"] == pytest.approx(0.01)
+    assert content["confidence_rule"] == "mean of the members' confidences"
+    assert content["linking"] == Linking().model_dump()  # they do not agree
+    members = {m["weights_sha256"]: m["confidence"] for m in content["members"]}
+    assert members == {
+        read_model_card(threshold_model).weights_sha256: 0,
+        read_model_card(twin).weights_sha256: 0.02,
+    }
+    assert content["lesions"]
+    for one, other in zip(content["lesions"], alone.rows["case0-scan"], strict=True):
+        assert one["score"] == pytest.approx(other["score"])
+        assert one["centre_mm"] == pytest.approx(other["centre_mm"])
+    # the order of the models makes no difference, their number does
+    again = predict([twin, threshold_model], [scan], out=tmp_path / "b", quiet=True)
+    assert again.skipped == ["case0-scan"]
+    (refused,) = predict(twin, [scan], out=tmp_path / "b", confidence=0.01, quiet=True).errors
+    assert "another scan's or model's" in str(refused)
+
+
+def test_models_that_do_not_fit_are_refused(threshold_model: Path, tmp_path: Path, capsys) -> None:
+    scan = make_scans(tmp_path / "scans", cases=1) / "case0-scan.nii"
+    spec = read_model_card(threshold_model).spec
+    classes = another(threshold_model, "c", spec=spec.model_copy(update={"classes": ["dark"]}))
+    window = Window(level=0, width=50)
+    other = another(threshold_model, "w", spec=spec.model_copy(update={"window": window}))
+    for second, words in (
+        (classes, "has classes ['dark'], but threshold-model has ['bright']"),
+        (other, "has window"),
+        (threshold_model, "is given twice"),
+    ):
+        given = ["--model", threshold_model, "--model", second]
+        assert run("predict", scan, *given, "--out", tmp_path / "out") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert words in line
+        assert not (tmp_path / "out").exists()
+
+
+def test_the_linking_of_the_model_is_used(threshold_model: Path, tmp_path: Path) -> None:
+    """A flash on a single slice is dropped where findings of two boxes are wanted."""
+    hu = np.zeros((8, 48, 64), np.int16)
+    hu[1:4, 10:20, 10:20] = 250
+    hu[6, 30:36, 30:36] = 250
+    write_nifti(tmp_path / "scan.nii", hu, np.eye(4))
+    linking = Linking(min_boxes=2)
+    strict = another(threshold_model, "strict", linking=linking)
+    for model, count in ((threshold_model, 2), (strict, 1)):
+        out = tmp_path / f"out{count}"
+        assert (
+            len(predict(model, [tmp_path / "scan.nii"], out=out, quiet=True).rows["scan"]) == count
+        )
+    content = detections(tmp_path / "out1", "scan")
+    assert {box["slice_index"] for box in content["boxes"]} == {1, 2, 3}
+    assert {box["lesion_id"] for box in content["boxes"]} == {1}
+    overlays = {path.name for path in (tmp_path / "out1" / "scan" / "overlays").iterdir()}
+    assert overlays == {f"scan_z{z:04d}.png" for z in (1, 2, 3)}
+    assert content["linking"] == linking.model_dump()
+    # found again at the same confidence, but linked in another way
+    (refused,) = predict(
+        threshold_model, [tmp_path / "scan.nii"], out=tmp_path / "out1", quiet=True
+    ).errors
+    assert "another" in str(refused)
 
 
 # Real scans

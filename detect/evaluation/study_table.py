@@ -5,11 +5,12 @@ import math
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from detect.evaluation.linked import Linked
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.study import Study
 
 
-def render_study(metrics: Metrics, study: Study) -> Table:
+def render_study(metrics: Metrics, study: Study, linked: Linked | None = None) -> Table:
     """One row a number: level, what it is, its value, its 95 % interval."""
     lesions, cases, frozen = study.lesions.all, study.cases, metrics.frozen
     nan = float("nan")
@@ -48,13 +49,16 @@ def render_study(metrics: Metrics, study: Study) -> Table:
             for name in ("accuracy", "precision", "recall", "f1")
         ),
     ]  # fmt: skip
+    if linked:
+        rates = f"P {_value(linked.precision)}, R {_value(linked.recall)}"
+        of_lesions.append((f"F1 of {linked.findings} linked findings ({rates})", linked.f1, ""))
     for level, rows in (("boxes", boxes), ("lesions", of_lesions), ("scans", of_cases)):
         for k, (what, value, name) in enumerate(rows):
             table.add_row(
                 level if k == 0 else "",
                 what,
                 _value(value),
-                _interval(study.intervals[name]),
+                _interval(study.intervals[name]) if name else "–",
                 end_section=k == len(rows) - 1,
             )
     return table

@@ -16,7 +16,7 @@ from converters.channels import Pictures
 from converters.volume import Volume
 from detect.boxes import Boxes
 from detect.inference.linking import LinkedLesion
-from detect.model_card import ModelCard
+from detect.inference.used_models import UsedModels
 from detect.pictures import draw
 
 LESION_COLUMNS = [
@@ -66,9 +66,7 @@ def write_case_outputs(
     pictures: Pictures,
     boxes: Sequence[Boxes],
     lesions: Sequence[LinkedLesion],
-    card: ModelCard,
-    confidence: float,
-    runtime: str,
+    used: UsedModels,
 ) -> list[dict[str, Any]]:
     """Write `detections.json`, `lesions.csv` and `overlays/`; returns the lesion rows.
 
@@ -79,11 +77,9 @@ def write_case_outputs(
         volume, pictures: the scan, and what the detector saw of it.
         boxes: of each slice, in px of the canonical slice.
         lesions: the boxes linked.
-        card: of the model.
-        confidence: from which boxes are reported.
-        runtime: that ran the model.
+        used: what found the boxes and linked them.
     """
-    names = card.spec.classes
+    names = used.spec.classes
     rows = lesion_rows(lesions, volume, names)
     lesion_of = {m: i for i, lesion in enumerate(lesions, start=1) for m in lesion.members}
     write_json(
@@ -92,10 +88,7 @@ def write_case_outputs(
             "schema": "detect-detections/1",
             "case": case,
             "source_sha256": source_sha256,
-            "model": card.spec.model,
-            "weights_sha256": card.weights_sha256,
-            "confidence": confidence,
-            "runtime": runtime,
+            **used.facts,
             "classes": names,
             "shape": list(volume.array.shape),
             "spacing_mm": list(volume.spacing),

@@ -7,7 +7,13 @@ from converters.channels import Pictures, pictures
 from converters.volume import Volume
 from detect.boxes import Boxes
 from detect.detectors.protocol import Predictor
-from detect.inference.linking import LinkedLesion, link, one_finding_each
+from detect.inference.linking import (
+    LinkedLesion,
+    Linking,
+    link,
+    one_finding_each,
+    only_linked,
+)
 
 BATCH = 8  # slices a call
 
@@ -32,13 +38,15 @@ def detect_slices(detector: Predictor, pictures: Pictures, confidence: float) ->
 
 
 def find_lesions(
-    detector: Predictor, volume: Volume, confidence: float, source: Path | str
+    detector: Predictor, volume: Volume, confidence: float, linking: Linking, source: Path | str
 ) -> tuple[Pictures, list[Boxes], list[LinkedLesion]]:
     """Find lesions in a scan: its pictures, the boxes of its slices, and those linked in 3D.
+
+    Boxes of findings that the linking drops are left out.
 
     Raises:
         InputError: its pictures would be of no sensible size; `source` names it.
     """
     made = pictures(volume, detector.spec.representation, source)
     boxes = detect_slices(detector, made, confidence)
-    return made, boxes, link(boxes)
+    return made, *only_linked(boxes, link(boxes, linking))

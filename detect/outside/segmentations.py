@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from converters.components import Component, decode_rle, find_lesions
 from converters.dataset import Dataset
 from converters.errors import InputError
-from converters.frame import Frame
 from converters.manifest import CaseEntry
 from converters.progress import progress
 from converters.reading import check_same_grid, read_mask
@@ -119,7 +118,7 @@ def read_segmentations(
                 volume, recipe.class_of_label if classes is None else classes, score, by_case[case]
             ):
                 k = place.get((case, component.slice_index))
-                row = None if k is None else _row(component, value, entries[case].placed)
+                row = None if k is None else _row(component, value, entries[case])
                 if k is not None and row:
                     rows[k].append(row)
             advance(case)
@@ -201,8 +200,9 @@ def _class_probabilities(
     return maps
 
 
-def _row(component: Component, score: float, frame: Frame) -> tuple[float, ...] | None:
+def _row(component: Component, score: float, case: CaseEntry) -> tuple[float, ...] | None:
     """Place a component in its picture, cut at the edges of a crop; None where it is outside."""
+    frame = case.placed
     x, y, width, height = frame.box(component.x, component.y, component.width, component.height)
     left, right = max(x, 0), min(x + width, frame.width)
     top, bottom = max(y, 0), min(y + height, frame.height)

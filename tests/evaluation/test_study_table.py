@@ -4,6 +4,7 @@ import io
 
 from rich.console import Console
 
+from detect.evaluation.linked import Linked
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
 from detect.evaluation.study import study
@@ -33,6 +34,19 @@ def test_every_level_with_its_interval() -> None:
     for level in ("boxes", "lesions", "scans"):
         assert f"\n {level} " in text
     assert "lesions and scans at conf 0.4 (frozen beforehand)" in text
+
+
+def test_linked_findings_have_a_row() -> None:
+    truth, detections, origins = sample(2)
+    matches = match(truth, detections, 3)
+    metrics = measure(matches, ["a", "b", "c"], 0.4)
+    text = io.StringIO()
+    linked = Linked(lesions=8, findings=1000, hits=4, splits=0, merges=0, average_precision=0.5)
+    table = render_study(metrics, study(matches, metrics, origins, draws=2), linked)
+    Console(file=text, width=80).print(table)
+    (row,) = [line for line in text.getvalue().splitlines() if "linked" in line]
+    assert " ".join(row.split()) == "F1 of 1000 linked findings (P 0.004, R 0.500) 0.008 –"
+    assert len(row) <= 80
 
 
 def test_the_operating_point_of_this_very_set_is_called_so() -> None:

@@ -1,11 +1,18 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detect.boxes import Boxes
-from detect.inference.linking import LinkedLesion, link, one_finding_each
+from detect.inference.linking import (
+    LinkedLesion,
+    Linking,
+    link,
+    one_finding_each,
+    only_linked,
+)
 
 SQUARE = (10, 10, 20, 20)
 
@@ -142,13 +149,66 @@ def test_every_box_is_in_one_lesion_whatever_their_order(slices, random) -> None
 @settings(deadline=None)
 @given(stacks())
 def test_findings_left_on_a_slice_do_not_share_a_place(slices) -> None:
-    from detect.inference.linking import SAME_PLACE_IOU, _iou
+    from detect.inference.linking import SAME_PLACE_IOU, iou
 
     for own in slices:
         kept = one_finding_each(own)
-        overlaps = _iou(kept.xyxy, kept.xyxy)
+        overlaps = iou(kept.xyxy, kept.xyxy)
         np.fill_diagonal(overlaps, 0)
         assert not (overlaps > SAME_PLACE_IOU).any()
         assert (np.diff(kept.score) < 0).all()
         if len(own):
             assert kept.score[0] == own.score.max()
+
+
+def test_a_longer_gap_and_a_stricter_overlap() -> None:
+    two_missed = [one(), Boxes.empty(), Boxes.empty(), one()]
+    assert len(link(two_missed, Linking(max_gap=2))) == 1
+    assert len(link([one(), Boxes.empty(), one()], Linking(max_gap=0))) == 2
+    moved = [one(), one(xyxy=(15, 10, 25, 20))]  # IoU 5 / 15
+    assert len(link(moved, Linking(iou=0.33))) == 1
+    assert len(link(moved, Linking(iou=0.34))) == 2
+
+
+def test_near_boxes_continue_each_other_only_if_asked_for() -> None:
+    shrunk = [one(), one(xyxy=(14, 14, 16, 16))]  # IoU 0.04, the same centre
+    assert len(link(shrunk)) == 2
+    assert len(link(shrunk, Linking(max_distance=0.1))) == 1
+    # centres 12 apart, sides of 10: 1.2
+    apart = [one(), one(xyxy=(22, 10, 32, 20))]
+    assert len(link(apart, Linking(max_distance=1.3))) == 1
+    assert len(link(apart, Linking(max_distance=1.2))) == 2
+
+
+def test_overlap_goes_before_nearness() -> None:
+    second = boxes(((15, 10, 25, 20), 0, 0.3), ((13, 13, 17, 17), 0, 0.9))  # IoU 1/3, and 0.16
+    lesions = link([one(), second], Linking(max_distance=1))
+    assert members(lesions) == [[(1, 1)], [(0, 0), (1, 0)]]
+
+
+def test_findings_of_few_boxes_are_dropped_but_not_on_few_slices() -> None:
+    slices = [one(0.9), Boxes.empty(), Boxes.empty(), one(0.5), one(0.4)]
+    kept = Linking(min_boxes=2)
+    lesions = link(slices, kept)
+    assert members(lesions) == [[(3, 0), (4, 0)]]
+    assert len(link([one()], kept)) == 1
+    left, lesions = only_linked(slices, lesions)
+    assert [len(own) for own in left] == [0, 0, 0, 1, 1] and len(lesions) == 1
+
+
+def test_members_are_numbered_anew_where_boxes_are_left_out() -> None:
+    single = ((40, 40, 50, 50), 0, 0.9)
+    slices = [boxes(single, (SQUARE, 0, 0.5)), one(0.4)]
+    left, (lesion,) = only_linked(slices, link(slices, Linking(min_boxes=2)))
+    assert lesion.members == [(0, 0), (1, 0)]
+    assert left[0].xyxy.tolist() == [list(SQUARE)]
+
+
+def test_the_mean_of_the_three_highest() -> None:
+    slices = [one(0.2), one(0.9), one(0.6), one(0.3)]
+    (lesion,) = link(slices, Linking(score="top"))
+    assert lesion.score == pytest.approx(0.6)
+    (lesion,) = link(slices[:2], Linking(score="top"))
+    assert lesion.score == pytest.approx(0.55)
+    (lesion,) = link([one(0.5, 1), one(0.9, 0), one(0.5, 1)], Linking(score="top"))
+    assert (lesion.label, lesion.score) == (1, 0.5)

@@ -1,0 +1,88 @@
+"""Suppress and fuse boxes on one picture: per-class NMS, weighted box fusion, ensembles."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detect.boxes import Boxes
+from detect.detectors.protocol import Predictor
+from detect.inference.linking import iou
+
+FUSION_IOU = 0.55  # boxes of one lesion, as in the paper of weighted box fusion
+
+
+def nms(boxes: Boxes, overlap: float) -> Boxes:
+    """Drop a box that overlaps a surer one of its class by more than an IoU; best score first."""
+    import torch
+    from torchvision.ops import batched_nms
+
+    kept = batched_nms(
+        torch.from_numpy(boxes.xyxy), torch.from_numpy(boxes.score), torch.from_numpy(boxes.label),
+        overlap,
+    )  # fmt: skip
+    return boxes[kept.numpy()]
+
+
+def weighted_box_fusion(members: Sequence[Boxes], overlap: float = FUSION_IOU) -> Boxes:
+    """Fuse what several detectors of equal weight found on one picture.
+
+    By falling score, each box joins the cluster of its class whose fused box it overlaps best, by
+    more than an IoU, or starts one. A fused box has the mean corners of its cluster, weighted by
+    score, and the mean score, times n / N where it has fewer boxes n than there are detectors N
+    (Solovyev, Wang and Gabruseva, Image Vis Comput 2021).
+
+    Args:
+        members: of each detector, in px of the one picture.
+        overlap: IoU in [0, 1].
+
+    Returns:
+        The fused boxes, best score first.
+    """
+    xyxy = np.concatenate([own.xyxy for own in members])
+    label = np.concatenate([own.label for own in members])
+    score = np.concatenate([own.score for own in members])
+    clusters: list[list[int]] = []
+    fused = np.zeros((0, 4))
+    labels = np.zeros(0, np.int64)
+    for k in np.argsort(-score, kind="stable").tolist():
+        overlaps = np.where(labels == label[k], iou(xyxy[k : k + 1], fused)[0], 0.0)
+        best = int(overlaps.argmax()) if len(overlaps) else -1
+        if best >= 0 and overlaps[best] > overlap:
+            clusters[best].append(k)
+            fused[best] = _mean_box(xyxy[clusters[best]], score[clusters[best]])
+        else:
+            clusters.append([k])
+            fused = np.append(fused, xyxy[k : k + 1], axis=0)
+            labels = np.append(labels, label[k])
+    agreed = [
+        float(score[own].mean()) * min(len(own), len(members)) / len(members) for own in clusters
+    ]
+    order = np.argsort(-np.array(agreed), kind="stable")
+    return Boxes(fused, labels, np.array(agreed))[order]
+
+
+def _mean_box(xyxy: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.float64]:
+    weight = score if score.any() else np.ones_like(score)
+    return np.asarray(np.average(xyxy, axis=0, weights=weight))
+
+
+class Ensemble:
+    """Several detectors of the same classes and pictures as one."""
+
+    def __init__(self, members: Sequence[Predictor]) -> None:
+        """Take the detectors; what they see is what the first one sees."""
+        self.members = members
+        self.spec = members[0].spec
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """Fuse what the members find; see `Detector.predict`.
+
+        A member speaks once for each place: its own second boxes there, mostly of low score, would
+        drag down what all agree on.
+        """
+        found = [member.predict(images) for member in self.members]
+        return [
+            weighted_box_fusion([nms(boxes, FUSION_IOU) for boxes in own])
+            for own in zip(*found, strict=True)
+        ]
