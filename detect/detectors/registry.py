@@ -37,33 +37,31 @@ class Family(NamedTuple):
 
     Attributes:
         module: has a `FAMILY` class.
-        steps: the module with its `STEPS` class, which needs less to be imported.
         names: of its models.
         licence: of the code that its models run through, SPDX.
+        steps: the module with its `STEPS` class, which needs less to be imported.
     """
 
     module: str
-    steps: str
     names: list[str]
     licence: str
+    steps: str = "detect.detectors.queries"
 
 
 FAMILIES = {
     "ultralytics": Family(
         "detect.detectors.ultralytics.detector",
-        "detect.detectors.ultralytics.steps",
         [line.format(size) for line, sizes in _ULTRALYTICS.items() for size in sizes],
         "AGPL-3.0",
+        "detect.detectors.ultralytics.steps",
     ),
     "deim": Family(
         "detect.detectors.deim.detector",
-        "detect.detectors.queries",
         [f"deim-{size}" for size in "nsmlx"],
         "Apache-2.0",
     ),
     "rfdetr": Family(
         "detect.detectors.rfdetr.detector",
-        "detect.detectors.queries",
         [f"rfdetr-{size}" for size in ("nano", "small", "medium", "large")],
         "Apache-2.0",
     ),
