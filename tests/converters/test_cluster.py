@@ -158,9 +158,9 @@ def test_a_killed_client_and_a_run_without_cluster_resume(
     words = [sys.executable, "-m", "detect", "convert", str(tmp_path / "recipe.yaml")]
     words += ["--root", str(scans), "--out", str(tmp_path / "d"), "--split", "6,2,2"]
     client = subprocess.Popen([*words, "--scheduler", address], stderr=subprocess.DEVNULL)
-    when(partial(any_file, folder, "done/*.json"), client.kill).join(timeout=30)
+    when(partial(any_file, folder, "done/case*.json"), client.kill).join(timeout=30)
     assert client.wait() == -signal.SIGKILL and not (tmp_path / "d").exists()
-    before = len(list(folder.glob("done/*.json")))
+    before = len(list(folder.glob("done/case*.json")))
     analysed, written = [], []
     monkeypatch.setattr(Workspace, "keep_analysis", lambda _, found: analysed.append(found))
     keep_done = Workspace.keep_done
