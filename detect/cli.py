@@ -9,6 +9,8 @@ from typer.exceptions import Abort, TyperException
 from converters.errors import InputError
 from detect.commands import data, scans, scoring, training, weight_files
 
+INTERRUPTED = 130  # exit code, as shells have it
+
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
@@ -42,6 +44,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         arguments = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
         result = app(args=arguments, standalone_mode=False, prog_name="detect")
+        if result == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         return int(result or 0)
     except InputError as error:
         return _wrong(str(error))
@@ -51,7 +55,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _wrong(f"{where}{error.strerror or error}. Mend that and run the command again.")
     except (KeyboardInterrupt, Abort):
-        return _wrong("interrupted; run the same command again to go on", code=130)
+        return _wrong("interrupted; run the same command again to go on", code=INTERRUPTED)
 
 
 def _wrong(message: str, code: int = 2) -> int:

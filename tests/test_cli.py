@@ -8,8 +8,10 @@ import os
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -296,3 +298,14 @@ def test_no_space_left(
     else:
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     SEEN.append((f"{kind} (file size limit)", 2, line.replace(str(tmp_path), ".")))
+
+
+def test_an_interrupt_is_one_line_and_says_how_to_go_on(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "detect", "demo", "--out", str(tmp_path / "d"), "--quiet"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        while not (tmp_path / "d").exists():
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "error: interrupted; run the same command again to go on\n"
