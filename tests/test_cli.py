@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -302,10 +303,17 @@ def test_no_space_left(
 
 def test_an_interrupt_is_one_line_and_says_how_to_go_on(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "detect", "demo", "--out", str(tmp_path / "d"), "--quiet"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, encoding="utf-8") as process:
-        while not (tmp_path / "d").exists():
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background it is not
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=heard
+    ) as process:
+        try:
+            while not (tmp_path / "d").exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert said == "error: interrupted; run the same command again to go on\n"
