@@ -25,3 +25,11 @@ Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything ra
 Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Images a step [16].")]
+InputSide = Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")]
+LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")]
+Patience = Annotated[
+    int | None,
+    typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
+]

@@ -7,11 +7,16 @@ import typer
 
 from detect.commands.options import (
     RULES,
+    Batch,
     Bundle,
     Data,
     Device,
+    Epochs,
+    InputSide,
+    LearningRate,
     Out,
     Overwrite,
+    Patience,
     Protocol,
     Quiet,
     Seed,
@@ -32,14 +37,11 @@ def train(
     trust: Annotated[
         bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")
     ] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images a step [16].")] = None,
-    imgsz: Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
-    ] = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    imgsz: InputSide = None,
+    lr: LearningRate = None,
+    patience: Patience = None,
     protocol: Protocol = None,
     fold: Annotated[
         str | None,
@@ -124,14 +126,11 @@ def benchmark(
         str | None, typer.Option(help="To start from, as for `detect train`.")
     ] = None,
     protocol: Protocol = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Images a step [16].")] = None,
-    imgsz: Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
-    ] = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    imgsz: InputSide = None,
+    lr: LearningRate = None,
+    patience: Patience = None,
     seed: Seed = 0,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
