@@ -250,7 +250,8 @@ def _heading(
         else "scored on the dataset's test split"
     )
     repeats = f", {seeds} seeds" if seeds > 1 else ""
-    return f"Dataset `{recipe.name}`; {where}{repeats}; up to {settings.epochs} epochs, {how}." + (
+    length = f"{settings.budget} each" if settings.budget else f"up to {settings.epochs} epochs"
+    return f"Dataset `{recipe.name}`; {where}{repeats}; {length}, {how}." + (
         " Mean ± standard deviation over the runs." if folds or seeds > 1 else ""
     )
 

@@ -1,8 +1,8 @@
 """A split of a dataset as training and scoring want it: pictures, truth, cases."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,15 @@ class Split:
         return Origins(
             self.case_ids, self.patient_ids, self.lesion_ids, self.diameters_mm, self.areas
         )
+
+    def select(self, indices: Sequence[int], name: str | None = None) -> "Split":
+        """Take some of the pictures, under another name if one is given."""
+        columns: dict[str, list[Any]] = {
+            one.name: [getattr(self, one.name)[k] for k in indices]
+            for one in fields(self)
+            if one.name != "name"
+        }
+        return replace(self, name=name or self.name, **columns)
 
     def batches(self, size: int) -> Iterator[list[NDArray[np.uint8]]]:
         """Read the pictures, `size` at a time."""

@@ -78,12 +78,7 @@ def _pool(dataset: Dataset) -> Split:
 
 def _select(pooled: Split, name: str, name_of: dict[str, str]) -> Split:
     chosen = [k for k, patient in enumerate(pooled.patient_ids) if name_of[patient] == name]
-    columns: dict[str, list[Any]] = {
-        one.name: [getattr(pooled, one.name)[k] for k in chosen]
-        for one in fields(Split)
-        if one.name != "name"
-    }
-    return Split(name=name, **columns)
+    return pooled.select(chosen, name)
 
 
 def split_to_coco(split: Split, classes: Sequence[str]) -> dict[str, Any]:

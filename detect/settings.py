@@ -1,5 +1,6 @@
 """What a training run can be told, with the defaults."""
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -14,7 +15,21 @@ PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
         "deim": {"batch": 8, "lr": 8e-4, "weight_decay": 1e-4},
     }
 }
+_SECONDS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
 LARGEST_SEED = 2**31  # numpy takes 32 bits, and ultralytics adds to what it is given
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration such as `20min`, `90s` or `1h30min`; returns seconds.
+
+    Raises:
+        ValueError: it is none, or nothing.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|min|m|s)", text)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != text or not seconds:
+        raise ValueError("write for example 20min, 2h or 1h30min")
+    return seconds
 
 
 class TrainSettings(BaseModel):
@@ -22,6 +37,7 @@ class TrainSettings(BaseModel):
 
     Attributes:
         epochs: passes over the training slices.
+        budget: wall-clock time, such as `20min`, that decides the epochs instead.
         batch: images a step.
         imgsz: side of the square that slices are scaled to, px; a multiple of 32. None: the
             dataset's longest side, rounded up, at most 640.
@@ -38,6 +54,7 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(100, ge=1)
+    budget: str | None = None
     batch: int = Field(16, ge=1)
     imgsz: int | None = Field(None, ge=32)
     lr: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
@@ -49,6 +66,13 @@ class TrainSettings(BaseModel):
     workers: int = Field(4, ge=0)
     operating_point: str = "f1"
 
+    @field_validator("budget")
+    @classmethod
+    def _is_a_duration(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_duration(text)
+        return text
+
     @field_validator("operating_point")
     @classmethod
     def _is_a_rule(cls, text: str) -> str:
@@ -59,8 +83,10 @@ def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSetting
     """Put what the user gave over the defaults.
 
     Raises:
-        InputError: a value is out of its range; it names the option.
+        InputError: a value is out of its range, or contradicts another; it names the option.
     """
+    if {"epochs", "budget"} <= given.keys():
+        raise InputError("--budget", "contradicts --epochs", "give one of them")
     try:
         return TrainSettings(**(base.model_dump(exclude_unset=True) | given))
     except ValidationError as error:

@@ -4,6 +4,7 @@ import json
 import math
 import platform
 import shutil
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from converters.manifest import FILE_NAME as MANIFEST
 from converters.progress import progress
 from converters.recipe import Code
 from detect import processes
+from detect.budget import epochs_within
 from detect.dataset import Split, load_split
 from detect.detectors.protocol import Detector
 from detect.detectors.registry import count_parameters, create_detector, family_of
@@ -28,7 +30,7 @@ from detect.inference.linking import DEFAULT
 from detect.linked_level import fit_linking
 from detect.model_card import Fold, ModelCard, ModelSpec, sha256
 from detect.scoring import choose_point, detect_split, score
-from detect.settings import TrainSettings
+from detect.settings import TrainSettings, parse_duration
 from detect.weights import choose_start
 
 LARGEST_DEFAULT_IMGSZ = 640
@@ -86,6 +88,7 @@ def train(
     Raises:
         InputError: the request, the dataset or the weights are wrong.
     """
+    began = time.monotonic()
     processes.join()
     settings = settings or TrainSettings()
     family = family_of(model)
@@ -117,6 +120,9 @@ def train(
     run_dir = out.parent / f"{out.name}.partial"
     if first:
         _check_run_dir(out, run_dir, request, resume, overwrite)
+    if settings.budget:
+        settings = _within_budget(settings, began, spec, splits, run_dir if resume else None)
+        request["settings"] = settings.model_dump(mode="json")
 
     torch.manual_seed(settings.seed)  # before the network draws its first weights
     detector = create_detector(spec, settings.device)
@@ -131,6 +137,28 @@ def train(
     processes.wait()
     codes = dataset.manifest.codes
     return _finish(run_dir, out, detector, splits[1], request, codes, fold, quiet or not first)
+
+
+def _within_budget(
+    settings: TrainSettings,
+    began: float,
+    spec: ModelSpec,
+    splits: tuple[Split, Split],
+    resumed: Path | None,
+) -> TrainSettings:
+    """Let the budget decide the epochs; an interrupted run goes on with those it had."""
+    assert settings.budget is not None  # noqa: S101  (the caller asked)
+    if processes.world() > 1:
+        raise InputError("--budget", "is for training on one device", "give --epochs")
+    if resumed:
+        before = json.loads((resumed / "request.json").read_text(encoding="utf-8"))
+        epochs = int(before["settings"]["epochs"])
+    else:
+        left = parse_duration(settings.budget) - (time.monotonic() - began)
+        epochs = epochs_within(
+            left, lambda: create_detector(spec, settings.device), *splits, settings
+        )
+    return settings.model_copy(update={"epochs": epochs})
 
 
 def _imgsz(asked: int | None, split: Split) -> int:
@@ -181,8 +209,9 @@ def _check_resume(run_dir: Path, request: dict[str, Any]) -> None:
         raise InputError(
             run_dir, "holds no interrupted run", "start one without --resume"
         ) from error
+    free = _FREE_ON_RESUME | ({"epochs"} if new["settings.budget"] else set())
     for key, value in new.items():
-        if key.split(".")[-1] not in _FREE_ON_RESUME and old.get(key) != value:
+        if key.split(".")[-1] not in free and old.get(key) != value:
             raise InputError(
                 run_dir,
                 f"was started with {key} = {old.get(key)}, not {value}",

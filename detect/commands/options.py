@@ -26,6 +26,10 @@ Protocol = Annotated[str | None, typer.Option(help="Published settings as defaul
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")]
+Budget = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="As many epochs as fit on this machine, e.g. into 20min."),
+]
 Batch = Annotated[int | None, typer.Option(min=1, help="Images a step [16].")]
 InputSide = Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")]

@@ -8,6 +8,7 @@ import typer
 from detect.commands.options import (
     RULES,
     Batch,
+    Budget,
     Bundle,
     Data,
     Device,
@@ -38,6 +39,7 @@ def train(
         bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")
     ] = False,
     epochs: Epochs = None,
+    budget: Budget = None,
     batch: Batch = None,
     imgsz: InputSide = None,
     lr: LearningRate = None,
@@ -79,8 +81,8 @@ def train(
         return code
 
     given: dict[str, Any] = {
-        "epochs": epochs, "batch": batch, "imgsz": imgsz, "lr": lr, "patience": patience,
-        "operating_point": operating_point,
+        "epochs": epochs, "budget": budget, "batch": batch, "imgsz": imgsz, "lr": lr,
+        "patience": patience, "operating_point": operating_point,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
@@ -127,6 +129,7 @@ def benchmark(
     ] = None,
     protocol: Protocol = None,
     epochs: Epochs = None,
+    budget: Budget = None,
     batch: Batch = None,
     imgsz: InputSide = None,
     lr: LearningRate = None,
@@ -143,7 +146,8 @@ def benchmark(
     from detect.settings import TrainSettings, resolve_settings
 
     given: dict[str, Any] = {
-        "epochs": epochs, "batch": batch, "imgsz": imgsz, "lr": lr, "patience": patience,
+        "epochs": epochs, "budget": budget, "batch": batch, "imgsz": imgsz, "lr": lr,
+        "patience": patience,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     given |= {"seed": seed, "device": device, "workers": workers}

@@ -1,0 +1,115 @@
+"""A wall-clock budget decides how many epochs there are."""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from converters.dataset import open_dataset
+from converters.errors import InputError
+from detect.budget import epochs_within
+from detect.dataset import Split, load_split
+from detect.detectors.protocol import Advance
+from detect.model_card import read_model_card
+from detect.settings import TrainSettings, parse_duration, resolve_settings
+from detect.train import train
+from tests.tiny import SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("20min", 1200), ("20m", 1200), ("1h30min", 5400), ("1.5h", 5400)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "20", "min", "0s", "-5min", "20min later", "5 days"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(InputError) as error:
+        resolve_settings(TrainSettings(), {"budget": text})
+    assert error.value.path == "--budget"
+
+
+def test_epochs_and_a_budget_contradict_each_other() -> None:
+    with pytest.raises(InputError, match="--budget: contradicts --epochs"):
+        resolve_settings(TrainSettings(), {"budget": "20min", "epochs": 5})
+
+
+@dataclass
+class Clockwork:
+    """Trains nothing, and says how long it would have taken."""
+
+    once: float
+    an_epoch: float
+    a_slice: float
+    seen: list[int] = field(default_factory=list)
+
+    def train(
+        self,
+        train: Split,
+        val: Split,
+        settings: TrainSettings,
+        run_dir: Path,
+        resume: bool,
+        advance: Advance,
+    ) -> None:
+        self.seen.append(len(train))
+        epoch = self.an_epoch + self.a_slice * (len(train) + len(val))
+        rows = [[1, self.once + epoch], [2, self.once + 2 * epoch]]
+        with (run_dir / "history.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([["epoch", "seconds"], *rows])
+
+
+def test_what_an_epoch_costs_is_told_from_two_lengths(tiny_dataset: Path) -> None:
+    dataset = open_dataset(tiny_dataset)
+    parts = load_split(dataset, "train"), load_split(dataset, "val")
+    clockwork = Clockwork(once=300, an_epoch=4, a_slice=1)
+    settings = SETTINGS.model_copy(update={"batch": 2})
+    epochs = epochs_within(6000, lambda: clockwork, *parts, settings)  # type: ignore[arg-type, return-value]
+    assert clockwork.seen == [4, 12]
+    # val is rounded to whole slices in the probes, so the pace is near, and not exact
+    epoch = 4 + len(parts[0]) + len(parts[1])
+    assert epochs == pytest.approx(6000 * 0.95 / epoch - 1, rel=0.05)
+
+
+def test_a_budget_too_short_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(**SETTINGS.model_dump() | {"budget": "0.5s"})
+    with pytest.raises(InputError, match="--budget: is too short: an epoch takes"):
+        train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_within_a_budget(tiny_dataset: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(**SETTINGS.model_dump() | {"budget": "25s"})
+    run = train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings, quiet=True)
+    done = read_model_card(run.bundle).training
+    with (run.bundle / "history.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == done["epochs"] >= 1
+    assert done["budget"] == "25s"
+
+
+def test_a_resumed_run_keeps_its_epochs(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TrainSettings(**SETTINGS.model_dump() | {"budget": "25s"})
+    calls: list[int] = []
+
+    def count(*_: object) -> int:
+        calls.append(3)
+        return 3
+
+    def stop(row: dict[str, int]) -> str:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr("detect.train.epochs_within", count)
+    given = {"data": tiny_dataset, "out": tmp_path / "run", "settings": settings, "quiet": True}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("detect.detectors.ultralytics.training.note", stop)
+        train("yolov8n", **given)  # type: ignore[arg-type]
+    run = train("yolov8n", resume=True, **given)  # type: ignore[arg-type]
+    assert run.card.training["epochs"] == 3
+    assert calls == [3]
