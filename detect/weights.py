@@ -22,7 +22,7 @@ from weights import resolve
 from weights.resolve import Known
 
 INDEX = "index.json"  # in the folder of weights: sha256 and size of what was added
-AUTO = "auto"
+AUTO, SYNTHETIC = "auto", "synthetic"
 _CHUNK = 1 << 22
 
 
@@ -44,8 +44,8 @@ def choose_start(model: str, weights: str | None) -> Start:
 
     Args:
         model: a name of `detect models`.
-        weights: a file, the name of a known one, or `auto`: the registered one of the model if it
-            is here. None is from scratch.
+        weights: a file, the name of a known one, `auto`: the registered one of the model if it is
+            here, or `synthetic`: what `detect weights pretrain` made. None is from scratch.
 
     Raises:
         InputError: there is no such file.
@@ -60,12 +60,23 @@ def choose_start(model: str, weights: str | None) -> Start:
         if not path.is_file():
             missing = f"{known.file} is not here. To start from it, {known.remedy}."
             return Start(None, f"{model} starts from scratch: {missing}")
+    elif weights == SYNTHETIC:
+        path = resolve.folder() / synthetic_file(model)
+        if not path.is_file():
+            raise InputError(
+                path, "is not here", f"make it with `detect weights pretrain {model}`, or copy it"
+            )
     else:
         try:
             path = resolve.find(weights)
         except resolve.MissingWeights as error:
             raise InputError(weights, error.problem, error.remedy) from error
     return Start(path, f"{model} starts from {path}.")
+
+
+def synthetic_file(model: str) -> str:
+    """Name of the file that `detect weights pretrain` makes of a model."""
+    return f"{SYNTHETIC}-{model}.safetensors"
 
 
 def list_weights() -> Table:

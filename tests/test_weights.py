@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from converters.errors import InputError
+from converters.windowing import Window
 from detect.cli import _run
-from detect.detectors.registry import FAMILIES, model_names
+from detect.detectors.registry import FAMILIES, create_detector, model_names
 from detect.detectors.ultralytics.network import build_network
 from detect.detectors.weight_files import CHECKPOINTS
+from detect.model_card import ModelSpec
+from detect.pretrain import pretrain
+from detect.settings import TrainSettings
 from detect.weights import add_weights, choose_start, verify_weights
 from weights import resolve
 from weights.resolve import Known
@@ -303,3 +307,41 @@ def test_nothing_of_a_hostile_file_runs(
     assert not witness.exists() and not (tmp_path / "run").exists()
     torch.load(packed, weights_only=False)
     assert witness.exists()  # the witness works
+
+
+# Weights made here
+
+
+def test_synthetic_weights_are_asked_for_in_one_line(folder: Path) -> None:
+    with pytest.raises(InputError) as error:
+        choose_start("yolov8n", "synthetic")
+    assert error.value.path == str(folder / "synthetic-yolov8n.safetensors")
+    assert "detect weights pretrain yolov8n" in error.value.remedy
+
+
+def test_pretrained_on_the_phantom_and_started_from(folder: Path) -> None:
+    settings = TrainSettings(epochs=1, batch=8, imgsz=64, device="cpu", workers=0)
+    given = {"patients": 12, "settings": settings, "quiet": True}
+    file = pretrain("yolov8n", **given)  # type: ignore[arg-type]
+    assert held(folder) == {file.name, "index.json"}
+    assert verify_weights(quiet=True).problems == []
+    with pytest.raises(InputError, match="is here already"):
+        pretrain("yolov8n", **given)  # type: ignore[arg-type]
+    before = file.read_bytes()
+    pretrain("yolov8n", overwrite=True, **given)  # type: ignore[arg-type]
+    assert file.read_bytes() == before
+
+    assert choose_start("yolov8n", "synthetic").path == file
+    window = Window(level=60, width=200)
+    spec = ModelSpec(
+        family="ultralytics", model="yolov8n", classes=["tumour"], imgsz=64, window=window
+    )
+    detector = create_detector(spec, "cpu")
+    fresh = {name: value.clone() for name, value in detector.network.state_dict().items()}
+    detector.load_weights(file, trust=False)
+    made, begun = load_file(file), detector.network.state_dict()
+    taken = {name for name, value in made.items() if torch.equal(begun[name], value)}
+    other_classes = {name for name, value in made.items() if begun[name].shape != value.shape}
+    assert taken == made.keys() - other_classes
+    assert 0 < len(other_classes) <= 6
+    assert all(torch.equal(begun[name], fresh[name]) for name in other_classes)

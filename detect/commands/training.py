@@ -33,7 +33,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder to make [runs/MODEL].")] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="File to start from, or auto: the model's if here [from scratch]."),
+        typer.Option(help="Start: a file, auto (published, if here) or synthetic [scratch]."),
     ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")

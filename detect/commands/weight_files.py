@@ -1,4 +1,4 @@
-"""`detect weights`: list, add, verify."""
+"""`detect weights`: list, add, verify, pretrain."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from detect.commands.options import Quiet
 from detect.commands.printing import show
 
-weights_app = typer.Typer(help="Weight files to start from: list, add, verify.")
+weights_app = typer.Typer(help="Weight files to start from: list, add, verify, pretrain.")
 
 
 @weights_app.command("list")
@@ -46,3 +46,19 @@ def verify_weights(quiet: Quiet = False) -> int:
         show(problem)
     show(f"{result.files} files, {len(result.problems)} problems")
     return 1 if result.problems else 0
+
+
+@weights_app.command("pretrain")
+def pretrain(
+    model: Annotated[str, typer.Argument(help="A name of `detect models`.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what was made before.")
+    ] = False,
+    quiet: Quiet = False,
+) -> int:
+    """Train a model on phantom patients, for `--weights synthetic`; nothing is downloaded."""
+    from detect.pretrain import pretrain as run
+
+    file = run(model, overwrite=overwrite, quiet=quiet)
+    show(f"{file}: made; --weights synthetic starts from it")
+    return 0
