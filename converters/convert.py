@@ -38,7 +38,7 @@ from converters.recipe import Recipe
 from converters.sources import CaseSource, published_split
 from converters.split import SPLITS, read_split_file, split_patients
 from converters.twins import check_twins, find_twins
-from converters.workers import Pool, WorkersEnded, WorkersError, open_pool, run_all
+from converters.workers import Pool, open_pool, run_all, users_fault
 from converters.workspace import Workspace
 
 
@@ -231,25 +231,8 @@ def _analyse(
                 work.keep_analysis(result)
                 found[case.case_id] = result
             else:
-                errors[case.case_id] = _users_fault(case, result)
+                errors[case.case_id] = users_fault(case.image, result)
     return {case_id: analysis for case_id, analysis in found.items() if analysis is not None}
-
-
-def _users_fault(case: CaseSource, error: Exception) -> InputError:
-    """Let one bad case pass into the list; anything else than the user's input ends the run.
-
-    So does a case that ends its workers: with more memory it may well be read, and what is left out
-    must depend on the input alone.
-    """
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, WorkersEnded):
-        raise WorkersError(
-            case.image,
-            "ended every worker that took it, perhaps for want of memory; the others are done",
-            "give the workers more memory and run the same command again: it resumes",
-        ) from error
-    raise error
 
 
 def _raise_if_all_failed(errors: dict[str, InputError], cases: Sequence[CaseSource]) -> None:
@@ -355,5 +338,5 @@ def _write_slices(
                 work.keep_done(item.case.case_id, result)
                 found[item.case.case_id] = result
             else:
-                errors[item.case.case_id] = _users_fault(item.case, result)
+                errors[item.case.case_id] = users_fault(item.case.image, result)
     return {case_id: written for case_id, written in found.items() if written is not None}

@@ -42,13 +42,9 @@ def gather(sources: Sequence[tuple[Recipe, Path]]) -> Cases:
     order = sorted(sources, key=lambda source: not source[0].classes)
     gathered = Cases(_alike([recipe for recipe, _ in order]))
     for index, (recipe, root) in enumerate(order):
-        faulty = {recipe.case_id.replace(CASE, c): why for c, why in recipe.faulty.items()}
-        faulty |= recipe.faulty  # where the recipe captures patients, those
-        for case in find_cases(recipe, root):
-            reason = faulty.get(case.case_id) or faulty.get(case.patient_id)
-            if reason:
-                gathered.left_out[case.case_id] = reason
-                continue
+        cases, left_out = sound_cases(recipe, root)
+        gathered.left_out.update(left_out)
+        for case in cases:
             if case.case_id in gathered.recipe_of:
                 raise InputError(
                     root,
@@ -62,6 +58,23 @@ def gather(sources: Sequence[tuple[Recipe, Path]]) -> Cases:
     person = _people(gathered)
     joined = [replace(case, patient_id=person[case.patient_id]) for case in gathered.cases]
     return replace(gathered, cases=joined)
+
+
+def sound_cases(recipe: Recipe, root: Path) -> tuple[list[CaseSource], dict[str, str]]:
+    """Find the cases of one recipe, and which of them it leaves out, and why.
+
+    Raises:
+        InputError: as `find_cases`.
+    """
+    faulty = {recipe.case_id.replace(CASE, c): why for c, why in recipe.faulty.items()}
+    faulty |= recipe.faulty  # where the recipe captures patients, those
+    sound, left_out = [], {}
+    for case in find_cases(recipe, root):
+        if reason := faulty.get(case.case_id) or faulty.get(case.patient_id):
+            left_out[case.case_id] = reason
+        else:
+            sound.append(case)
+    return sound, left_out
 
 
 def _alike(recipes: Sequence[Recipe]) -> list[Recipe]:

@@ -61,19 +61,48 @@ def find_marks(recipe: Recipe, case: CaseSource, resample: bool) -> Marks:
     Raises:
         InputError: no mask, an unreadable one, or one that does not fit the recipe or the scan.
     """
+    mask = _mask_of(recipe, case)
+    if case.mask_kind == "boxes":
+        return _of_boxes(recipe, case, mask)
+    if case.mask_kind == "labels":
+        return _of_labels(recipe, case, mask, resample)
+    if case.mask_kind == "cuboids":
+        return _of_cuboids(recipe, case, mask)
+    return _of_classes(case, _read_classes(recipe, case, resample))
+
+
+def read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMasks:
+    """Read which voxels are of which class, and which of the organs (`names.ORGAN`).
+
+    Args:
+        recipe, case, resample: as for `find_marks`.
+
+    Raises:
+        InputError: as `find_marks`, or there are boxes only.
+    """
+    mask = _mask_of(recipe, case)
+    if case.mask_kind in ("boxes", "cuboids"):
+        raise InputError(mask, "holds boxes, which are no masks", "use a dataset with voxel masks")
+    if case.mask_kind != "labels":
+        return _read_classes(recipe, case, resample)
+    grid, notes = _read_labels(recipe, case, mask, resample)
+    labels: NDArray[np.unsignedinteger] = grid.array  # type: ignore[assignment]
+    roles = recipe.class_of_label | dict.fromkeys(recipe.organ_labels, ORGAN)
+    found = ClassMasks(grid, notes=notes)
+    for role in sorted(set(roles.values())):
+        own = dict.fromkeys((number for number, r in roles.items() if r == role), 0)
+        found.inside[role] = classes_of(labels, own).view(np.bool_)
+    return found
+
+
+def _mask_of(recipe: Recipe, case: CaseSource) -> Path:
     if case.mask is None:
         raise InputError(
             case.image,
             f"has no mask like `{recipe.mask}`",
             "add the mask (all zero for a normal case) or remove the scan",
         )
-    if case.mask_kind == "boxes":
-        return _of_boxes(recipe, case, case.mask)
-    if case.mask_kind == "labels":
-        return _of_labels(recipe, case, case.mask, resample)
-    if case.mask_kind == "cuboids":
-        return _of_cuboids(recipe, case, case.mask)
-    return _of_classes(case, _read_classes(recipe, case, resample))
+    return case.mask
 
 
 def read_scan(case: CaseSource) -> Volume:
@@ -132,6 +161,16 @@ def mask_files(case: CaseSource) -> list[tuple[str, Path]]:
 
 
 def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> Marks:
+    mask, notes = _read_labels(recipe, case, path, resample)
+    labels: NDArray[np.unsignedinteger] = mask.array  # type: ignore[assignment]
+    lesions, components = find_lesions(labels, recipe.class_of_label, mask.spacing)
+    shown = classes_of(labels, dict.fromkeys(recipe.organ_labels | set(recipe.class_of_label), 0))
+    return _marks(mask, lesions, components, shown.view(np.bool_), mask_files(case), notes)
+
+
+def _read_labels(
+    recipe: Recipe, case: CaseSource, path: Path, resample: bool
+) -> tuple[Volume, list[str]]:
     pictures = label_pictures.files(path)
     mask = label_pictures.read(path, case.image) if pictures else read_mask(path)
     labels: NDArray[np.unsignedinteger] = mask.array  # type: ignore[assignment]
@@ -150,9 +189,7 @@ def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> 
             labels = nearest(mask, grid)  # type: ignore[assignment]
             mask = replace(grid, array=labels)
             notes.append(resampled(before, int(np.count_nonzero(labels))))
-    lesions, components = find_lesions(labels, recipe.class_of_label, mask.spacing)
-    shown = classes_of(labels, dict.fromkeys(recipe.organ_labels | set(recipe.class_of_label), 0))
-    return _marks(mask, lesions, components, shown.view(np.bool_), mask_files(case), notes)
+    return mask, notes
 
 
 def _read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMasks:

@@ -106,6 +106,27 @@ def run_all(
     yield from guilty
 
 
+def users_fault(path: Path, error: Exception) -> InputError:
+    """Let one bad case pass into the list; anything else than the user's input ends the run.
+
+    So does a case that ends its workers: with more memory it may well be read, and what is left out
+    must depend on the input alone.
+
+    Args:
+        path: of the case.
+        error: what it raised.
+    """
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, WorkersEnded):
+        raise WorkersError(
+            path,
+            "ended every worker that took it, perhaps for want of memory; the others are done",
+            "give the workers more memory and run the same command again: it resumes",
+        ) from error
+    raise error
+
+
 def _as_they_finish(
     function: Callable[[Item], Result], items: Sequence[Item], pool: Pool
 ) -> Iterator[tuple[Item, Result | Exception]]:

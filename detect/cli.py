@@ -20,6 +20,7 @@ app = typer.Typer(
 for verb in (
     scans.demo,
     data.convert,
+    data.synthesize,
     data.check,
     training.train,
     scoring.evaluate,

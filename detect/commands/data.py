@@ -1,4 +1,4 @@
-"""Verbs on datasets: convert, check, export, datasets."""
+"""Verbs on datasets: convert, synthesize, check, export, datasets."""
 
 from collections import Counter
 from pathlib import Path
@@ -102,6 +102,69 @@ def convert(
     return list_errors(result.errors)
 
 
+def synthesize(
+    recipe: Annotated[str, typer.Argument(help="A name of `detect datasets`, or a YAML file.")],
+    root: Annotated[Path, typer.Option(help="Folder of the scans and masks.")],
+    out: Out,
+    kinds: Annotated[
+        str, typer.Option(help="Lesions to grow, with commas between.")
+    ] = "hcc,metastasis,cyst,hemangioma",
+    lesions: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="Fewest and most lesions a scan.")
+    ] = "1,6",
+    copies: Annotated[int, typer.Option(help="Scans of each case.")] = 1,
+    organ: Annotated[
+        str | None, typer.Option(help="To grow in [the recipe's only one, or liver].")
+    ] = None,
+    only_normal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cases|slices",
+            help="Use only cases, or runs of slices, without lesions of their own [keep them].",
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Merge real and synthetic classes: `lesion`, or new=old+old,…"),
+    ] = None,
+    resample_mask: Annotated[
+        bool, typer.Option("--resample-mask", help="Put masks on another grid onto the scan's.")
+    ] = False,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Grow lesions in the organs of scans, and write scans, masks and a recipe to convert them."""
+    from detect.recipes import find_recipe
+    from detect.synthesize import synthesize as run
+
+    result = run(
+        find_recipe(recipe),
+        root,
+        out,
+        organ=organ,
+        kinds=[name.strip() for name in kinds.split(",") if name.strip()],
+        lesions=_range(lesions),
+        copies=copies,
+        only_normal=only_normal,
+        classes=classes,
+        resample_mask=resample_mask,
+        seed=seed,
+        workers=workers,
+        overwrite=overwrite,
+        quiet=quiet,
+    )
+    if result.up_to_date:
+        show(f"{out}: up to date")
+    for case, reason in result.left_out.items():
+        show(f"  {case} left out: {reason}")
+    grown = ", ".join(f"{count} {kind}" for kind, count in sorted(result.lesions.items()))
+    show(f"{out}: {result.scans} scans with {sum(result.lesions.values())} new lesions ({grown})")
+    show(f"To make a dataset of them: detect convert {result.recipe} --root {out} --out DATASET")
+    return list_errors(result.errors)
+
+
 def check(
     dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
     other: Annotated[
@@ -200,6 +263,14 @@ def datasets(
 
     show(describe_dataset(name) if name else datasets_table())
     return 0
+
+
+def _range(text: str) -> tuple[int, int]:
+    low, _, high = text.partition(",")
+    try:
+        return int(low), int(high or low)
+    except ValueError as error:
+        raise InputError("--lesions", f"`{text}` is no range", "write for example 1,6") from error
 
 
 def _numbers(option: str, text: str) -> list[float]:
