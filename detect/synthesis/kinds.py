@@ -26,10 +26,12 @@ class Tissue:
     Attributes:
         level: HU of the parenchyma around it.
         blood: HU of the bright vessels.
+        noise: standard deviation of the parenchyma's noise in HU: it hides finer detail.
     """
 
     level: float
     blood: float
+    noise: float
 
 
 Painter = Callable[[np.random.Generator, Patch, Array, float, Tissue], Array]
@@ -78,13 +80,15 @@ def _hcc(rng: np.random.Generator, at: Patch, distance: Array, radius: float, of
 def _metastasis(
     rng: np.random.Generator, at: Patch, distance: Array, radius: float, of: Tissue
 ) -> Array:
-    """A mottled dark centre (-25...-60), in a rim (0...+30) in about half of those with room."""
+    """A mottled dark centre (-30...-60), in a rim (0...+25) in about half of those with room."""
     mottled = uneven(rng, at.axes, float(rng.uniform(3, 6)), 1.7 * radius)
     mottled += uneven(rng, at.axes, max(0.7 * radius, 4.0), 1.7 * radius)
     grain = uneven(rng, at.axes, 2.0, 1.7 * min(radius, 15))
-    centre = of.level - float(rng.uniform(25, 60)) + np.float32(rng.uniform(3, 8)) * mottled
-    centre += np.float32(8) * grain
-    rimmed, thick, bright = rng.random(), float(rng.uniform(1.5, 3.5)), float(rng.uniform(0, 30))
+    dark = float(rng.uniform(30, 60))
+    middle = np.clip(distance / np.float32(-0.7 * radius), 0, 1)  # darkest there
+    centre = np.float32(of.level) - np.float32(dark) * (0.75 + 0.35 * middle)
+    centre += np.float32(rng.uniform(3, 7)) * mottled + np.float32(0.6 * of.noise) * grain
+    rimmed, thick, bright = rng.random(), float(rng.uniform(1.5, 3.5)), float(rng.uniform(0, 25))
     if rimmed < 0.5 and radius > 6:
         thick = min(thick, 0.35 * radius)
         fade = share(distance + np.float32(thick) + np.float32(0.5) * mottled, 1.2)

@@ -25,10 +25,10 @@ def draw_centre(
 ) -> tuple[float, float, float] | None:
     """Draw a centre, in voxels of the organ's box, that leaves a lesion most of its room.
 
-    Not nearer to the organ's surface than 0.6 radii (what reaches beyond it is cut off) nor to a
+    Not nearer to the organ's surface than 0.3 radii (what reaches beyond it is cut off) nor to a
     bright vessel than 0.7. None where there is no such place.
     """
-    free = (organ.depth >= 0.6 * radius + 1) & (organ.from_vessel >= 0.7 * radius) & ~taken
+    free = (organ.depth >= 0.3 * radius + 1) & (organ.from_vessel >= 0.7 * radius) & ~taken
     places = np.flatnonzero(free)
     where, shift = rng.random(), rng.uniform(-0.5, 0.5, 3)
     if not len(places):
