@@ -64,11 +64,12 @@ def share(distance: Array, edge_mm: float) -> Array:
 
 def _hcc(rng: np.random.Generator, at: Patch, distance: Array, radius: float, of: Tissue) -> Array:
     """Brighter than the liver (+25...60), a mosaic; often a dark core (-10...-30) and capsule."""
-    mosaic = uneven(rng, at.axes, max(0.45 * radius, 3.0), 1.7 * radius)
-    hu = of.level + float(rng.uniform(25, 60)) + np.float32(8) * mosaic
-    washout, depth, core = rng.random(), float(rng.uniform(0.3, 0.5)), float(rng.uniform(10, 30))
+    mosaic = uneven(rng, at.axes, max(0.45 * radius, 4.0), 1.7 * radius)
+    depth = np.float32(8 if radius > 8 else 4)  # small ones are even
+    hu = of.level + float(rng.uniform(25, 60)) + depth * mosaic
+    washout, rim, core = rng.random(), float(rng.uniform(0.3, 0.5)), float(rng.uniform(10, 30))
     if washout < 0.6 and radius > 9:  # large ones outgrow their blood supply
-        edge = distance + np.float32(depth * radius) + np.float32(0.1 * radius) * mosaic
+        edge = distance + np.float32(rim * radius) + np.float32(0.1 * radius) * mosaic
         hu = _blend(hu, share(edge, 2.0), of.level - core)
     capsule, thick, dark = rng.random(), float(rng.uniform(0.5, 1.0)), float(rng.uniform(12, 25))
     if capsule < 0.5 and radius > 6:  # a dark line just inside the outline
