@@ -94,7 +94,7 @@ def _metastasis(
         thick = min(thick, 0.35 * radius)
         fade = share(distance + np.float32(thick) + np.float32(0.5) * mottled, 1.2)
         return _blend(np.full_like(distance, of.level + bright), fade, centre)
-    return centre
+    return np.asarray(centre, np.float32)
 
 
 def _cyst(rng: np.random.Generator, at: Patch, distance: Array, radius: float, of: Tissue) -> Array:

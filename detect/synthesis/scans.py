@@ -141,6 +141,8 @@ def synthesize_case(request: Request, folder: Path, case: CaseSource) -> CaseRec
     for number, part in enumerate(parts, 1):
         suffix = f"-part{number}" if request.only_normal == "slices" else ""
         record.scans.extend(_grow_copies(request, folder, case.case_id, source, part, suffix))
+    if not record.scans and request.only_normal == "slices" and source.real.any():
+        return record.model_copy(update={"left_out": "no room beside its own lesions"})
     if not record.scans:
         raise InputError(
             case.mask or case.image,
