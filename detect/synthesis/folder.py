@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from converters.atomic import write_text
 from converters.case import hash_mask, hash_scan
 from converters.errors import InputError
+from converters.manifest import tool_versions
 from converters.sources import CaseSource
 from detect.synthesis.scans import CaseRecord, Request
 
@@ -42,7 +43,8 @@ class Workplace:
 
     def open(self, request: Request) -> None:
         """Keep what the same request left there; clear anything else away."""
-        plan, text = self.folder / "plan", request.model_dump_json()
+        plan = self.folder / "plan"
+        text = f"{request.model_dump_json()}\n{tool_versions()}\n"
         if not (
             plan.is_file() and plan.read_text(encoding="utf-8") == text and self.scans.is_dir()
         ):

@@ -213,7 +213,9 @@ def _paint(
     view = hu[patch.box]
     around = organ.inside[patch.box] & (part < 0.02) & (organ.from_vessel[patch.box] > 2)
     near = float(np.median(view[around])) if around.sum() > 100 else organ.level
-    painted = patch.average(kind.paint(rng, patch, distance, radius, Tissue(near, organ.blood, organ.noise.sigma)))
+    painted = patch.average(
+        kind.paint(rng, patch, distance, radius, Tissue(near, organ.blood, organ.noise.sigma))
+    )
     smooth = ndimage.gaussian_filter(view, [_STRUCTURE_MM / size for size in organ.step])
     sigma = np.float32(organ.noise.sigma)
     noise = np.clip(view - smooth, -3 * sigma, 3 * sigma)  # beyond that it is an edge

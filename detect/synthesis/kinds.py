@@ -85,7 +85,7 @@ def _metastasis(
     mottled = uneven(rng, at.axes, float(rng.uniform(3, 6)), 1.7 * radius)
     mottled += uneven(rng, at.axes, max(0.7 * radius, 4.0), 1.7 * radius)
     grain = uneven(rng, at.axes, 2.0, 1.7 * min(radius, 15))
-    dark = float(rng.uniform(30, 60))
+    dark = _below(of, float(rng.uniform(30, 60)))
     middle = np.clip(distance / np.float32(-0.7 * radius), 0, 1)  # darkest there
     centre = np.float32(of.level) - np.float32(dark) * (0.75 + 0.35 * middle)
     centre += np.float32(rng.uniform(3, 7)) * mottled + np.float32(0.6 * of.noise) * grain
@@ -106,7 +106,7 @@ def _hemangioma(
     rng: np.random.Generator, at: Patch, distance: Array, radius: float, of: Tissue
 ) -> Array:
     """Darker than the liver (-15...-35), with nodules at its edge nearly as bright as blood."""
-    hu = of.level - float(rng.uniform(15, 35)) + np.float32(3) * uneven(
+    hu = of.level - _below(of, float(rng.uniform(15, 35))) + np.float32(3) * uneven(
         rng, at.axes, max(0.5 * radius, 3.0), 1.7 * radius
     )  # fmt: skip
     filled = of.level + float(rng.uniform(0.7, 1.0)) * (of.blood - of.level)
@@ -118,6 +118,11 @@ def _hemangioma(
         away = (z - c[0])[:, None, None] ** 2 + (y - c[1])[:, None] ** 2 + (x - c[2]) ** 2
         hu = _blend(hu, share(np.sqrt(away) - np.float32(size), 0.5), filled)
     return hu
+
+
+def _below(of: Tissue, hu: float) -> float:
+    """Limit how much darker than the parenchyma tissue is: where that is dark, it would be fat."""
+    return min(hu, 0.7 * abs(of.level))
 
 
 def _blend(hu: Array, part: Array, value: float | Array) -> Array:
