@@ -157,8 +157,10 @@ def synthesize(
     )
     if result.up_to_date:
         show(f"{out}: up to date")
-    for case, reason in result.left_out.items():
-        show(f"  {case} left out: {reason}")
+    for reason, count in Counter(result.left_out.values()).items():
+        first = next(case for case, why in result.left_out.items() if why == reason)
+        more = f" and {count - 1} more cases" if count > 1 else ""
+        show(f"{first}{more} left out: {reason}")
     grown = ", ".join(f"{count} {kind}" for kind, count in sorted(result.lesions.items()))
     show(f"{out}: {result.scans} scans with {sum(result.lesions.values())} new lesions ({grown})")
     show(f"To make a dataset of them: detect convert {result.recipe} --root {out} --out DATASET")
