@@ -75,6 +75,7 @@ def output_recipe(
         InputError: real and synthetic lesions would contradict each other.
     """
     real = real_labels(source) if with_real else {}
+    codes = load_recipe(recipe_files()["limt"]).codes | source.codes
     named = {name: n for name, n in KIND_LABELS.items() if name in kinds or name in real} | real
     made = Recipe.model_validate(
         {name: getattr(source, name) for name in Representation.model_fields}
@@ -91,7 +92,7 @@ def output_recipe(
                 for name, groups in source.merges.items()
                 if {old for group in groups.values() for old in group} <= set(named)
             },
-            "codes": {name: code for name, code in source.codes.items() if name in named},
+            "codes": {name: code for name, code in codes.items() if name in named},
             "licence": source.licence,
             "citation": source.citation,
         }

@@ -53,6 +53,7 @@ def test_real_classes_of_a_kinds_name_are_of_that_kind() -> None:
     assert real_labels(limt) == {"hcc": 2, "metastasis": 3, "cyst": 4, "hemangioma": 5}
     made = output_recipe(limt, "liver", ["cyst"], True, None)
     assert made.classes == limt.classes and made.merges == limt.merges
+    assert output_recipe(find_recipe("lits"), "liver", list(KINDS), False, None).codes == limt.codes
     assert output_recipe(limt, "liver", ["cyst"], False, None).classes == {"cyst": [4]}
     merged = output_recipe(limt, "liver", list(KINDS), True, "malignancy")
     assert merged.classes == {"malignant": [2, 3], "benign": [4, 5]}
