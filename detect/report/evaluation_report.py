@@ -190,27 +190,37 @@ def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple
     rows = [("Detections", f"{source['name']}: {source['form']}{scored}")]
     if point := metrics.get("operating_point"):
         rows.append(("Operating point", f"confidence {rate(point['confidence'])}: {point['rule']}"))
-    return rows + [("Note", note) for note in metrics.get("notes") or []]
+    return rows + _notes(metrics)
 
 
 def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is worth knowing of the model card; no path stands in it."""
+    """What is worth knowing of the model card, and of those of an ensemble's members; no path."""
     card, source = metrics.get("model"), metrics.get("predictions")
     if isinstance(source, Mapping):
         return _source(source, metrics)
     if not isinstance(card, Mapping) or "spec" not in card:
         return []
-    spec, parameters = card["spec"], card.get("parameters") or {}
-    point, training = card.get("operating_point"), card.get("training") or {}
-    rows = [
-        ("Model", f"{spec['model']} ({spec['family']}), input {spec['imgsz']} px"),
-        ("Parameters", f"{parameters.get('fused', 0) / 1e6:.3f} M fused"),
-        ("Pictures", ModelSpec.model_validate(spec).describe()),
-        ("Started from", str(card.get("started_from"))),
-        ("Training", ", ".join(f"{key} {training[key]}" for key in SETTINGS if key in training)),
-    ]
-    if point:
+    spec, members = card["spec"], metrics.get("members") or [card]
+    rows = [] if len(members) == 1 else [("Ensemble", f"{spec['model']}; {metrics['fusion']}")]
+    rows.append(("Pictures", ModelSpec.model_validate(spec).describe()))
+    for one in members:
+        rows += _trained(one)
+    if point := card.get("operating_point"):
         rows.append(("Operating point", f"confidence {rate(point['confidence'])}: {point['rule']}"))
     if metrics.get("fold"):
         rows.append(("Fold", str(metrics["fold"])))
-    return rows
+    return rows + _notes(metrics)
+
+
+def _trained(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    spec, parameters, training = card["spec"], card.get("parameters"), card.get("training") or {}
+    return [
+        ("Model", f"{spec['model']} ({spec['family']}), input {spec['imgsz']} px"),
+        ("Parameters", f"{(parameters or {}).get('fused', 0) / 1e6:.3f} M fused"),
+        ("Started from", str(card.get("started_from"))),
+        ("Training", ", ".join(f"{key} {training[key]}" for key in SETTINGS if key in training)),
+    ]
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [("Note", note) for note in metrics.get("notes") or []]
