@@ -6,6 +6,7 @@ from typing import Any
 from converters.windowing import AnyWindow
 from detect.boxes import Boxes
 from detect.dataset import Split
+from detect.evaluation.linked import HIT_IOU
 from detect.model_card import ModelSpec
 from detect.report.browser import browse
 from detect.report.curves import evaluation_charts
@@ -16,7 +17,7 @@ from detect.report.slices import BUDGET
 # sections of `metrics.json` that may be missing, from an earlier version or for want of data
 SECTIONS = (
     "frozen", "intervals", "bootstrap", "by_diameter_mm", "by_coco_area", "curves", "confusion",
-    "errors", "froc", "lesions", "cases", "conventions",
+    "errors", "froc", "lesions", "linked", "cases", "conventions",
 )  # fmt: skip
 # of the model card's training; the rest of it is for machines
 SETTINGS = ("epochs", "batch", "imgsz", "lr", "seed")
@@ -29,6 +30,14 @@ ERRORS = {
     "duplicate": "a second box on a lesion already found",
     "background": "nothing is there",
     "missed": "a true box that no detection comes near",
+}
+
+
+# ways to make findings of the boxes, each a section of `linked`; the first one is what it holds
+FINDINGS = {
+    "": "boxes linked through the slices, as detect predict reports them",
+    "one_finding_per_box": "one finding a box",
+    "greedy_stacking": "greedy stacking: boxes on neighbouring slices that overlap at all",
 }
 
 
@@ -74,6 +83,7 @@ def evaluation_report(
         charts=evaluation_charts(metrics),
         sizes=_sizes(metrics),
         errors=_errors(metrics),
+        findings=_findings(metrics.get("linked") or {}),
         confusion=_confusion(metrics),
         model=_model(metrics),
         point=point_of(metrics),
@@ -116,13 +126,17 @@ def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             points = ", ".join(f"{v:g}" for v in own["false_positives"])
             at = f"{points} false positives per {unit}"
             add(f"FROC mean, per {unit}", own["mean"], at, f"froc_{unit}")
-    at = point_of(metrics)
+    point = point_of(metrics)
     if lesions:
         what = f"Lesion sensitivity ({thousands(lesions['found'])} of {lesions['total']})"
-        add(what, lesions["sensitivity"], at, "lesion_sensitivity")
+        add(what, lesions["sensitivity"], point, "lesion_sensitivity")
+    if linked := metrics.get("linked"):
+        findings = f"{thousands(linked['findings'])} for {linked['lesions']} lesions"
+        at = f"confidence {rate(linked['confidence'])}; 3D IoU from {HIT_IOU} on"
+        add(f"F1 of linked findings ({findings})", linked["f1"], at)
     if cases:
-        add("Case sensitivity", cases["sensitivity"], at, "case_sensitivity")
-        add("Case specificity", cases["specificity"], at, "case_specificity")
+        add("Case sensitivity", cases["sensitivity"], point, "case_sensitivity")
+        add("Case specificity", cases["specificity"], point, "case_specificity")
         add("Case AUROC", cases["auroc"], "all confidences", "case_auroc")
     return rows
 
@@ -165,6 +179,12 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         for kind, meaning in ERRORS.items()
         if errors.get(kind)
     ]
+
+
+def _findings(linked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Linked findings, and plainer ones of the same boxes beside them."""
+    named = [(said, linked.get(key) if key else linked) for key, said in FINDINGS.items()]
+    return [{"way": said, **own} for said, own in named if own]
 
 
 def _confusion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
