@@ -59,7 +59,7 @@ def read_chosen(bundle: Path, weights_sha256: str) -> Chosen | None:
 def keep_chosen(bundle: Path, weights_sha256: str, chosen: Chosen) -> None:
     """Keep what was chosen for an ensemble, and what is kept of others; see `read_chosen`."""
     known = _read(bundle)
-    whole = Ensembles(ensembles={**known.ensembles, weights_sha256: chosen})  # type: ignore[call-arg]
+    whole = Ensembles(ensembles={**known.ensembles, weights_sha256: chosen})
     write_json(bundle / FILE_NAME, whole.model_dump(mode="json", by_alias=True))
 
 
@@ -68,7 +68,7 @@ def _read(bundle: Path) -> Ensembles:
     try:
         return Ensembles.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return Ensembles()  # type: ignore[call-arg]
+        return Ensembles()
     except ValidationError as error:
         raise InputError(
             path, "is no list of ensembles", "delete it, and run `detect operating-point` again"
