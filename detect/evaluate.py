@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,11 @@ from detect.dataset import Split, check_sides, load_split
 from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.study import Study
-from detect.exports import load_predictor
 from detect.folds import fold_splits, split_to_coco
 from detect.inference.linking import DEFAULT, Linking
+from detect.inference.used_models import FUSION, MEAN_RULE, UsedModels, load_models, use_models
 from detect.linked_level import LinkedLevel, linked_level
-from detect.model_card import FILE_NAME as MODEL_CARD
-from detect.model_card import ModelCard, ModelSpec, OperatingPoint, read_model_card, sha256
+from detect.model_card import ModelCard, ModelSpec, OperatingPoint, sha256
 from detect.pictures import draw
 from detect.report.evaluation_report import evaluation_report
 from detect.scoring import detect_split, score_levels
@@ -57,7 +57,7 @@ class EvaluateResult:
 
 
 def evaluate(
-    model: Path,
+    model: Path | Sequence[Path],
     data: Path,
     *,
     split: str = "test",
@@ -68,17 +68,17 @@ def evaluate(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> EvaluateResult:
-    """Score a model on a split.
+    """Score a model, or several whose boxes are fused as `predict` does, on a split.
 
     A model of a cross-validation is scored on its own fold's split, and on no other dataset: which
     patients it was trained on is known there only.
 
     Args:
-        model: bundle of `detect train`.
+        model: bundle of `detect train`, or several.
         data: dataset folder, of the same classes and input representation as the model's.
         split: train, val or test.
         out: folder to make; `MODEL/evaluation-SPLIT` if not given, or for a runtime other than
-            torch `MODEL/evaluation-SPLIT-RUNTIME`.
+            torch `MODEL/evaluation-SPLIT-RUNTIME`. An ensemble has `runs/NAMES-HASH` for MODEL.
         device: `auto`, `cpu`, or a GPU's number.
         runtime: torch, or an export of `detect export`.
         pictures: how many slices with lesions to draw, spread over the cases.
@@ -89,33 +89,55 @@ def evaluate(
         InputError: the model does not suit the dataset, one of them cannot be read, or a patient
             is in two splits.
     """
-    card = read_model_card(model)
+    used = use_models([model] if isinstance(model, Path) else model, runtime=runtime)
     dataset = open_dataset(data)
-    check_suits(card.spec, dataset, model)
-    check_sides(dataset)
-    part = part_of(card, dataset, split, model)
-    out = out or model / f"evaluation-{split}{'' if runtime == 'torch' else f'-{runtime}'}"
+    part = common_part(used, dataset, split)
+    home = used.bundles[0] if len(used.bundles) == 1 else Path("runs") / used.folder_name
+    out = out or home / f"evaluation-{split}{'' if runtime == 'torch' else f'-{runtime}'}"
     check_out(out, overwrite)
 
-    detector = load_predictor(model, device, runtime)
-    detections = detect_split(detector, part, quiet)
-    facts = {
+    detections = detect_split(load_models(used, device), part, quiet)
+    card = used.card
+    facts: dict[str, object] = {
         "fold": str(card.fold) if card.fold else None,
         "runtime": runtime,
-        "model": json.loads((model / MODEL_CARD).read_bytes()),
+        "model": card.model_dump(mode="json", by_alias=True),
     }
+    if len(used.cards) > 1:
+        facts["fusion"] = FUSION
+        facts["members"] = [one.model_dump(mode="json", by_alias=True) for one in used.cards]
     return write_evaluation(
         out,
         part,
         detections,
         card.spec.classes,
-        card.operating_point,
+        used.point,
         name=card.spec.model,
         window=card.spec.shown_window,
         facts=facts,
         pictures=pictures,
-        linking=card.linking,
+        linking=used.linking,
+        notes=_notes(used, dataset),
     )
+
+
+def _notes(used: UsedModels, dataset: Dataset) -> tuple[str, ...]:
+    """What a reader of an ensemble's numbers has to know."""
+    if len(used.cards) == 1:
+        return ()
+    notes = []
+    if used.point is None or used.point.rule == MEAN_RULE:
+        notes.append(
+            "no confidence was chosen for these models as one: `detect operating-point RULE` with"
+            " the same --model options does, on val"
+        )
+    known = sha256(dataset.folder / MANIFEST)
+    for bundle, card in zip(used.bundles, used.cards, strict=True):
+        if card.dataset_sha256 != known:
+            notes.append(
+                f"{bundle.name} was trained on another dataset; these patients may be in it"
+            )
+    return tuple(notes)
 
 
 def check_out(out: Path, overwrite: bool) -> None:
@@ -187,6 +209,30 @@ def write_evaluation(
     return EvaluateResult(metrics, study, linked, out, shown, point, notes)
 
 
+def common_part(used: UsedModels, dataset: Dataset, split: str) -> Split:
+    """Read a split that suits all of the models; see `part_of`.
+
+    Raises:
+        InputError: a model does not suit the dataset, its patients are on two sides, or members of
+            an ensemble were trained on other parts of it: what one is tested on, another may know.
+    """
+    first = used.cards[0]
+    for bundle, card in zip(used.bundles, used.cards, strict=True):
+        check_suits(card.spec, dataset, bundle)
+        if card.fold != first.fold:
+            folds = (f"fold {one.fold}" if one.fold else "no fold" for one in (card, first))
+            raise InputError(
+                bundle,
+                f"was trained on {next(folds)}, but {used.bundles[0].name} on {next(folds)}, so one"
+                " may know the patients that the other is scored on",
+                "take models of the same fold",
+            )
+        if card.fold:
+            _check_own_dataset(card, dataset, bundle)
+    check_sides(dataset)
+    return part_of(first, dataset, split, used.bundles[0])
+
+
 def part_of(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split:
     """Read a split of a dataset, of a model's own fold where it was trained on one.
 
@@ -195,6 +241,13 @@ def part_of(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split
     """
     if card.fold is None:
         return load_split(dataset, split)
+    _check_own_dataset(card, dataset, model)
+    if split not in SPLITS:
+        raise InputError("--split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
+    return fold_splits(dataset, card.fold)[split]
+
+
+def _check_own_dataset(card: ModelCard, dataset: Dataset, model: Path) -> None:
     if sha256(dataset.folder / MANIFEST) != card.dataset_sha256:
         raise InputError(
             dataset.folder,
@@ -202,9 +255,6 @@ def part_of(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split
             " patients that it was trained on",
             "score it on its own dataset, or train without folds",
         )
-    if split not in SPLITS:
-        raise InputError("--split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
-    return fold_splits(dataset, card.fold)[split]
 
 
 def check_suits(spec: ModelSpec, dataset: Dataset, model: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from converters.dataset import open_dataset
 from converters.errors import InputError
+from converters.progress import progress
 from detect.agreement import compare
 from detect.boxes import Boxes
 from detect.dataset import Split, check_sides
@@ -20,12 +21,22 @@ from detect.detectors.registry import load_detector, steps_of
 from detect.detectors.runtimes.onnx import OPSET
 from detect.detectors.steps import Exported, Runtime, Steps
 from detect.evaluation.metrics import evaluate
-from detect.exports import FILES, FOLDER, Cost, Export, hashes, read_exports, start, write_export
+from detect.exports import (
+    FILES,
+    FOLDER,
+    Cost,
+    Difference,
+    Export,
+    hashes,
+    read_exports,
+    start,
+    write_export,
+)
 from detect.model_card import ModelCard, ModelSpec, read_model_card
 from detect.scoring import detect_split
 
 FORMATS = ("onnx", "openvino", "torchscript")
-COMPARED = 64  # slices
+COMPARED = 200  # slices
 CALIBRATION = 300  # slices; more move no range
 BATCH = 8
 Picture = NDArray[np.uint8]
@@ -95,7 +106,7 @@ def export_model(
         opset=None if to == "torchscript" else OPSET,
         outputs=list(steps.outputs),
         calibration=len(calibration),
-        difference=compare(what, _detect(ours, pictures), _detect(theirs, pictures)),
+        difference=_compare(what, pictures, ours, theirs, quiet),
         cost=_cost(card, ours, theirs, splits["test"], quiet) if int8 else None,
         versions=_versions(to),
     )
@@ -113,11 +124,16 @@ def _splits(card: ModelCard, data: Path, model: Path) -> dict[str, Split]:
 
 
 def _pictures(spec: ModelSpec, splits: dict[str, Split]) -> tuple[str, list[Picture]]:
-    """Slices to compare on: of val, else of test, else of the phantom."""
+    """Slices to compare on: of val, then of test and train too; of the phantom if of no dataset."""
+    if not splits:
+        return "phantom slices", phantom_pictures(spec)
+    pictures: list[Picture] = []
+    names = []
     for name in ("val", "test", "train"):
-        if name in splits and len(splits[name]):
-            return f"{name} slices", _spread(splits[name], COMPARED)
-    return "phantom slices", phantom_pictures(spec)
+        own = _spread(splits[name], COMPARED - len(pictures))
+        pictures += own
+        names += [name] * bool(own)
+    return f"{' and '.join(names)} slices", pictures
 
 
 def phantom_pictures(spec: ModelSpec) -> list[Picture]:
@@ -140,11 +156,17 @@ def _spread(split: Split, count: int) -> list[Picture]:
     return [split.read(int(k)) for k in chosen]
 
 
-def _detect(predictor: Predictor, pictures: Sequence[Picture]) -> list[Boxes]:
-    found: list[Boxes] = []
-    for start_ in range(0, len(pictures), BATCH):
-        found += predictor.predict(pictures[start_ : start_ + BATCH])
-    return found
+def _compare(
+    what: str, pictures: Sequence[Picture], ours: Predictor, theirs: Predictor, quiet: bool
+) -> Difference:
+    """Run both on the same slices."""
+    found: tuple[list[Boxes], list[Boxes]] = ([], [])
+    with progress("compare", -(-len(pictures) // BATCH), quiet) as advance:
+        for first in range(0, len(pictures), BATCH):
+            for predictor, own in zip((ours, theirs), found, strict=True):
+                own += predictor.predict(pictures[first : first + BATCH])
+            advance("")
+    return compare(what, *found)
 
 
 def _calibration(steps: Steps, splits: dict[str, Split]) -> list[NDArray[np.float32]]:

@@ -1,5 +1,6 @@
-"""Choose a trained model's operating point anew, without training."""
+"""Choose the operating point of a trained model, or of an ensemble, anew, without training."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,12 +8,13 @@ from converters.atomic import write_json
 from converters.dataset import open_dataset
 from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
-from detect.detectors.registry import load_detector
-from detect.evaluate import check_suits, part_of
+from detect.evaluate import common_part
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_choice import parse_rule
+from detect.inference.ensembles import Chosen, keep_chosen
+from detect.inference.used_models import load_models, use_models
 from detect.linked_level import fit_linking
-from detect.model_card import OperatingPoint, read_model_card, sha256
+from detect.model_card import OperatingPoint, sha256
 from detect.scoring import choose_point, detect_split, score
 
 
@@ -32,14 +34,21 @@ class OperatingPointResult:
 
 
 def set_operating_point(
-    model: Path, data: Path, rule: str, *, device: str = "auto", quiet: bool = False
+    model: Path | Sequence[Path],
+    data: Path,
+    rule: str,
+    *,
+    device: str = "auto",
+    quiet: bool = False,
 ) -> OperatingPointResult:
     """Run a model on val, choose its operating point by a rule, and store it in the model.
 
-    How boxes are linked is fitted anew with it.
+    How boxes are linked is fitted anew with it. For several models both are chosen for their fused
+    boxes, and kept beside the weights of one of them, where `evaluate` and `predict` find them.
 
     Args:
-        model: bundle of `detect train`; its `model.json` and val metrics change, no weight does.
+        model: bundle of `detect train`, or several; its `model.json` and val metrics change, or one
+            gets an `ensembles.json`; no weight does.
         data: dataset folder, as for `evaluate`. Where it is not the one that the model was trained
             on, the model says so.
         rule: see `parse_rule`.
@@ -50,20 +59,27 @@ def set_operating_point(
         InputError: the rule, the model or the dataset is wrong, or val gives nothing to choose by.
     """
     wanted = parse_rule(rule)
-    card = read_model_card(model)
+    used = use_models([model] if isinstance(model, Path) else model)
     dataset = open_dataset(data)
-    check_suits(card.spec, dataset, model)
-    val = part_of(card, dataset, "val", model)
-    classes = card.spec.classes
-    detections = detect_split(load_detector(model, device), val, quiet)
+    val = common_part(used, dataset, "val")
+    classes = used.spec.classes
+    detections = detect_split(load_models(used, device), val, quiet)
     point, note = choose_point(classes, val, detections, wanted)
     if point is None:
         raise InputError(data, f"has nothing on val to choose `{wanted}` by", "use another rule")
     metrics = score(classes, val, detections, point)
-    if sha256(dataset.folder / MANIFEST) == card.dataset_sha256:
-        write_json(model / "metrics.json", {"split": "val", **metrics.to_json()})
-    else:
+    known = sha256(dataset.folder / MANIFEST)
+    own = all(card.dataset_sha256 == known for card in used.cards)
+    if not own:
         point = point.model_copy(update={"rule": f"{point.rule} of another dataset"})
     linking = fit_linking(val, detections, point.confidence)
-    card.model_copy(update={"operating_point": point, "linking": linking}).write(model)
+    bundle, card = used.bundles[0], used.card
+    if len(used.cards) > 1:
+        members = [one.spec.model for one in used.cards]
+        chosen = Chosen(members=members, operating_point=point, linking=linking)
+        keep_chosen(bundle, card.weights_sha256, chosen)
+        return OperatingPointResult(point, metrics, note)
+    if own:
+        write_json(bundle / "metrics.json", {"split": "val", **metrics.to_json()})
+    card.model_copy(update={"operating_point": point, "linking": linking}).write(bundle)
     return OperatingPointResult(point, metrics, note)

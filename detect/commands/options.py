@@ -8,7 +8,10 @@ import typer
 RULES = "f1, sensitivity=S, fp-per-image=N or fp-per-scan=N"
 Out = Annotated[Path, typer.Option(help="Folder to make.")]
 Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
-Bundle = Annotated[Path, typer.Option("--model", help="Model folder of `detect train`.")]
+Models = Annotated[
+    list[Path],
+    typer.Option("--model", help="Model folder of `detect train`; several are an ensemble."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
 Runtime = Annotated[
     str, typer.Option(help="torch, onnx, openvino or openvino-int8, of `detect export`.")

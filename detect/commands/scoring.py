@@ -12,7 +12,10 @@ from detect.commands.printing import print_metrics, show
 
 def evaluate(
     data: Data,
-    model: Annotated[Path | None, typer.Option(help="Model folder of `detect train`.")] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="Model folder of `detect train`; several are an ensemble."),
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Or COCO results, a folder of YOLO labels, or of label volumes."),
@@ -50,7 +53,7 @@ def evaluate(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
-    """Score a model, or detections from elsewhere: boxes, FROC, lesions, scans, with intervals."""
+    """Score models or detections from elsewhere: boxes, FROC, lesions, scans, with intervals."""
     from detect.evaluate import evaluate as run
     from detect.evaluate_predictions import evaluate_predictions
     from detect.evaluation.study_table import render_study
@@ -62,9 +65,9 @@ def evaluate(
         "name": name, "labels": labels, "score": box_score, "confidence": confidence,
         "val_predictions": val_predictions, "operating_point": operating_point,
     }  # fmt: skip
-    if predictions is not None and model is None:
+    if predictions is not None and not model:
         result = evaluate_predictions(predictions, data, **of_predictions, **common)
-    elif model is not None and predictions is None:
+    elif model and predictions is None:
         for option, value in of_predictions.items():
             if value is not None:
                 given = "--" + option.replace("_", "-")

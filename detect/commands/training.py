@@ -9,12 +9,12 @@ from detect.commands.options import (
     RULES,
     Batch,
     Budget,
-    Bundle,
     Data,
     Device,
     Epochs,
     InputSide,
     LearningRate,
+    Models,
     Out,
     Overwrite,
     Patience,
@@ -170,18 +170,19 @@ def benchmark(
 
 def operating_point(
     rule: Annotated[str, typer.Argument(help=f"{RULES[0].upper()}{RULES[1:]}.")],
-    model: Bundle,
+    model: Models,
     data: Data,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> int:
-    """Choose a model's confidence anew on val, without training, and store it in the model."""
+    """Choose the confidence of a model, or of several as one, anew on val, and store it there."""
     from detect.operating_point import set_operating_point
 
     result = set_operating_point(model, data, rule, device=device, quiet=quiet)
     show("On val:")
     print_metrics(result.metrics, result.point, [result.note])
-    show(f"{model}: from confidence {result.point.confidence:.4g} on, boxes count as found")
+    whose = " + ".join(map(str, model))
+    show(f"{whose}: from confidence {result.point.confidence:.4g} on, boxes count as found")
     return 0
 
 

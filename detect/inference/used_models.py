@@ -1,4 +1,4 @@
-"""The model, or ensemble of models, that a prediction uses."""
+"""The model, or ensemble of models, that a prediction or an evaluation uses."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,11 +10,14 @@ from typing import Any
 from converters.errors import InputError
 from detect.detectors.protocol import Predictor
 from detect.exports import load_predictor
+from detect.inference.ensembles import read_chosen
 from detect.inference.fusion import FUSION_IOU, Ensemble
 from detect.inference.linking import DEFAULT, Linking
-from detect.model_card import ModelCard, ModelSpec, read_model_card
+from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, read_model_card
 
 FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
+MEAN_RULE = "mean of the members' confidences"
+FUSION = f"weighted box fusion from IoU {FUSION_IOU:g} on, equal weights"
 LONGEST_NAME = 64  # characters that DICOM has for the name of a model
 
 
@@ -25,14 +28,17 @@ class UsedModels:
     Attributes:
         bundles, cards: of the members, by the hash of their weights: the order in which they are
             given makes no difference.
+        point: of the model; of an ensemble the one chosen for it as a whole, else the mean of the
+            members' confidences. None where no member has one.
         confidence: boxes from here on are reported.
         rule: where the confidence comes from.
-        linking: the members', or the default where they do not agree.
+        linking: chosen with the point, or the members', or the default where they do not agree.
         runtime: that runs the networks.
     """
 
     bundles: list[Path]
     cards: list[ModelCard]
+    point: OperatingPoint | None
     confidence: float
     rule: str
     linking: Linking
@@ -52,13 +58,30 @@ class UsedModels:
         names = " + ".join(sorted(card.spec.model for card in self.cards))
         if len(names) > LONGEST_NAME:
             names = f"ensemble of {len(self.cards)}"
-        joint = "".join(card.weights_sha256 for card in self.cards)
+        own = [card.parameters for card in self.cards]
+        of_one_dataset = all(card.dataset_sha256 == first.dataset_sha256 for card in self.cards)
         return first.model_copy(
             update={
-                "spec": first.spec.model_copy(update={"model": names}),
-                "weights_sha256": hashlib.sha256(joint.encode()).hexdigest(),
+                "spec": first.spec.model_copy(update={"family": "ensemble", "model": names}),
+                "parameters": Parameters(
+                    unfused=sum(one.unfused for one in own), fused=sum(one.fused for one in own)
+                ),
+                "weights_sha256": joint_hash(self.cards),
+                "operating_point": self.point,
+                "linking": self.linking,
+                "started_from": "trained models",
+                "training": {},
+                "dataset_sha256": first.dataset_sha256 if of_one_dataset else "",
             }
         )
+
+    @property
+    def folder_name(self) -> str:
+        """Of an ensemble, for its outputs: no two of other weights share one."""
+        names = "+".join(sorted(bundle.resolve().name for bundle in self.bundles))
+        if len(names) > LONGEST_NAME:
+            names = f"ensemble-of-{len(self.bundles)}"
+        return f"{names}-{self.card.weights_sha256[:8]}"
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -72,7 +95,7 @@ class UsedModels:
             "runtime": self.runtime,
         }
         if len(self.cards) > 1:
-            facts["fusion"] = f"weighted box fusion from IoU {FUSION_IOU:g} on, equal weights"
+            facts["fusion"] = FUSION
             facts["members"] = [
                 {
                     "model": card.spec.model,
@@ -87,38 +110,66 @@ class UsedModels:
 def choose_models(
     models: Sequence[Path], confidence: float | None, runtime: str = "torch"
 ) -> UsedModels:
-    """Read the cards of one or more bundles and settle confidence and linking.
+    """Settle on one or more bundles for new scans; see `use_models`.
 
     Raises:
-        InputError: a bundle is wrong, sees only crops to an organ, or does not fit the others.
+        InputError: as there, or a bundle sees only crops to an organ.
     """
-    read = [(bundle, read_model_card(bundle)) for bundle in models]
-    first, first_card = read[0]
-    seen: set[str] = set()
-    for bundle, card in read:
+    used = use_models(models, confidence, runtime)
+    for bundle, card in zip(used.bundles, used.cards, strict=True):
         if card.spec.crop == "organ":
             raise InputError(
                 bundle,
                 "was trained on crops to the organ, which a scan without a mask cannot give",
                 "train on a dataset of --crop body, which is found from the scan alone",
             )
+    return used
+
+
+def use_models(
+    models: Sequence[Path], confidence: float | None = None, runtime: str = "torch"
+) -> UsedModels:
+    """Read the cards of one or more bundles and settle confidence and linking.
+
+    Raises:
+        InputError: a bundle is wrong, or does not fit the others.
+    """
+    read = [(bundle, read_model_card(bundle)) for bundle in models]
+    first, first_card = read[0]
+    seen: set[str] = set()
+    for bundle, card in read:
         _check_fits(bundle, card.spec, first, first_card.spec)
         if card.weights_sha256 in seen:
             raise InputError(bundle, "is given twice, or is a copy", "give each model once")
         seen.add(card.weights_sha256)
     read.sort(key=lambda pair: pair[1].weights_sha256)
+    bundles = [bundle for bundle, _ in read]
     cards = [card for _, card in read]
+    point, linking = _settle(bundles[0], cards)
     rule = "as given"
     if confidence is None:
-        confidence = sum(map(_own, cards)) / len(cards)
-        point = first_card.operating_point
+        confidence = point.confidence if point else FALLBACK_CONFIDENCE
         rule = point.rule if point else "none was chosen on val"
-        if len(cards) > 1:
-            rule = "mean of the members' confidences"
-    agreed = all(card.linking == first_card.linking for card in cards)
-    linking = first_card.linking if agreed else DEFAULT
-    bundles = [bundle for bundle, _ in read]
-    return UsedModels(bundles, cards, confidence, rule, linking, runtime)
+    return UsedModels(bundles, cards, point, confidence, rule, linking, runtime)
+
+
+def _settle(first: Path, cards: Sequence[ModelCard]) -> tuple[OperatingPoint | None, Linking]:
+    """Operating point and linking of a model, or of an ensemble, whose first member keeps them."""
+    if len(cards) == 1:
+        return cards[0].operating_point, cards[0].linking
+    if chosen := read_chosen(first, joint_hash(cards)):
+        return chosen.operating_point, chosen.linking
+    agreed = all(card.linking == cards[0].linking for card in cards)
+    linking = cards[0].linking if agreed else DEFAULT
+    if not any(card.operating_point for card in cards):
+        return None, linking
+    mean = sum(map(_own, cards)) / len(cards)
+    return OperatingPoint(confidence=mean, rule=MEAN_RULE), linking
+
+
+def joint_hash(cards: Sequence[ModelCard]) -> str:
+    """SHA-256 over those of the weights of all members, in their order."""
+    return hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
 
 
 def load_models(used: UsedModels, device: str) -> Predictor:

@@ -6,6 +6,7 @@ from typing import Any
 from converters.windowing import AnyWindow
 from detect.boxes import Boxes
 from detect.dataset import Split
+from detect.evaluation.linked import HIT_IOU
 from detect.model_card import ModelSpec
 from detect.report.browser import browse
 from detect.report.curves import evaluation_charts
@@ -16,7 +17,7 @@ from detect.report.slices import BUDGET
 # sections of `metrics.json` that may be missing, from an earlier version or for want of data
 SECTIONS = (
     "frozen", "intervals", "bootstrap", "by_diameter_mm", "by_coco_area", "curves", "confusion",
-    "errors", "froc", "lesions", "cases", "conventions",
+    "errors", "froc", "lesions", "linked", "cases", "conventions",
 )  # fmt: skip
 # of the model card's training; the rest of it is for machines
 SETTINGS = ("epochs", "batch", "imgsz", "lr", "seed")
@@ -29,6 +30,14 @@ ERRORS = {
     "duplicate": "a second box on a lesion already found",
     "background": "nothing is there",
     "missed": "a true box that no detection comes near",
+}
+
+
+# ways to make findings of the boxes, each a section of `linked`; the first one is what it holds
+FINDINGS = {
+    "": "boxes linked through the slices, as detect predict reports them",
+    "one_finding_per_box": "one finding a box",
+    "greedy_stacking": "greedy stacking: boxes on neighbouring slices that overlap at all",
 }
 
 
@@ -74,6 +83,7 @@ def evaluation_report(
         charts=evaluation_charts(metrics),
         sizes=_sizes(metrics),
         errors=_errors(metrics),
+        findings=_findings(metrics.get("linked") or {}),
         confusion=_confusion(metrics),
         model=_model(metrics),
         point=point_of(metrics),
@@ -116,13 +126,17 @@ def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
             points = ", ".join(f"{v:g}" for v in own["false_positives"])
             at = f"{points} false positives per {unit}"
             add(f"FROC mean, per {unit}", own["mean"], at, f"froc_{unit}")
-    at = point_of(metrics)
+    point = point_of(metrics)
     if lesions:
         what = f"Lesion sensitivity ({thousands(lesions['found'])} of {lesions['total']})"
-        add(what, lesions["sensitivity"], at, "lesion_sensitivity")
+        add(what, lesions["sensitivity"], point, "lesion_sensitivity")
+    if linked := metrics.get("linked"):
+        findings = f"{thousands(linked['findings'])} for {linked['lesions']} lesions"
+        at = f"confidence {rate(linked['confidence'])}; 3D IoU from {HIT_IOU} on"
+        add(f"F1 of linked findings ({findings})", linked["f1"], at)
     if cases:
-        add("Case sensitivity", cases["sensitivity"], at, "case_sensitivity")
-        add("Case specificity", cases["specificity"], at, "case_specificity")
+        add("Case sensitivity", cases["sensitivity"], point, "case_sensitivity")
+        add("Case specificity", cases["specificity"], point, "case_specificity")
         add("Case AUROC", cases["auroc"], "all confidences", "case_auroc")
     return rows
 
@@ -167,6 +181,12 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _findings(linked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Linked findings, and plainer ones of the same boxes beside them."""
+    named = [(said, linked.get(key) if key else linked) for key, said in FINDINGS.items()]
+    return [{"way": said, **own} for said, own in named if own]
+
+
 def _confusion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     """Rows of cells; the shade of a cell is its share of the row."""
     confusion = metrics.get("confusion")
@@ -190,27 +210,37 @@ def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple
     rows = [("Detections", f"{source['name']}: {source['form']}{scored}")]
     if point := metrics.get("operating_point"):
         rows.append(("Operating point", f"confidence {rate(point['confidence'])}: {point['rule']}"))
-    return rows + [("Note", note) for note in metrics.get("notes") or []]
+    return rows + _notes(metrics)
 
 
 def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is worth knowing of the model card; no path stands in it."""
+    """What is worth knowing of the model card, and of those of an ensemble's members; no path."""
     card, source = metrics.get("model"), metrics.get("predictions")
     if isinstance(source, Mapping):
         return _source(source, metrics)
     if not isinstance(card, Mapping) or "spec" not in card:
         return []
-    spec, parameters = card["spec"], card.get("parameters") or {}
-    point, training = card.get("operating_point"), card.get("training") or {}
-    rows = [
-        ("Model", f"{spec['model']} ({spec['family']}), input {spec['imgsz']} px"),
-        ("Parameters", f"{parameters.get('fused', 0) / 1e6:.3f} M fused"),
-        ("Pictures", ModelSpec.model_validate(spec).describe()),
-        ("Started from", str(card.get("started_from"))),
-        ("Training", ", ".join(f"{key} {training[key]}" for key in SETTINGS if key in training)),
-    ]
-    if point:
+    spec, members = card["spec"], metrics.get("members") or [card]
+    rows = [] if len(members) == 1 else [("Ensemble", f"{spec['model']}; {metrics['fusion']}")]
+    rows.append(("Pictures", ModelSpec.model_validate(spec).describe()))
+    for one in members:
+        rows += _trained(one)
+    if point := card.get("operating_point"):
         rows.append(("Operating point", f"confidence {rate(point['confidence'])}: {point['rule']}"))
     if metrics.get("fold"):
         rows.append(("Fold", str(metrics["fold"])))
-    return rows
+    return rows + _notes(metrics)
+
+
+def _trained(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    spec, parameters, training = card["spec"], card.get("parameters"), card.get("training") or {}
+    return [
+        ("Model", f"{spec['model']} ({spec['family']}), input {spec['imgsz']} px"),
+        ("Parameters", f"{(parameters or {}).get('fused', 0) / 1e6:.3f} M fused"),
+        ("Started from", str(card.get("started_from"))),
+        ("Training", ", ".join(f"{key} {training[key]}" for key in SETTINGS if key in training)),
+    ]
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [("Note", note) for note in metrics.get("notes") or []]

@@ -127,6 +127,19 @@ LEVELS = {
         "by_diameter_mm": [{"from": 20, "to": None, "total": 3, "found": 1, "sensitivity": 0.33}],
         "froc_scan": {"false_positives": [1, 2], "sensitivity": [0.5, 0.75], "mean": 0.625},
     },
+    "linked": {
+        "rule": "3D IoU <of tubes>", "confidence": 0.3, "linking": {},
+        "lesions": 3, "findings": 4, "hits": 2, "splits": 1, "merges": 0,
+        "precision": 0.5, "recall": 2 / 3, "f1": 4 / 7, "average_precision": 0.611,
+        "one_finding_per_box": {
+            "lesions": 3, "findings": 0, "hits": 0, "splits": 0, "merges": 0,
+            "precision": None, "recall": 0.0, "f1": 0.0, "average_precision": 0.0,
+        },
+        "greedy_stacking": {
+            "lesions": 3, "findings": 1200, "hits": 1, "splits": 0, "merges": 2,
+            "precision": 1 / 1200, "recall": 1 / 3, "f1": 0.002, "average_precision": 0.25,
+        },
+    },
     "cases": {
         "total": 2, "with_lesions": 2, "true_positives": 1, "false_positives": 0,
         "true_negatives": 0, "false_negatives": 1, "sensitivity": 0.5, "specificity": None,

@@ -74,10 +74,16 @@ def test_the_page_holds_the_numbers(metrics: dict[str, Any], write: Write) -> No
     assert "> 20 3 0.400 0.500 0.300" in text and "< 5 0 – – –" in text
     assert "missed a true box that no detection comes near 3 7 +0.400" in text
     assert "as in TIDE <i>" in text
+    assert "reports them 4 2 0.500 0.667 0.571 0.611 1 0" in text
+    assert "one finding a box 0 0 – 0.000 0.000 0.000 0 0" in text
+    assert "overlap at all 1 200 1 0.001 0.333 0.002 0.250 0 2" in text
+    assert "Rule: 3D IoU <of tubes>." in text
+    assert "F1 of linked findings (4 for 3 lesions) 0.571 confidence 0.300; 3D IoU from" in text
     assert "16 of 16 slices are in this file, among them 5 of the 5" in text
     headings = {v["id"] for tag, v in reader.elements if tag == "h2"}
     links = {v["href"][1:] for tag, v in reader.elements if tag == "a" and v["href"] != "#main"}
-    assert links == headings >= {"headline", "curves", "errors", "sizes", "levels", "worst"}
+    sections = {"headline", "curves", "errors", "sizes", "levels", "linked", "worst"}
+    assert links == headings >= sections
     assert all("scope" in v for tag, v in reader.elements if tag == "th")
 
 
