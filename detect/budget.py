@@ -10,10 +10,12 @@ import numpy as np
 
 from converters.errors import InputError
 from detect.dataset import Split
+from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.protocol import Detector
 from detect.settings import TrainSettings
 
 PROBES = (2, 6)  # batches: two lengths tell what a slice costs from what an epoch costs
+EVERY = 1e6  # negatives for each lesion slice: all that a probe has
 RESERVE = 0.05  # of the budget, for what is slower later than at first
 
 
@@ -39,19 +41,20 @@ def epochs_within(
         InputError: not one epoch fits.
     """
     began = time.monotonic()
+    whole = len(EpochSlices(train, settings.negatives, settings.seed))
     sizes, times = [], []
     for batches in PROBES:
-        part = _part(train, batches * settings.batch)
-        scored = _part(val, max(round(len(val) * len(part) / len(train)), 1))
-        sizes.append(len(part))
-        times.append(_second_epoch(create(), part, scored, settings))
-        if len(part) == len(train):  # it was the whole of it
+        size = min(batches * settings.batch, whole)
+        scored = _part(val, max(round(len(val) * size / whole), 1))
+        sizes.append(size)
+        times.append(_second_epoch(create(), _part(train, size), scored, settings))
+        if size == whole:
             break
     if len(times) == 1:
         epoch = times[0]
     else:
         slope = max((times[1] - times[0]) / (sizes[1] - sizes[0]), 0.0)
-        epoch = max(times[1] + slope * (len(train) - sizes[1]), times[1])
+        epoch = times[1] + slope * (whole - sizes[1])
     left = seconds * (1 - RESERVE) - (time.monotonic() - began)
     epochs = int(left / epoch) - 1  # the last one pays for the final scoring
     if epochs < 1:
@@ -72,7 +75,7 @@ def _part(split: Split, size: int) -> Split:
 
 
 def _second_epoch(detector: Detector, train: Split, val: Split, settings: TrainSettings) -> float:
-    probe = settings.model_copy(update={"epochs": 2, "patience": 0, "workers": 0})
+    probe = settings.model_copy(update={"epochs": 2, "patience": 0, "negatives": EVERY})
     with tempfile.TemporaryDirectory(prefix="detect-budget-") as folder:
         detector.train(train, val, probe, Path(folder), False, lambda _: None)
         with (Path(folder) / "history.csv").open(encoding="utf-8", newline="") as file:

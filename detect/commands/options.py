@@ -34,6 +34,10 @@ Budget = Annotated[
     typer.Option(metavar="TIME", help="As many epochs as fit on this machine, e.g. into 20min."),
 ]
 Batch = Annotated[int | None, typer.Option(min=1, help="Images a step [16].")]
+Negatives = Annotated[
+    float | None,
+    typer.Option(min=0, help="Slices without a lesion an epoch, for each one with [1]."),
+]
 InputSide = Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")]
 Patience = Annotated[

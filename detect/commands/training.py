@@ -15,6 +15,7 @@ from detect.commands.options import (
     InputSide,
     LearningRate,
     Models,
+    Negatives,
     Out,
     Overwrite,
     Patience,
@@ -41,6 +42,7 @@ def train(
     epochs: Epochs = None,
     budget: Budget = None,
     batch: Batch = None,
+    negatives: Negatives = None,
     imgsz: InputSide = None,
     lr: LearningRate = None,
     patience: Patience = None,
@@ -81,8 +83,8 @@ def train(
         return code
 
     given: dict[str, Any] = {
-        "epochs": epochs, "budget": budget, "batch": batch, "imgsz": imgsz, "lr": lr,
-        "patience": patience, "operating_point": operating_point,
+        "epochs": epochs, "budget": budget, "batch": batch, "negatives": negatives,
+        "imgsz": imgsz, "lr": lr, "patience": patience, "operating_point": operating_point,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
@@ -131,6 +133,7 @@ def benchmark(
     epochs: Epochs = None,
     budget: Budget = None,
     batch: Batch = None,
+    negatives: Negatives = None,
     imgsz: InputSide = None,
     lr: LearningRate = None,
     patience: Patience = None,
@@ -146,8 +149,8 @@ def benchmark(
     from detect.settings import TrainSettings, resolve_settings
 
     given: dict[str, Any] = {
-        "epochs": epochs, "budget": budget, "batch": batch, "imgsz": imgsz, "lr": lr,
-        "patience": patience,
+        "epochs": epochs, "budget": budget, "batch": batch, "negatives": negatives,
+        "imgsz": imgsz, "lr": lr, "patience": patience,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     given |= {"seed": seed, "device": device, "workers": workers}

@@ -12,15 +12,17 @@ import torch
 
 from converters.errors import InputError
 from detect.detectors.device import choose_device
+from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.loop.slices import Batches
 from detect.detectors.registry import load_detector
+from tests.detectors.test_epoch_slices import split_of
 from tests.tiny import make_dataset
 
 
 @pytest.mark.parametrize("slices", [1, 5, 16, 23])
 def test_processes_share_out_what_one_would_take(slices: int) -> None:
     def order(rank: int, world: int) -> list[list[int]]:
-        batches = Batches(slices, size=4, seed=3, rank=rank, world=world)
+        batches = Batches(EpochSlices(split_of([1] * slices), 1, 3), 4, rank, world)
         batches.epoch = 7
         return [[index for _, index in batch] for batch in batches]
 

@@ -23,6 +23,7 @@ from detect.detectors.augmentation import (
     grey_transforms,
     with_boxes,
 )
+from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.loop.plan import Target
 from detect.detectors.planes import three_planes
 
@@ -137,18 +138,19 @@ class Batches(Sampler[list[tuple[int, int]]]):
         epoch: to be set before an epoch is begun.
     """
 
-    def __init__(self, slices: int, size: int, seed: int, rank: int, world: int) -> None:
+    def __init__(self, slices: EpochSlices, size: int, rank: int, world: int) -> None:
         """Keep the arguments; `rank` of `world` processes gets its share of each batch."""
-        self.slices, self.size, self.seed, self.rank, self.world = slices, size, seed, rank, world
+        self.slices, self.size, self.rank, self.world = slices, size, rank, world
         self.epoch = 0
 
     def __len__(self) -> int:
         """Count the batches of an epoch; what does not fill one is left for another epoch."""
-        return max(self.slices // self.size, 1)
+        return max(len(self.slices) // self.size, 1)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield (epoch, index) of the slices of each batch."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.slices)
+        rng = np.random.default_rng([self.slices.seed, self.epoch])
+        order = rng.permutation(self.slices.of(self.epoch))
         for k in range(len(self)):
             batch = order[k * self.size : (k + 1) * self.size]
             own = batch[self.rank :: self.world]

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from converters.atomic import replacing
 from converters.errors import InputError
 from detect.dataset import Split
+from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.history import fitness, note, val_columns, write_history
 from detect.detectors.loop.average import AveragedNetwork
 from detect.detectors.loop.plan import Learner, Plan
@@ -32,7 +33,12 @@ VAL_BATCH = 16
 
 def steps_per_epoch(train: Split, settings: TrainSettings) -> int:
     """Count the optimiser's steps in an epoch."""
-    return len(Batches(len(train), settings.batch, settings.seed, 0, 1))
+    return len(_batches(train, settings))
+
+
+def _batches(train: Split, settings: TrainSettings) -> Batches:
+    slices = EpochSlices(train, settings.negatives, settings.seed)
+    return Batches(slices, settings.batch, rank(), world())
 
 
 def train_network(
@@ -56,7 +62,7 @@ def train_network(
     checkpoint = run_dir / "weights" / "resume.pt"
     if resume and _was_finished(checkpoint, scoring):
         return
-    batches = Batches(len(train), settings.batch, settings.seed, rank(), world())
+    batches = _batches(train, settings)
     slices = Slices(train, spec.imgsz, settings.seed, plan.augmentation)
     cuda = device.type == "cuda"
     workers = settings.workers if cuda else 0  # on a CPU the network is the bottleneck

@@ -24,6 +24,7 @@ from converters.atomic import replacing
 from converters.errors import InputError
 from detect.dataset import Split
 from detect.detectors.augmentation import GEOMETRY, grey_transforms
+from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.history import fitness, note, val_columns, write_history
 from detect.detectors.protocol import Advance
 from detect.detectors.ultralytics.network import has_one2one
@@ -64,7 +65,8 @@ def train_network(
     threads = torch.get_num_threads()
     loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
     torch.set_num_threads(threads)  # on a CPU it leaves one core idle: half of two
-    loop.prepare(spec, network, train, val, resume, advance)
+    slices = EpochSlices(train, settings.negatives, settings.seed)
+    loop.prepare(spec, network, train, val, slices, resume, advance)
     if resume and loop.was_finished():
         return
     try:
@@ -134,12 +136,20 @@ class _InMemoryLabels:
     data: dict[str, Any]
     img_path: str
     im_files: list[str]
+    order: Any  # indices of the slices that this epoch sees
 
     def get_img_files(self, img_path: str) -> list[str]:
         return [str(path) for path in self.data["splits"][img_path].paths]
 
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(int(self.order[index]))  # type: ignore[misc]
+
     def get_labels(self) -> list[dict[str, Any]]:
         split: Split = self.data["splits"][self.img_path]
+        self.order = np.arange(len(split))
         return [
             {
                 "im_file": str(path),
@@ -213,11 +223,12 @@ class _Loop:
         network: Module,
         train: Split,
         val: Split,
+        slices: EpochSlices,
         resume: bool,
         advance: Advance,
     ) -> None:
         """Hand over everything that its constructor cannot take."""
-        self.spec, self.model, self.val_split = spec, network, val
+        self.spec, self.model, self.val_split, self.slices = spec, network, val, slices
         self.data = {
             "splits": {"train": train, "val": val},
             "train": "train",
@@ -241,6 +252,7 @@ class _Loop:
         torch.manual_seed(seed)
         self.train_loader.generator.manual_seed(seed)
         seed_augmentation(self.train_loader.dataset.transforms, seed)
+        self.train_loader.dataset.order = self.slices.of(self.epoch)
         self.train_loader.reset()  # the order of the slices was drawn already, and in the workers
 
     def _setup_ddp(self) -> None:
@@ -252,7 +264,7 @@ class _Loop:
         return {}  # `prepare` sets it
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> Any:
-        return self.data_class(
+        made = self.data_class(
             img_path=img_path,
             imgsz=self.args.imgsz,
             batch_size=batch,
@@ -262,6 +274,9 @@ class _Loop:
             stride=32,
             data=self.data,
         )
+        if mode == "train":
+            made.order = self.slices.of(0)
+        return made
 
     def read_checkpoint(self) -> dict[str, Any]:
         """Read `resume.pt` and give the network its tensors."""

@@ -1,0 +1,85 @@
+"""Which slices an epoch sees."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.convert import convert
+from converters.dataset import open_dataset
+from detect.boxes import Boxes
+from detect.dataset import Split, load_split
+from detect.detectors.epoch_slices import EpochSlices
+from detect.detectors.ultralytics import training
+from detect.train import train
+from tests.tiny import SETTINGS, make_scans, recipe
+
+
+def split_of(boxes: list[int]) -> Split:
+    """Slices with so many boxes each."""
+    truth = [Boxes(np.zeros((n, 4)), np.zeros(n, np.int64), np.ones(n)) for n in boxes]
+    return Split("train", [], [], [], [], [], [], [], truth, [], [], [])
+
+
+COUNTS = [0, 2, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0]
+WITH = {1, 4, 8}
+
+
+@pytest.mark.parametrize(("negatives", "drawn"), [(0, 0), (1, 3), (2, 6), (2.5, 8), (1e6, 9)])
+def test_all_with_a_lesion_and_so_many_without(negatives: float, drawn: int) -> None:
+    slices = EpochSlices(split_of(COUNTS), negatives, seed=0)
+    for epoch in range(20):
+        chosen = slices.of(epoch).tolist()
+        assert len(chosen) == len(slices) == len(WITH) + drawn
+        assert chosen == sorted(set(chosen))
+        assert set(chosen) >= WITH
+
+
+def test_all_negatives_have_their_turn_and_alike() -> None:
+    slices = EpochSlices(split_of(COUNTS), 1, seed=0)
+    seen = Counter(k for epoch in range(3000) for k in slices.of(epoch).tolist())
+    without = [seen[k] for k in range(len(COUNTS)) if k not in WITH]
+    assert len(without) == 9
+    # each is drawn with probability 1/3: 1000 of 3000 times, give or take 26
+    assert all(abs(n - 1000) < 130 for n in without)
+
+
+def test_drawn_from_the_seed_and_the_epoch() -> None:
+    one, same, other = (EpochSlices(split_of(COUNTS), 1, seed=s) for s in (0, 0, 1))
+    drawn = [one.of(epoch).tolist() for epoch in range(10)]
+    assert drawn == [same.of(epoch).tolist() for epoch in reversed(range(10))][::-1]
+    assert drawn != [other.of(epoch).tolist() for epoch in range(10)]
+    assert len(set(map(tuple, drawn))) > 5
+
+
+def test_where_there_are_fewer_nothing_is_drawn() -> None:
+    slices = EpochSlices(split_of([1, 0, 1, 1]), 1, seed=0)
+    assert [slices.of(epoch).tolist() for epoch in range(3)] == [[0, 1, 2, 3]] * 3
+
+
+def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own loop asks for the epoch's slices, each once."""
+    scans = make_scans(tmp_path / "scans", cases=6)
+    data = tmp_path / "dataset"
+    convert(recipe(tmp_path), scans, data, split=(4, 1, 1), negatives="all", quiet=True)
+    split = load_split(open_dataset(data), "train")
+    read: list[list[int]] = []
+    seed_epoch = training._Loop.seed_epoch
+    load_image = training._YOLOData.load_image
+
+    def begin(self: training._Loop) -> None:
+        seed_epoch(self)
+        read.append([])
+
+    def load(self: object, i: int, *more: object) -> object:
+        read[-1].append(i)
+        return load_image(self, i, *more)
+
+    monkeypatch.setattr(training._Loop, "seed_epoch", begin)
+    monkeypatch.setattr(training._YOLOData, "load_image", load)
+    settings = SETTINGS.model_copy(update={"negatives": 0.0, "batch": 4})
+    train("yolov8n", data, out=tmp_path / "run", settings=settings, quiet=True)
+    expected = EpochSlices(split, 0, settings.seed)
+    assert [sorted(own) for own in read] == [expected.of(e).tolist() for e in range(2)]
+    assert len(expected) < len(split)
