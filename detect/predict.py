@@ -3,34 +3,26 @@
 import csv
 import hashlib
 import io
-import json
 import re
-import shutil
+import traceback
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from converters.atomic import write_text
-from converters.case import hash_files
 from converters.errors import InputError
 from converters.progress import progress
-from converters.reading import SUFFIXES, find_scans, is_scan, read_volume
-from detect.detectors.protocol import Predictor
-from detect.inference.dicom_source import check_installed, result_of
-from detect.inference.label_volume import LABEL_FILE, write_label_volume
-from detect.inference.outputs import write_case_outputs
-from detect.inference.scan import find_lesions
-from detect.inference.segmentation import SEG_FILE, write_segmentation
-from detect.inference.structured_report import SR_FILE, write_structured_report
-from detect.inference.used_models import UsedModels, choose_models, load_models
+from converters.reading import SUFFIXES, find_scans, is_scan
+from detect.inference.dicom_source import check_installed
+from detect.inference.one_scan import DICOM_FILES, Job, Outcome, Todo, find, read, write
+from detect.inference.overlap import overlapped
+from detect.inference.used_models import choose_models, load_models
 from detect.report.prediction_report import prediction_report
 
-DICOM_FILES = (SR_FILE, SEG_FILE)
 OWN_FILES = ("summary.csv", "report.html")  # beside the folders of the cases
-# with others the results are others
-DECISIVE = ("weights_sha256", "confidence", "linking", "runtime")
 
 
 @dataclass(frozen=True)
@@ -96,34 +88,44 @@ def predict(
     errors: list[InputError] = []
     found = _expand(scans, errors)
     names = _names(found, keep_identifiers)
-    detector = load_models(used, device)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    skipped: list[str] = []
-    notes: dict[str, str] = {}
-    with progress("scans", len(found), quiet) as advance:
-        for scan in found:
-            try:
-                source = hash_files(scan)
-                # A series gets a pseudonym: folders of DICOM files tend to be named after people.
-                case = names.get(scan) or f"scan-{source[:12]}"
-                asked = wanted if scan.is_dir() else set()
-                own = _resume(out / case, source, used, overwrite, asked)
-                if own is not None:
-                    skipped.append(case)
-                else:
-                    if not overwrite:  # a second run takes away nothing
-                        asked = asked | {f for f in DICOM_FILES if (out / case / f).exists()}
-                    own = _process(detector, used, scan, source, out / case, asked)
-                rows[case] = own
-                if wanted and not (asked and own):
-                    why = "no lesion" if asked else "not a DICOM series"
-                    notes[case] = f"no DICOM objects written: {why}"
-            except InputError as error:
-                errors.append(error)
+    todo = [Todo(scan, names.get(scan)) for scan in found]
+    job = Job(used, device, out, frozenset(wanted), overwrite)
+    outcomes: dict[Todo, Outcome] = {}
+    with progress("scans", len(todo), quiet) as advance:
+        for item, outcome in _outcomes(job, todo):
+            if isinstance(outcome, Outcome):
+                outcomes[item] = outcome
+            else:
+                errors.append(_listed(item, outcome))
             advance("")
+    rows = {own.case: own.rows for own in outcomes.values()}
+    made = [own.case for own in outcomes.values() if not own.there]
+    skipped = [case for case in rows if case not in made]
+    notes = {own.case: own.note for own in outcomes.values() if own.note}
     write_text(out / "summary.csv", _summary(rows, used.spec.classes))
     write_text(out / "report.html", prediction_report(out, failed=len(errors)))
     return PredictResult(out, rows, errors, skipped, notes)
+
+
+def _outcomes(job: Job, todo: Sequence[Todo]) -> Iterator[tuple[Todo, Outcome | Exception]]:
+    """Process all scans; yields them in their order."""
+    detector = load_models(job.used, job.device)
+    stages = partial(read, job), partial(find, job, detector), partial(write, job)
+    return zip(todo, overlapped(todo, *stages), strict=True)
+
+
+def _listed(todo: Todo, error: Exception) -> InputError:
+    """Say what is wrong with one scan, so that the others go on.
+
+    What nobody foresaw is listed too, by the place it was raised at: its words may quote a header.
+    """
+    if isinstance(error, InputError):
+        return error
+    *_, last = traceback.walk_tb(error.__traceback__)
+    where = f"{Path(last[0].f_code.co_filename).name}, line {last[1]}"
+    return InputError(
+        todo.scan, f"cannot be processed ({type(error).__name__} in {where})", "report this fault"
+    )
 
 
 def _expand(scans: Sequence[Path], errors: list[InputError]) -> list[Path]:
@@ -168,69 +170,6 @@ def _names(scans: Sequence[Path], folders: bool = False) -> dict[Path, str]:
 def _stem(scan: Path) -> str:
     suffix = max((s for s in SUFFIXES if scan.name.lower().endswith(s)), key=len, default="")
     return scan.name[: len(scan.name) - len(suffix)]
-
-
-def _resume(
-    folder: Path, source: str, used: UsedModels, overwrite: bool, asked: Set[str]
-) -> list[dict[str, Any]] | None:
-    """Return the lesions of a case that is there already; None where it is to be processed.
-
-    Args:
-        folder: of the case.
-        source, used: what it must have come from.
-        overwrite: process it anew where it came from something else.
-        asked: files that a case with lesions must have, too.
-    """
-    if not folder.exists():
-        return None
-    try:
-        before = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
-        same = all(before[key] == used.facts[key] for key in DECISIVE)
-        if same and before["source_sha256"] == source:
-            lesions = list(before["lesions"])
-            needed = {LABEL_FILE} | (asked if lesions else set())
-            return lesions if all((folder / name).exists() for name in needed) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            folder, "exists and is no result of detect", "give another --out"
-        ) from None
-    if overwrite:
-        return None
-    raise InputError(
-        folder, "holds another scan's or model's results", "give another --out, or --overwrite"
-    )
-
-
-def _process(
-    detector: Predictor, used: UsedModels, scan: Path, source: str, folder: Path, asked: Set[str]
-) -> list[dict[str, Any]]:
-    """Find lesions in one scan and write its folder."""
-    volume = read_volume(scan)
-    if volume.modality not in ("", used.spec.modality):
-        raise InputError(
-            scan,
-            f"is {volume.modality}, but the model was trained on {used.spec.modality}",
-            "give scans of that kind",
-        )
-    pictures, boxes, lesions = find_lesions(detector, volume, used.confidence, used.linking, scan)
-    work = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        rows = write_case_outputs(work, folder.name, source, volume, pictures, boxes, lesions, used)
-        write_label_volume(work / LABEL_FILE, volume, boxes, lesions)
-        if asked and lesions:
-            result = result_of(scan, source, used.card, rows)
-            if SR_FILE in asked:
-                write_structured_report(work / SR_FILE, result, volume, lesions)
-            if SEG_FILE in asked:
-                write_segmentation(work / SEG_FILE, result, volume, boxes, lesions)
-        if folder.exists():
-            shutil.rmtree(folder)
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return rows
 
 
 def _summary(rows: dict[str, list[dict[str, Any]]], classes: Sequence[str]) -> str:

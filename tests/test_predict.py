@@ -18,13 +18,13 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-import detect.predict as predicting
 from converters.reading import read_volume
 from converters.windowing import Window
 from converters.write_nifti import write_nifti
 from detect.boxes import Boxes
 from detect.cli import main
 from detect.detectors import registry
+from detect.inference import one_scan
 from detect.inference.linking import Linking
 from detect.model_card import (
     ModelCard,
@@ -337,7 +337,7 @@ def test_interrupted_while_writing_leaves_no_half_case(
 ) -> None:
     scans, out = make_scans(tmp_path / "scans", cases=2), tmp_path / "out"
     given = [scans / "case0-scan.nii", scans / "case1-scan.nii"]
-    write = predicting.write_case_outputs
+    write = one_scan.write_case_outputs
 
     def interrupted(folder: Path, case: str, *rest: Any) -> list[dict[str, Any]]:
         rows = write(folder, case, *rest)
@@ -347,7 +347,7 @@ def test_interrupted_while_writing_leaves_no_half_case(
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(predicting, "write_case_outputs", interrupted)
+        patch.setattr(one_scan, "write_case_outputs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             predict(threshold_model, given, out=out, quiet=True)
     assert [path.name for path in out.iterdir()] == ["case0-scan"]

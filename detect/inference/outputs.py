@@ -62,7 +62,6 @@ def write_case_outputs(
     folder: Path,
     case: str,
     source_sha256: str,
-    volume: Volume,
     pictures: Pictures,
     boxes: Sequence[Boxes],
     lesions: Sequence[LinkedLesion],
@@ -74,12 +73,12 @@ def write_case_outputs(
         folder: to write to.
         case: name of the scan in the outputs.
         source_sha256: of the scan's files.
-        volume, pictures: the scan, and what the detector saw of it.
+        pictures: what the detector saw of the scan.
         boxes: of each slice, in px of the canonical slice.
         lesions: the boxes linked.
         used: what found the boxes and linked them.
     """
-    names = used.spec.classes
+    names, volume = used.spec.classes, pictures.volume
     rows = lesion_rows(lesions, volume, names)
     lesion_of = {m: i for i, lesion in enumerate(lesions, start=1) for m in lesion.members}
     write_json(

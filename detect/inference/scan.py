@@ -1,10 +1,8 @@
 """Run a detector over a scan, slice by slice."""
 
 from dataclasses import replace
-from pathlib import Path
 
-from converters.channels import Pictures, pictures
-from converters.volume import Volume
+from converters.channels import Pictures
 from detect.boxes import Boxes
 from detect.detectors.protocol import Predictor
 from detect.inference.linking import (
@@ -38,15 +36,11 @@ def detect_slices(detector: Predictor, pictures: Pictures, confidence: float) ->
 
 
 def find_lesions(
-    detector: Predictor, volume: Volume, confidence: float, linking: Linking, source: Path | str
-) -> tuple[Pictures, list[Boxes], list[LinkedLesion]]:
-    """Find lesions in a scan: its pictures, the boxes of its slices, and those linked in 3D.
+    detector: Predictor, pictures: Pictures, confidence: float, linking: Linking
+) -> tuple[list[Boxes], list[LinkedLesion]]:
+    """Find lesions in a scan: the boxes of its slices, and those linked in 3D.
 
     Boxes of findings that the linking drops are left out.
-
-    Raises:
-        InputError: its pictures would be of no sensible size; `source` names it.
     """
-    made = pictures(volume, detector.spec.representation, source)
-    boxes = detect_slices(detector, made, confidence)
-    return made, *only_linked(boxes, link(boxes, linking))
+    boxes = detect_slices(detector, pictures, confidence)
+    return only_linked(boxes, link(boxes, linking))

@@ -1,0 +1,251 @@
+"""One scan from its files to its folder of results, in three stages: read, find, write."""
+
+import json
+import secrets
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from converters.case import hash_files
+from converters.channels import Pictures, pictures
+from converters.errors import InputError
+from converters.reading import read_volume
+from converters.volume import Volume
+from converters.workers import WorkersError
+from detect.boxes import Boxes
+from detect.detectors.protocol import Predictor
+from detect.inference.appearing import appearing
+from detect.inference.dicom_source import result_of
+from detect.inference.label_volume import LABEL_FILE, write_label_volume
+from detect.inference.linking import LinkedLesion
+from detect.inference.outputs import write_case_outputs
+from detect.inference.overlap import Settled
+from detect.inference.scan import find_lesions
+from detect.inference.segmentation import SEG_FILE, write_segmentation
+from detect.inference.structured_report import SR_FILE, write_structured_report
+from detect.inference.used_models import UsedModels, load_models
+
+DICOM_FILES = (SR_FILE, SEG_FILE)
+# with others the results are others
+DECISIVE = ("weights_sha256", "confidence", "linking", "runtime")
+_AGAIN = "then run the same command again: it resumes"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all scans of a run; it is sent to other processes.
+
+    Attributes:
+        used: models, confidence and linking.
+        device: for them.
+        out: folder of all results.
+        wanted: files of `DICOM_FILES` to write for DICOM series.
+        overwrite: replace what other scans or models left.
+        token: of this run: by it a process knows that it has loaded the models already, and which
+            unfinished folders are others'.
+    """
+
+    used: UsedModels
+    device: str
+    out: Path
+    wanted: frozenset[str] = frozenset()
+    overwrite: bool = False
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+
+
+@dataclass(frozen=True)
+class Todo:
+    """A scan to process.
+
+    Attributes:
+        scan: file, or folder of a DICOM series.
+        name: of the case; None names it by a hash of its files, since folders of DICOM files tend
+            to be named after people.
+    """
+
+    scan: Path
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a scan.
+
+    Attributes:
+        case: its name in the outputs.
+        rows: its lesions, as in `detections.json`.
+        there: it was there already, from the same scan and model.
+        note: what was asked for and could not be written, and why.
+    """
+
+    case: str
+    rows: list[dict[str, Any]]
+    there: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan that was read.
+
+    Attributes:
+        todo: which one.
+        case: its name in the outputs.
+        source: hash of its files.
+        asked: of `DICOM_FILES`, to be written.
+        pictures: what a detector is to see of it; they hold the volume.
+    """
+
+    todo: Todo
+    case: str
+    source: str
+    asked: Set[str]
+    pictures: Pictures
+
+    @property
+    def volume(self) -> Volume:
+        """Its voxels."""
+        return self.pictures.volume
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scan with the boxes of each slice, and the lesions that they make."""
+
+    scan: Scan
+    boxes: list[Boxes]
+    lesions: list[LinkedLesion]
+
+
+def read(job: Job, todo: Todo) -> Scan | Settled[Outcome]:
+    """Name, hash and read a scan; one whose results are there already is settled.
+
+    Raises:
+        InputError: it cannot be read, is no scan for these models, or its folder is taken.
+    """
+    scan = todo.scan
+    with _plain_errors(scan, "cannot be read", "check the path and its rights"):
+        source = hash_files(scan)
+        case = todo.name or f"scan-{source[:12]}"
+        folder = job.out / case
+        asked = job.wanted if scan.is_dir() else frozenset[str]()
+        there = _resume(folder, source, job, asked)
+        if there is not None:
+            return Settled(Outcome(case, there, True, _note(job, asked, there)))
+        if not job.overwrite:  # a second run takes away nothing
+            asked = asked | {name for name in DICOM_FILES if (folder / name).exists()}
+        volume = read_volume(scan)
+        spec = job.used.spec
+        if volume.modality not in ("", spec.modality):
+            raise InputError(
+                scan,
+                f"is {volume.modality}, but the model was trained on {spec.modality}",
+                "give scans of that kind",
+            )
+        return Scan(todo, case, source, asked, pictures(volume, spec.representation, scan))
+
+
+def find(job: Job, detector: Predictor, scan: Scan) -> Found:
+    """Run the detector over a scan and link what it finds."""
+    boxes, lesions = find_lesions(detector, scan.pictures, job.used.confidence, job.used.linking)
+    return Found(scan, boxes, lesions)
+
+
+def write(job: Job, found: Found) -> Outcome:
+    """Write a scan's folder, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written, or its series' header allows no DICOM objects.
+    """
+    scan, boxes, lesions = found.scan, found.boxes, found.lesions
+    asked, volume, used = scan.asked, scan.volume, job.used
+    with (
+        _plain_errors(job.out / scan.case, "cannot be written", f"make room, {_AGAIN}"),
+        appearing(job.out / scan.case, job.token) as work,
+    ):
+        rows = write_case_outputs(work, scan.case, scan.source, scan.pictures, boxes, lesions, used)
+        write_label_volume(work / LABEL_FILE, volume, boxes, lesions)
+        if asked and lesions:
+            result = result_of(scan.todo.scan, scan.source, used.card, rows)
+            if SR_FILE in asked:
+                write_structured_report(work / SR_FILE, result, volume, lesions)
+            if SEG_FILE in asked:
+                write_segmentation(work / SEG_FILE, result, volume, boxes, lesions)
+    return Outcome(scan.case, rows, False, _note(job, asked, rows))
+
+
+def process(job: Job, todo: Todo) -> Outcome:
+    """Do all three stages, in a process that keeps the models for the next scan.
+
+    Raises:
+        InputError: as the stages.
+        WorkersError: the models cannot be loaded here, and so no scan can be processed.
+    """
+    try:
+        detector = _detector(job.token, job)
+    except InputError as error:
+        raise WorkersError(error.path, error.problem, error.remedy) from error
+    scan = read(job, todo)
+    if isinstance(scan, Settled):
+        assert isinstance(scan.outcome, Outcome)  # noqa: S101  (`read` raises its errors)
+        return scan.outcome
+    return write(job, find(job, detector, scan))
+
+
+_LOADED: dict[str, Predictor] = {}  # of the run that this process works for
+
+
+def _detector(job: Job) -> Predictor:
+    if job.token not in _LOADED:
+        _LOADED.clear()
+        _LOADED[job.token] = load_models(job.used, job.device)
+    return _LOADED[job.token]
+
+
+def _note(job: Job, asked: Set[str], rows: list[dict[str, Any]]) -> str:
+    if not job.wanted or (asked and rows):
+        return ""
+    return f"no DICOM objects written: {'no lesion' if asked else 'not a DICOM series'}"
+
+
+def _resume(folder: Path, source: str, job: Job, asked: Set[str]) -> list[dict[str, Any]] | None:
+    """Return the lesions of a case that is there already; None where it is to be processed.
+
+    Args:
+        folder: of the case.
+        source: hash of the scan that it must have come from.
+        job: says which models.
+        asked: files that a case with lesions must have, too.
+    """
+    if not folder.exists():
+        return None
+    facts = job.used.facts
+    try:
+        before = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
+        same = all(before[key] == facts[key] for key in DECISIVE)
+        if same and before["source_sha256"] == source:
+            lesions = list(before["lesions"])
+            needed = {LABEL_FILE} | (asked if lesions else set())
+            return lesions if all((folder / name).exists() for name in needed) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            folder, "exists and is no result of detect", "give another --out"
+        ) from None
+    if job.overwrite:
+        return None
+    raise InputError(
+        folder, "holds another scan's or model's results", "give another --out, or --overwrite"
+    )
+
+
+@contextmanager
+def _plain_errors(path: Path, problem: str, remedy: str) -> Iterator[None]:
+    """Turn what the system or the memory refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(path, f"{problem} ({error.strerror or error})", remedy) from error
+    except MemoryError as error:
+        raise InputError(path, "does not fit into the memory", "use a larger machine") from error
