@@ -37,7 +37,7 @@ CLASSES = {2: 0, 3: 1, 4: 2, 5: 3}  # mask label → class index
 JOBS = ("script", "floor", "ours, 1 worker", "ours, 2 workers")
 
 
-def make_scans(root: Path, cases: int, slices: int, seed: int = 0) -> None:
+def make_scans(root: Path, cases: int, slices: int, seed: int = 0, side: int = SIDE) -> None:
     """Write cases as scanners' converters store them: rows from the back of the patient."""
     from converters.write_nifti import write_nifti
     from detect.phantom.cases import make_case
@@ -46,9 +46,9 @@ def make_scans(root: Path, cases: int, slices: int, seed: int = 0) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     index = next(k for k in range(9) if make_case(seed, k, 64, BASE_SLICES)[1].max() > 1)
-    base, base_mask, affine = make_case(seed, index, SIDE, BASE_SLICES)
+    base, base_mask, affine = make_case(seed, index, side, BASE_SLICES)
     affine[:3, 2] /= 5.0  # 1 mm slices
-    affine[:3, 3] += affine[:3, 1] * (SIDE - 1)
+    affine[:3, 3] += affine[:3, 1] * (side - 1)
     affine[:3, 1] *= -1
     there_and_back = np.concatenate([np.arange(BASE_SLICES), np.arange(BASE_SLICES)[::-1]])
     for case in range(cases):

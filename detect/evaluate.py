@@ -21,6 +21,7 @@ from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.study import Study
 from detect.folds import fold_splits, split_to_coco
+from detect.inference.augmented import VIEWS
 from detect.inference.linking import DEFAULT, Linking
 from detect.inference.used_models import FUSION, MEAN_RULE, UsedModels, load_models, use_models
 from detect.linked_level import LinkedLevel, linked_level
@@ -64,6 +65,7 @@ def evaluate(
     out: Path | None = None,
     device: str = "auto",
     runtime: str = "torch",
+    augment: bool = False,
     pictures: int = 12,
     overwrite: bool = False,
     quiet: bool = False,
@@ -79,8 +81,10 @@ def evaluate(
         split: train, val or test.
         out: folder to make; `MODEL/evaluation-SPLIT` if not given, or for a runtime other than
             torch `MODEL/evaluation-SPLIT-RUNTIME`. An ensemble has `runs/NAMES-HASH` for MODEL.
+            With `augment`, `-augment` stands at the end.
         device: `auto`, `cpu`, or a GPU's number.
         runtime: torch, or an export of `detect export`.
+        augment: fuse what is found on each picture and on its mirror image.
         pictures: how many slices with lesions to draw, spread over the cases.
         overwrite: replace what lies at `out`.
         quiet: no progress bar.
@@ -89,11 +93,12 @@ def evaluate(
         InputError: the model does not suit the dataset, one of them cannot be read, or a patient
             is in two splits.
     """
-    used = use_models([model] if isinstance(model, Path) else model, runtime=runtime)
+    used = use_models([model] if isinstance(model, Path) else model, runtime=runtime, augment=augment)
     dataset = open_dataset(data)
     part = common_part(used, dataset, split)
     home = used.bundles[0] if len(used.bundles) == 1 else Path("runs") / used.folder_name
-    out = out or home / f"evaluation-{split}{'' if runtime == 'torch' else f'-{runtime}'}"
+    how = ("" if runtime == "torch" else f"-{runtime}") + ("-augment" if augment else "")
+    out = out or home / f"evaluation-{split}{how}"
     check_out(out, overwrite)
 
     detections = detect_split(load_models(used, device), part, quiet)
@@ -101,6 +106,7 @@ def evaluate(
     facts: dict[str, object] = {
         "fold": str(card.fold) if card.fold else None,
         "runtime": runtime,
+        **({"augment": VIEWS} if augment else {}),
         "model": card.model_dump(mode="json", by_alias=True),
     }
     if len(used.cards) > 1:

@@ -3,23 +3,34 @@
 import csv
 import hashlib
 import io
+import os
 import re
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from converters.atomic import write_text
 from converters.errors import InputError
+from converters.manifest import tool_versions
 from converters.progress import progress
 from converters.reading import SUFFIXES, find_scans, is_scan
+from converters.workers import WorkersEnded, open_pool, run_all
+from detect.exports import FILE_NAME as LIST_OF_EXPORTS
+from detect.exports import FOLDER as EXPORTS
+from detect.inference.appearing import remove_unfinished
 from detect.inference.dicom_source import check_installed
-from detect.inference.one_scan import DICOM_FILES, Job, Outcome, Todo, find, read, write
+from detect.inference.one_scan import DICOM_FILES, Job, Outcome, Todo, find, process, read, write
 from detect.inference.overlap import overlapped
 from detect.inference.used_models import choose_models, load_models
+from detect.model_card import FILE_NAME as MODEL_CARD
 from detect.report.prediction_report import prediction_report
 
 OWN_FILES = ("summary.csv", "report.html")  # beside the folders of the cases
@@ -55,6 +66,9 @@ def predict(
     keep_identifiers: bool = False,
     device: str = "auto",
     runtime: str = "torch",
+    augment: bool = False,
+    workers: int = 1,
+    scheduler: str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PredictResult:
@@ -70,6 +84,10 @@ def predict(
         keep_identifiers: name the cases of DICOM series by their folders.
         device: `auto`, `cpu`, or a GPU's number.
         runtime: torch, or an export of `detect export`.
+        augment: fuse what is found on each slice and on its mirror image.
+        workers: processes that share the scans; the outputs do not depend on it.
+        scheduler: address of a dask scheduler whose workers take the place of `workers`; they see
+            models, scans and `out` under the same paths.
         overwrite: replace cases that other scans or models left at `out`.
         quiet: no progress bar.
 
@@ -79,7 +97,9 @@ def predict(
     if confidence is not None and not 0 <= confidence <= 1:
         raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
     models = [model] if isinstance(model, Path) else list(model)
-    used = choose_models(models, confidence, runtime)
+    if scheduler is not None:  # no worker has this process's working folder
+        models, scans, out = _absolute(models), _absolute(scans), out.absolute()
+    used = choose_models(models, confidence, runtime, augment)
     if out.exists() and not out.is_dir():
         raise InputError(out, "is a file", "give a folder with --out")
     wanted = {name for name, asked in zip(DICOM_FILES, (dicom_sr, dicom_seg), strict=True) if asked}
@@ -90,28 +110,76 @@ def predict(
     names = _names(found, keep_identifiers)
     todo = [Todo(scan, names.get(scan)) for scan in found]
     job = Job(used, device, out, frozenset(wanted), overwrite)
-    outcomes: dict[Todo, Outcome] = {}
+    outcomes: dict[Todo, Outcome | Exception] = {}
     with progress("scans", len(todo), quiet) as advance:
-        for item, outcome in _outcomes(job, todo):
-            if isinstance(outcome, Outcome):
-                outcomes[item] = outcome
-            else:
-                errors.append(_listed(item, outcome))
+        for item, outcome in _process(job, todo, workers, scheduler):
+            outcomes[item] = outcome
             advance("")
-    rows = {own.case: own.rows for own in outcomes.values()}
-    made = [own.case for own in outcomes.values() if not own.there]
+    done: list[Outcome] = []
+    for item in todo:  # in their order, whoever finished first
+        own = outcomes[item]
+        if isinstance(own, Outcome):
+            done.append(own)
+        else:
+            errors.append(_listed(item, own))
+    rows = {own.case: own.rows for own in done}
+    made = {own.case for own in done if not own.there}
     skipped = [case for case in rows if case not in made]
-    notes = {own.case: own.note for own in outcomes.values() if own.note}
+    notes = {own.case: own.note for own in done if own.note}
     write_text(out / "summary.csv", _summary(rows, used.spec.classes))
     write_text(out / "report.html", prediction_report(out, failed=len(errors)))
     return PredictResult(out, rows, errors, skipped, notes)
 
 
-def _outcomes(job: Job, todo: Sequence[Todo]) -> Iterator[tuple[Todo, Outcome | Exception]]:
-    """Process all scans; yields them in their order."""
-    detector = load_models(job.used, job.device)
-    stages = partial(read, job), partial(find, job, detector), partial(write, job)
-    return zip(todo, overlapped(todo, *stages), strict=True)
+def _process(
+    job: Job, todo: Sequence[Todo], workers: int, scheduler: str | None
+) -> Iterator[tuple[Todo, Outcome | Exception]]:
+    """Process all scans, in this process or in others; yields them as they finish.
+
+    Raises:
+        InputError: the models cannot be loaded, or the workers are at fault.
+    """
+    workers = min(workers, len(todo))
+    if scheduler is None and workers <= 1:
+        detector = load_models(job.used, job.device)
+        stages = partial(read, job), partial(find, job, detector), partial(write, job)
+        yield from zip(todo, overlapped(todo, *stages), strict=True)
+        return
+    job.out.mkdir(parents=True, exist_ok=True)  # for all workers to see
+    if scheduler is None:
+        job = replace(job, threads=max(1, torch.get_num_threads() // workers))
+        pool = open_pool(workers, None, {}, [])
+    else:
+        pool = open_pool(workers, scheduler, _needs(job.used.runtime), _shared(job, todo))
+    assert pool is not None  # noqa: S101  (more than one worker, or a scheduler)
+    try:
+        yield from run_all(partial(process, job), todo, pool)
+    finally:
+        pool.close()
+        remove_unfinished(job.out, job.token)
+
+
+def _absolute(paths: Sequence[Path]) -> list[Path]:
+    return [path.absolute() for path in paths]
+
+
+def _needs(runtime: str) -> dict[str, str]:
+    """What the boxes depend on beside the models."""
+    own = {"torch": [], "onnx": ["onnxruntime"]}.get(runtime, ["openvino"])
+    parts = ["numpy", "torch", "torchvision", "transformers", "ultralytics", *own]
+    needs = tool_versions()
+    for part in parts:
+        with suppress(PackageNotFoundError):  # then loading the models says so
+            needs[part] = version(part)
+    return needs
+
+
+def _shared(job: Job, todo: Sequence[Todo]) -> list[Path]:
+    """What a worker of a cluster must see as this process does: models, scans and outputs."""
+    cards = [bundle / MODEL_CARD for bundle in job.used.bundles]
+    exports = [bundle / EXPORTS / LIST_OF_EXPORTS for bundle in job.used.bundles]
+    above = os.path.commonpath([item.scan.parent for item in todo]) if todo else job.out
+    return [*cards, *exports, Path(above), job.out]
 
 
 def _listed(todo: Todo, error: Exception) -> InputError:
@@ -121,11 +189,16 @@ def _listed(todo: Todo, error: Exception) -> InputError:
     """
     if isinstance(error, InputError):
         return error
-    *_, last = traceback.walk_tb(error.__traceback__)
-    where = f"{Path(last[0].f_code.co_filename).name}, line {last[1]}"
-    return InputError(
-        todo.scan, f"cannot be processed ({type(error).__name__} in {where})", "report this fault"
-    )
+    if isinstance(error, WorkersEnded):
+        return InputError(
+            todo.scan,
+            "ended every worker that took it, perhaps for want of memory",
+            "give the workers more memory and run the same command again: it resumes",
+        )
+    what, where = type(error).__name__, ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        where = f" in {Path(frame.f_code.co_filename).name}, line {line}"
+    return InputError(todo.scan, f"cannot be processed ({what}{where})", "report this fault")
 
 
 def _expand(scans: Sequence[Path], errors: list[InputError]) -> list[Path]:

@@ -16,6 +16,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
 Runtime = Annotated[
     str, typer.Option(help="torch, onnx, openvino or openvino-int8, of `detect export`.")
 ]
+Augment = Annotated[
+    bool, typer.Option("--augment", help="Look at each slice mirrored, too, and fuse the boxes.")
+]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
 Scheduler = Annotated[
     str | None,

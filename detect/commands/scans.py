@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from detect.commands.options import Device, Out, Overwrite, Quiet, Runtime, Workers
+from detect.commands.options import (
+    Augment,
+    Device,
+    Out,
+    Overwrite,
+    Quiet,
+    Runtime,
+    Scheduler,
+    Workers,
+)
 from detect.commands.printing import list_errors, print_lesions, show
 
 
@@ -30,6 +39,9 @@ def predict(
     ] = False,
     device: Device = "auto",
     runtime: Runtime = "torch",
+    augment: Augment = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -46,6 +58,9 @@ def predict(
         keep_identifiers=keep_identifiers,
         device=device,
         runtime=runtime,
+        augment=augment,
+        workers=workers,
+        scheduler=scheduler,
         overwrite=overwrite,
         quiet=quiet,
     )

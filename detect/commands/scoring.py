@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from converters.errors import InputError
-from detect.commands.options import RULES, Data, Device, Overwrite, Quiet, Runtime, Seed
+from detect.commands.options import RULES, Augment, Data, Device, Overwrite, Quiet, Runtime, Seed
 from detect.commands.printing import print_metrics, show
 
 
@@ -50,6 +50,7 @@ def evaluate(
     pictures: Annotated[int, typer.Option(min=0, help="Slices with lesions to draw.")] = 12,
     device: Device = "auto",
     runtime: Runtime = "torch",
+    augment: Augment = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -72,7 +73,7 @@ def evaluate(
             if value is not None:
                 given = "--" + option.replace("_", "-")
                 raise InputError(given, "is for --predictions", "leave it out")
-        result = run(model, data, device=device, runtime=runtime, **common)
+        result = run(model, data, device=device, runtime=runtime, augment=augment, **common)
     else:
         raise InputError("--model, --predictions", "are alternatives", "give one of them")
     print_metrics(result.metrics, result.point, result.notes)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<token>[0-9a-f]+)-[0-9a-f]+\.partial")
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<token>[0-9a-f]+)-[0-9a-f]+\.partial(\.gone)*")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from converters.reading import read_volume
 from converters.volume import Volume
 from converters.workers import WorkersError
 from detect.boxes import Boxes
+from detect.detectors.device import choose_device
 from detect.detectors.protocol import Predictor
 from detect.inference.appearing import appearing
 from detect.inference.dicom_source import result_of
@@ -22,14 +23,14 @@ from detect.inference.label_volume import LABEL_FILE, write_label_volume
 from detect.inference.linking import LinkedLesion
 from detect.inference.outputs import write_case_outputs
 from detect.inference.overlap import Settled
-from detect.inference.scan import find_lesions
+from detect.inference.scan import BATCH, GPU_BATCH, find_lesions
 from detect.inference.segmentation import SEG_FILE, write_segmentation
 from detect.inference.structured_report import SR_FILE, write_structured_report
 from detect.inference.used_models import UsedModels, load_models
 
 DICOM_FILES = (SR_FILE, SEG_FILE)
 # with others the results are others
-DECISIVE = ("weights_sha256", "confidence", "linking", "runtime")
+DECISIVE = ("weights_sha256", "confidence", "linking", "runtime", "augment")
 _AGAIN = "then run the same command again: it resumes"
 
 
@@ -43,6 +44,7 @@ class Job:
         out: folder of all results.
         wanted: files of `DICOM_FILES` to write for DICOM series.
         overwrite: replace what other scans or models left.
+        threads: of each process, for the network; None takes what it has.
         token: of this run: by it a process knows that it has loaded the models already, and which
             unfinished folders are others'.
     """
@@ -52,6 +54,7 @@ class Job:
     out: Path
     wanted: frozenset[str] = frozenset()
     overwrite: bool = False
+    threads: int | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
@@ -149,7 +152,11 @@ def read(job: Job, todo: Todo) -> Scan | Settled[Outcome]:
 
 def find(job: Job, detector: Predictor, scan: Scan) -> Found:
     """Run the detector over a scan and link what it finds."""
-    boxes, lesions = find_lesions(detector, scan.pictures, job.used.confidence, job.used.linking)
+    used = job.used
+    on_gpu = used.runtime == "torch" and choose_device(job.device).type == "cuda"
+    boxes, lesions = find_lesions(
+        detector, scan.pictures, used.confidence, used.linking, GPU_BATCH if on_gpu else BATCH
+    )
     return Found(scan, boxes, lesions)
 
 
@@ -184,7 +191,7 @@ def process(job: Job, todo: Todo) -> Outcome:
         WorkersError: the models cannot be loaded here, and so no scan can be processed.
     """
     try:
-        detector = _detector(job.token, job)
+        detector = _detector(job)
     except InputError as error:
         raise WorkersError(error.path, error.problem, error.remedy) from error
     scan = read(job, todo)
@@ -200,6 +207,10 @@ _LOADED: dict[str, Predictor] = {}  # of the run that this process works for
 def _detector(job: Job) -> Predictor:
     if job.token not in _LOADED:
         _LOADED.clear()
+        if job.threads:
+            import torch
+
+            torch.set_num_threads(job.threads)
         _LOADED[job.token] = load_models(job.used, job.device)
     return _LOADED[job.token]
 
@@ -224,12 +235,12 @@ def _resume(folder: Path, source: str, job: Job, asked: Set[str]) -> list[dict[s
     facts = job.used.facts
     try:
         before = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
-        same = all(before[key] == facts[key] for key in DECISIVE)
+        same = all(before.get(key) == facts.get(key) for key in DECISIVE)
         if same and before["source_sha256"] == source:
             lesions = list(before["lesions"])
             needed = {LABEL_FILE} | (asked if lesions else set())
             return lesions if all((folder / name).exists() for name in needed) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             folder, "exists and is no result of detect", "give another --out"
         ) from None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -56,32 +56,32 @@ def overlapped(
         find, write: the stages after it.
     """
     writer = ThreadPoolExecutor(1)
-    writing: Future[Settled[Outcome]] | None = None
+    writing: Future[Outcome | Exception] | None = None
     try:
-        for scan in ahead(partial(_stage, read), items):
-            found = _stage(find, scan)
+        for scan in ahead(partial(_attempt, read), items):
+            found = scan if isinstance(scan, Settled) else _attempt(find, scan)
             del scan  # the next one is being read already
             if writing is not None:
-                yield writing.result().outcome
-            writing = writer.submit(_last, write, found)
+                yield writing.result()
+            writing = writer.submit(_finish, write, found)
             del found
         if writing is not None:
-            yield writing.result().outcome
+            yield writing.result()
     finally:
         writer.shutdown()  # what is being written becomes whole
 
 
-def _stage(
-    function: Callable[[Item], Made | Settled[Outcome]], item: Item | Settled[Outcome]
-) -> Made | Settled[Outcome]:
-    if isinstance(item, Settled):
-        return item
+def _attempt(function: Callable[[Item], Made], item: Item) -> Made | Settled[Any]:
     try:
         return function(item)
     except Exception as error:  # the caller decides what it means; the other items go on
         return Settled(error)
 
 
-def _last(write: Callable[[Found], Outcome], found: Found | Settled[Outcome]) -> Settled[Outcome]:
-    made = _stage(write, found)
-    return made if isinstance(made, Settled) else Settled(made)
+def _finish(
+    write: Callable[[Found], Outcome], found: Found | Settled[Outcome]
+) -> Outcome | Exception:
+    if not isinstance(found, Settled):
+        made = _attempt(write, found)
+        return made.outcome if isinstance(made, Settled) else made
+    return found.outcome

@@ -10,6 +10,7 @@ from typing import Any
 from converters.errors import InputError
 from detect.detectors.protocol import Predictor
 from detect.exports import load_predictor
+from detect.inference.augmented import VIEWS, Augmented
 from detect.inference.ensembles import read_chosen
 from detect.inference.fusion import FUSION_IOU, Ensemble
 from detect.inference.linking import DEFAULT, Linking
@@ -34,6 +35,7 @@ class UsedModels:
         rule: where the confidence comes from.
         linking: chosen with the point, or the members', or the default where they do not agree.
         runtime: that runs the networks.
+        augment: each slice is seen in several ways, see `Augmented`.
     """
 
     bundles: list[Path]
@@ -43,6 +45,7 @@ class UsedModels:
     rule: str
     linking: Linking
     runtime: str
+    augment: bool = False
 
     @property
     def spec(self) -> ModelSpec:
@@ -94,6 +97,8 @@ class UsedModels:
             "linking": self.linking.model_dump(mode="json"),
             "runtime": self.runtime,
         }
+        if self.augment:
+            facts["augment"] = VIEWS
         if len(self.cards) > 1:
             facts["fusion"] = FUSION
             facts["members"] = [
@@ -108,14 +113,17 @@ class UsedModels:
 
 
 def choose_models(
-    models: Sequence[Path], confidence: float | None, runtime: str = "torch"
+    models: Sequence[Path],
+    confidence: float | None,
+    runtime: str = "torch",
+    augment: bool = False,
 ) -> UsedModels:
     """Settle on one or more bundles for new scans; see `use_models`.
 
     Raises:
         InputError: as there, or a bundle sees only crops to an organ.
     """
-    used = use_models(models, confidence, runtime)
+    used = use_models(models, confidence, runtime, augment)
     for bundle, card in zip(used.bundles, used.cards, strict=True):
         if card.spec.crop == "organ":
             raise InputError(
@@ -127,7 +135,10 @@ def choose_models(
 
 
 def use_models(
-    models: Sequence[Path], confidence: float | None = None, runtime: str = "torch"
+    models: Sequence[Path],
+    confidence: float | None = None,
+    runtime: str = "torch",
+    augment: bool = False,
 ) -> UsedModels:
     """Read the cards of one or more bundles and settle confidence and linking.
 
@@ -150,7 +161,7 @@ def use_models(
     if confidence is None:
         confidence = point.confidence if point else FALLBACK_CONFIDENCE
         rule = point.rule if point else "none was chosen on val"
-    return UsedModels(bundles, cards, point, confidence, rule, linking, runtime)
+    return UsedModels(bundles, cards, point, confidence, rule, linking, runtime, augment)
 
 
 def _settle(first: Path, cards: Sequence[ModelCard]) -> tuple[OperatingPoint | None, Linking]:
@@ -174,7 +185,11 @@ def joint_hash(cards: Sequence[ModelCard]) -> str:
 
 def load_models(used: UsedModels, device: str) -> Predictor:
     """Load the detector, or the ensemble."""
-    detectors = [load_predictor(bundle, device, used.runtime) for bundle in used.bundles]
+    detectors: list[Predictor] = [
+        load_predictor(bundle, device, used.runtime) for bundle in used.bundles
+    ]
+    if used.augment:
+        detectors = [Augmented(detector) for detector in detectors]
     return detectors[0] if len(detectors) == 1 else Ensemble(detectors)
 
 

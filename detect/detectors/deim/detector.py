@@ -28,6 +28,7 @@ from detect.detectors.loop.training import steps_per_epoch, train_network
 from detect.detectors.protocol import Advance
 from detect.detectors.queries import QuerySteps
 from detect.detectors.runtimes.eager import TorchRuntime
+from detect.detectors.runtimes.half import half_on, keep_exact
 from detect.detectors.steps import find_boxes
 from detect.detectors.weight_files import load_network, read_state, save_network, transfer
 from detect.model_card import ModelSpec, Parameters
@@ -46,7 +47,7 @@ class DeimDetector:
         self.spec = spec
         self.device = device
         self.network = network.to(device)
-        self._deployed: nn.Module | None = None
+        self._deployed: Any = None
 
     @classmethod
     def count_parameters(cls, model: str, classes: int) -> Parameters:
@@ -102,13 +103,21 @@ class DeimDetector:
         """Find boxes; the network is deployed at the first call."""
         if self._deployed is None:
             self._deployed = deploy(self.network)
-        return self.predict_with(self._deployed, images)
+            keep_exact(self._deployed.model.decoder)
+        return self._boxes(self._deployed, images, half_on(self.device))
 
     def predict_with(self, network: nn.Module, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes with any copy of the network."""
-        return find_boxes(
-            QuerySteps(self.spec), TorchRuntime(RawOutput(network), self.device), images
-        )
+        return self._boxes(network, images)
+
+    def _boxes(
+        self,
+        network: nn.Module,
+        images: Sequence[NDArray[np.uint8]],
+        half: torch.dtype | None = None,
+    ) -> list[Boxes]:
+        runtime = TorchRuntime(RawOutput(network), self.device, half)
+        return find_boxes(QuerySteps(self.spec), runtime, images)
 
     def traceable(self) -> nn.Module:
         """Return a copy to export, as deployed."""

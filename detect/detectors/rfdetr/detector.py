@@ -22,12 +22,14 @@ from detect.detectors.rfdetr.network import (
     RawOutput,
     build_network,
     count_parameters,
+    decode_exactly,
     fitted,
     load_published,
     run,
 )
 from detect.detectors.rfdetr.schedule import LR, WEIGHT_DECAY, parameter_groups, warm_constant
 from detect.detectors.runtimes.eager import TorchRuntime
+from detect.detectors.runtimes.half import half_on
 from detect.detectors.steps import find_boxes
 from detect.detectors.weight_files import load_network, read_state, save_network, transfer
 from detect.model_card import ModelSpec, Parameters
@@ -45,6 +47,7 @@ class RfDetrDetector:
         self.spec = spec
         self.device = device
         self.network = network.to(device)
+        self._exact: nn.Module | None = None
         self.criterion = build_criterion(len(spec.classes))
 
     @classmethod
@@ -84,6 +87,7 @@ class RfDetrDetector:
         advance: Advance,
     ) -> None:
         """Train and leave the weights of the best val epoch in the network."""
+        self._exact = None
         decay = WEIGHT_DECAY if settings.weight_decay is None else settings.weight_decay
         steps = steps_per_epoch(train, settings)
         plan = Plan(
@@ -106,12 +110,25 @@ class RfDetrDetector:
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes."""
-        return self.predict_with(self.network.eval(), images)
+        half = half_on(self.device)
+        if half is None:
+            return self.predict_with(self.network.eval(), images)
+        if self._exact is None:
+            self._exact = decode_exactly(self.network)
+        return self._boxes(self._exact, images, half)
 
     def predict_with(self, network: nn.Module, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes with any copy of the network."""
+        return self._boxes(network, images)
+
+    def _boxes(
+        self,
+        network: nn.Module,
+        images: Sequence[NDArray[np.uint8]],
+        half: torch.dtype | None = None,
+    ) -> list[Boxes]:
         raw = RawOutput(network, len(self.spec.classes))
-        return find_boxes(QuerySteps(self.spec), TorchRuntime(raw, self.device), images)
+        return find_boxes(QuerySteps(self.spec), TorchRuntime(raw, self.device, half), images)
 
     def traceable(self) -> nn.Module:
         """Return a copy to export, without the checks that tracing cannot follow."""

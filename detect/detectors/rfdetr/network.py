@@ -3,6 +3,7 @@
 import logging
 import warnings
 from argparse import Namespace
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +21,7 @@ from rfdetr.models.weights import interpolate_position_embeddings
 from torch import Tensor, nn
 
 from converters.errors import InputError
+from detect.detectors.runtimes.half import keep_exact
 from detect.detectors.weight_files import State, load_checkpoint
 from detect.model_card import Parameters
 
@@ -91,6 +93,14 @@ def run(network: nn.Module, images: Tensor) -> dict[str, Any]:
 def _normalised(images: Tensor) -> Tensor:
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (_MEAN, _STD))
     return (images - mean) / std
+
+
+def decode_exactly(network: nn.Module) -> nn.Module:
+    """Copy a network for inference; all after the backbone runs in float32, whatever that does."""
+    copy: Any = deepcopy(network).eval()
+    for part in (copy.transformer, copy.bbox_embed, copy.class_embed):
+        keep_exact(part)
+    return cast(nn.Module, copy)
 
 
 class RawOutput(nn.Module):

@@ -12,12 +12,14 @@ from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.device import choose_device
 from detect.detectors.protocol import Advance
-from detect.detectors.runtimes.eager import TorchRuntime
+from detect.detectors.runtimes.eager import TorchRuntime, channels_last
+from detect.detectors.runtimes.half import half_on
 from detect.detectors.steps import find_boxes
 from detect.detectors.ultralytics.network import (
     RawOutput,
     build_network,
     count_parameters,
+    decode_exactly,
     deploy,
     load_checkpoint,
 )
@@ -84,8 +86,10 @@ class UltralyticsDetector:
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes; the network is fused at the first call."""
         if self._deployed is None:
-            self._deployed = deploy(self.network)
-        return predict_boxes(self._deployed, self.spec, images, self.device)
+            self._deployed = channels_last(deploy(self.network))
+            decode_exactly(self._deployed)
+        half = half_on(self.device)
+        return predict_boxes(self._deployed, self.spec, images, self.device, half)
 
     def traceable(self) -> torch.nn.Module:
         """Return a copy to export, fused."""
@@ -100,6 +104,8 @@ def predict_boxes(
     spec: ModelSpec,
     images: Sequence[NDArray[np.uint8]],
     device: torch.device,
+    half: torch.dtype | None = None,
 ) -> list[Boxes]:
     """Run a network in evaluation mode on pictures of any size; see `Detector.predict`."""
-    return find_boxes(UltralyticsSteps(spec), TorchRuntime(RawOutput(network), device), images)
+    runtime = TorchRuntime(RawOutput(network), device, half)
+    return find_boxes(UltralyticsSteps(spec), runtime, images)

@@ -15,6 +15,7 @@ from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_saf
 from ultralytics.utils import ROOT
 
 from converters.errors import InputError
+from detect.detectors.runtimes.half import keep_exact
 from detect.detectors.ultralytics.steps import is_rtdetr
 from detect.detectors.weight_files import ForeignObjects, State
 from detect.model_card import Parameters
@@ -97,6 +98,12 @@ def deploy(network: torch.nn.Module) -> torch.nn.Module:
     """Return a copy for inference, batch norms folded into convolutions."""
     copy: Any = deepcopy(network).eval()
     return cast(torch.nn.Module, copy.fuse(verbose=False))
+
+
+def decode_exactly(deployed: Any) -> None:
+    """Let a network for inference add up its boxes in float32, whatever the rest runs in."""
+    head = deployed.model[-1]
+    keep_exact(head, "_inference" if hasattr(head, "_inference") else "forward")
 
 
 class RawOutput(torch.nn.Module):

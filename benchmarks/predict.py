@@ -1,0 +1,393 @@
+"""Time `detect predict` against what a user does today, on the same weights and pixels.
+
+Run: ``python benchmarks/predict.py RUN``, RUN being a YOLO of `detect train`; its exports, where it
+has any, are timed too. On a generated CT of 512 x 512 x 150 voxels, in one run,
+
+* *yolo*: nibabel's `get_fdata`, a PNG a slice, `YOLO(weights).predict(folder, save_txt=True,
+  save_conf=True)` of ultralytics, and its text files read back: boxes of slices, and no more;
+* *ours*: `detect predict`, which also links lesions, places them in the patient, draws them, and
+  writes label volume, tables and report.
+
+Every job is a process of its own and starts from nothing, as a command does. The ratios of
+processor seconds (user + system, all threads) are disturbed least by whatever else runs; the wall
+clock and the load stand beside them.
+
+Boxes are compared before those steps of ours that only drop some (one finding a place, linking),
+and from the same confidence on: theirs, by class, with those of ours of IoU >= 0.99 and a score
+within 0.01. Ours has boxes of a second class at one place, where theirs keeps the surest alone.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from convert import Clock, make_scans
+
+SIDE, SLICES = 512, 150
+MARKS = (5, 10, 25, 50)  # scans after which the memory is read
+IOU, SCORE = 0.99, 0.01
+
+
+def to_checkpoint(run: Path, path: Path) -> None:
+    """Write the weights of a bundle as a checkpoint of ultralytics."""
+    import torch
+
+    from detect.detectors.registry import load_detector
+
+    detector: Any = load_detector(run, "cpu")
+    network = detector.network
+    network.names = dict(enumerate(detector.spec.classes))
+    torch.save({"model": network, "train_args": {"task": "detect"}, "epoch": -1}, path)
+
+
+# The jobs
+
+
+def yolo(scan: Path, out: Path, weights: Path, imgsz: int, confidence: float, window: Any) -> None:
+    """Do what a user does today, and keep the boxes."""
+    import nibabel as nib
+    from PIL import Image
+    from ultralytics import YOLO
+
+    (out / "png").mkdir(parents=True)
+    hu = nib.as_closest_canonical(nib.load(scan)).get_fdata()
+    low = window["level"] - window["width"] / 2
+    for z in range(hu.shape[2]):
+        grey = np.rint(np.clip((hu[:, :, z] - low) * 255 / window["width"], 0, 255))
+        picture = grey.astype(np.uint8)[::-1, ::-1].T  # from RAS to rows from the front
+        Image.fromarray(picture).save(out / "png" / f"{z:04d}.png")
+    YOLO(weights).predict(
+        str(out / "png"), save_txt=True, save_conf=True, imgsz=imgsz, conf=confidence,
+        device="cpu", verbose=False, project=str(out), name="found",
+    )  # fmt: skip
+    boxes = []
+    for z in range(hu.shape[2]):
+        text = out / "found" / "labels" / f"{z:04d}.txt"
+        for line in text.read_text().splitlines() if text.exists() else []:
+            label, x, y, w, h, score = map(float, line.split())
+            sides = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+            boxes.append([z, *(sides * SIDE), label, score])
+    (out / "boxes.json").write_text(json.dumps(boxes))
+
+
+def all_boxes(run: Path, runtime: str, scan: Path, confidence: float) -> list[list[float]]:
+    """Our boxes before any is dropped: (slice, x1, y1, x2, y2, class, score)."""
+    from converters.channels import pictures
+    from converters.reading import read_volume
+    from detect.exports import load_predictor
+
+    detector = load_predictor(run, "cpu", runtime)
+    made = pictures(read_volume(scan), detector.spec.representation, scan)
+    found = []
+    for z in range(len(made)):
+        (boxes,) = detector.predict([made[z]])
+        for xyxy, label, score in zip(boxes.xyxy, boxes.label, boxes.score, strict=True):
+            if score >= confidence:
+                found.append([z, *xyxy.tolist(), int(label), float(score)])
+    return found
+
+
+def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
+    """Say how many boxes are the same."""
+    from detect.inference.linking import iou
+
+    by_slice: dict[int, list[list[float]]] = defaultdict(list)
+    for row in ours:
+        by_slice[int(row[0])].append(row)
+    same, taken, apart = 0, Counter[int](), 0.0
+    for row in theirs:
+        own = np.array(by_slice[int(row[0])]).reshape(-1, 7)
+        fits = iou(np.array([row[1:5]]), own[:, 1:5])[0]
+        fits[own[:, 5] != row[5]] = 0
+        if len(own) and fits.max() >= IOU and abs(own[fits.argmax(), 6] - row[6]) <= SCORE:
+            same += 1
+            taken[int(row[0])] += 1
+            apart = max(apart, abs(own[fits.argmax(), 6] - row[6]))
+    share = 100 * same / max(len(theirs), 1)
+    more = len(ours) - same
+    return (
+        f"{same} of {len(theirs)} boxes the same ({share:.1f} %, scores to {apart:.4f});"
+        f" {more} more of ours, second classes of a place"
+    )
+
+
+# Stages
+
+
+class Stages:
+    """Adds up what each stage takes of its own thread's processor time and of the wall clock."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self.cpu: Counter[str] = Counter()
+        self.wall: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        """Add what the block takes."""
+        cpu, wall = time.thread_time(), time.perf_counter()
+        yield
+        with self._lock:
+            self.cpu[name] += time.thread_time() - cpu
+            self.wall[name] += time.perf_counter() - wall
+
+    def of(self, owner: Any, attribute: str, name: str) -> None:
+        """Time all calls of a function."""
+        function: Callable[..., Any] = getattr(owner, attribute)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.time(name):
+                return function(*args, **kwargs)
+
+        setattr(owner, attribute, timed)
+
+
+GROUPS = {  # thread → its stages; those behind a + are inside the one before
+    "reader": ("hash", "read and decode", "settle pictures"),
+    "detector": ("window", "network input", "network", "boxes of outputs", "link"),
+    "writer": ("tables", "draw", "PNG", "label volume"),
+    "at the end": ("report",),
+}
+
+
+def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
+    """Predict on one scan with every stage timed; one thread a network, so that seconds add up."""
+    began = time.process_time()
+    import torch
+
+    import detect.predict
+    from converters.channels import Pictures
+    from detect.detectors import steps
+    from detect.inference import one_scan, outputs
+    from detect.inference import scan as slices
+
+    torch.set_num_threads(1)
+    timer = Stages()
+    timer.of(one_scan, "hash_files", "hash")
+    timer.of(one_scan, "read_volume", "read and decode")
+    timer.of(one_scan, "pictures", "settle pictures")
+    timer.of(Pictures, "__getitem__", "window")
+    timer.of(slices, "link", "link")
+    timer.of(slices, "one_finding_each", "link")
+    timer.of(one_scan, "write_case_outputs", "tables")
+    timer.of(outputs, "draw", "draw")
+    timer.of(outputs, "write_png", "PNG")
+    timer.of(one_scan, "write_label_volume", "label volume")
+    timer.of(detect.predict, "prediction_report", "report")
+
+    def find_boxes(family: Any, network: Any, images: Any) -> Any:
+        with timer.time("network input"):
+            batch = family.inputs(images)
+        with timer.time("network"):
+            raw = network(batch)
+        with timer.time("boxes of outputs"):
+            return family.decode(raw, [image.shape[:2] for image in images])
+
+    steps.find_boxes = find_boxes
+    import detect.detectors.ultralytics.detector as family
+
+    family.find_boxes = find_boxes  # type: ignore[attr-defined]
+    imports = time.process_time() - began
+    start, wall = time.process_time(), time.perf_counter()
+    detect.predict.predict(run, [scan], out=out, device="cpu", runtime=runtime, quiet=True)
+    total = time.process_time() - start
+    for inner in ("draw", "PNG"):
+        timer.cpu["tables"] -= timer.cpu[inner]
+    return {
+        "imports": imports, "cpu": dict(timer.cpu), "total": total,
+        "wall": time.perf_counter() - wall,
+        "overlays": len(list(out.rglob("*.png"))),
+    }  # fmt: skip
+
+
+# Memory
+
+
+def memory(run: Path, scans: Path, out: Path) -> dict[str, float]:
+    """Predict on many scans; returns scans done → resident memory, MiB."""
+    from detect.predict import predict
+
+    seen: dict[str, float] = {}
+    over = threading.Event()
+
+    def resident() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            done = len(list(out.glob("scan*")))
+            for mark in MARKS:
+                if done >= mark:
+                    seen.setdefault(str(mark), resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    predict(run, [scans], out=out, device="cpu", quiet=True)
+    over.set()
+    watcher.join()
+    seen.setdefault(str(MARKS[-1]), resident())
+    status = Path("/proc/self/status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return seen | {"peak": int(peak.split()[1]) / 1024}
+
+
+# The whole
+
+
+def measure(words: list[str]) -> tuple[float, float, float, str]:
+    """Run a command; returns processor seconds, wall seconds, load and what it printed."""
+    clock, said = Clock(), ""
+    load = os.getloadavg()[0]
+
+    def run() -> None:
+        nonlocal said
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+        said = done.stdout
+
+    clock.time(run)
+    return clock.cpu, clock.wall, load, said
+
+
+def job(*words: object) -> list[str]:
+    """A command that runs one job of this script."""
+    return [sys.executable, __file__, "--job", *map(str, words)]
+
+
+def compare(run: Path, folder: Path, confidence: float) -> None:
+    """Print seconds, ratios and how the boxes agree."""
+    from detect.exports import RUNTIMES, read_exports
+    from detect.model_card import read_model_card
+
+    card = read_model_card(run)
+    scan = next((folder / "scans" / "images").glob("*.nii.gz"))
+    to_checkpoint(run, folder / "weights.pt")
+    known = read_exports(run, card).exports
+    request = json.dumps(
+        {"imgsz": card.spec.imgsz, "confidence": confidence,
+         "window": card.spec.window.model_dump(mode="json")}
+    )  # fmt: skip
+    print(
+        f"{SIDE} x {SIDE} x {SLICES}, {scan.stat().st_size / 2**20:.0f} MiB packed;"
+        f" {card.spec.model} at {card.spec.imgsz} px, confidence {confidence:g},"
+        f" {os.cpu_count()} cores"
+    )
+    theirs = measure(job("yolo", scan, folder / "yolo", folder / "weights.pt", request))
+    boxes = json.loads((folder / "yolo" / "boxes.json").read_text())
+    print(f"{'':22}{'cpu s':>8}{'ratio':>8}{'wall s':>8}{'ratio':>8}{'load':>6}")
+    print(f"{'yolo':22}{theirs[0]:8.1f}{'':8}{theirs[1]:8.1f}{'':8}{theirs[2]:6.1f}", flush=True)
+    runtimes = [name for name in RUNTIMES if name == "torch" or name in known]
+    for runtime in runtimes:
+        words = ["-m", "detect", "predict", scan, "--model", run, "--out", folder / f"o-{runtime}"]
+        words += ["--runtime", runtime, "--confidence", confidence, "--device", "cpu", "--quiet"]
+        ours = measure([sys.executable, *map(str, words)])
+        print(
+            f"{'ours, ' + runtime:22}{ours[0]:8.1f}{theirs[0] / ours[0]:7.1f}x"
+            f"{ours[1]:8.1f}{theirs[1] / ours[1]:7.1f}x{ours[2]:6.1f}",
+            flush=True,
+        )
+    for runtime in runtimes:
+        own = all_boxes(run, runtime, scan, confidence)
+        print(f"{'ours, ' + runtime:22}{agreement(boxes, own)}", flush=True)
+
+
+def table(run: Path, folder: Path) -> None:
+    """Print the stages of one scan, in processor seconds of their threads."""
+    from detect.exports import RUNTIMES, read_exports
+    from detect.model_card import read_model_card
+
+    scan = next((folder / "scans" / "images").glob("*.nii.gz"))
+    known = read_exports(run, read_model_card(run)).exports
+    print("\nstages of one scan, processor seconds of the thread they run in, one thread a network")
+    for runtime in [name for name in RUNTIMES if name == "torch" or name in known]:
+        words = job("stages", run, runtime, scan, folder / f"s-{runtime}")
+        own = json.loads(measure(words)[3].splitlines()[-1])
+        print(f"{runtime}: {own['total']:.1f} s, and {own['imports']:.1f} s of imports before")
+        sums = {}
+        for thread, names in GROUPS.items():
+            parts = {name: own["cpu"].get(name, 0.0) for name in names}
+            sums[thread] = sum(parts.values())
+            listed = ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items())
+            print(f"  {thread:11}{sums[thread]:6.2f}   {listed}")
+        overlapping = {name: value for name, value in sums.items() if name != "at the end"}
+        bound = max(overlapping, key=lambda name: overlapping[name])
+        print(f"  of many scans it is bound by the {bound}; {own['overlays']} overlays", flush=True)
+
+
+def flat(run: Path, folder: Path) -> None:
+    """Print the memory after 5, 10, 25 and 50 scans."""
+    many = folder / "many"
+    if not many.is_dir():
+        subprocess.run(
+            [sys.executable, __file__, "--make", str(many), "1", "24", "128"], check=True
+        )
+        (one,) = (many / "images").glob("*.nii.gz")
+        for number in range(MARKS[-1]):
+            shutil.copy(one, many / f"scan{number:02d}.nii.gz")
+        shutil.rmtree(many / "images")
+        shutil.rmtree(many / "masks")
+    own = json.loads(measure(job("memory", run, many, folder / "many-out"))[3].splitlines()[-1])
+    said = ", ".join(f"{mark}: {own[str(mark)]:.0f}" for mark in MARKS)
+    print(f"\nMiB resident after so many scans: {said}; peak {own['peak']:.0f}")
+
+
+def run_job(words: list[str]) -> None:
+    """Run one job in this process."""
+    what, *rest = words
+    if what == "yolo":
+        asked = json.loads(rest[3])
+        yolo(Path(rest[0]), Path(rest[1]), Path(rest[2]), **asked)
+    elif what == "stages":
+        print(json.dumps(stages(Path(rest[0]), rest[1], Path(rest[2]), Path(rest[3]))))
+    else:
+        print(json.dumps(memory(Path(rest[0]), Path(rest[1]), Path(rest[2]))))
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--confidence", type=float, default=0.25)
+    parser.add_argument("--folder", type=Path, help="keep scans and results here")
+    parser.add_argument("--only", choices=("compare", "stages", "memory"))
+    parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--make", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.make:
+        root, cases, slices, side = options.make
+        make_scans(Path(root), int(cases), int(slices), side=int(side))
+        return
+    if options.job:
+        run_job(options.job)
+        return
+    if options.run is None:
+        parser.error("give a model folder of `detect train`")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "scans").is_dir():
+            words = ["--make", str(folder / "scans"), "1", str(SLICES), str(SIDE)]
+            subprocess.run([sys.executable, __file__, *words], check=True)
+        if options.only in (None, "compare"):
+            compare(options.run, folder, options.confidence)
+        if options.only in (None, "stages"):
+            table(options.run, folder)
+        if options.only in (None, "memory"):
+            flat(options.run, folder)
+
+
+if __name__ == "__main__":
+    main()
