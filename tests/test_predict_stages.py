@@ -100,7 +100,12 @@ def test_two_processes_give_the_same_bytes_and_resume(
     shutil.copytree(scans, given)
     (given / "broken.nii").write_bytes(b"no scan")
     one, two = tmp_path / "one", tmp_path / "two"
-    first = predict(model, [given], out=one, device="cpu", quiet=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # the two processes take one thread each
+    try:
+        first = predict(model, [given], out=one, device="cpu", quiet=True)
+    finally:
+        torch.set_num_threads(threads)
     second = predict(model, [given], out=two, device="cpu", workers=2, quiet=True)
     assert list(second.rows) == CASES and second.rows == first.rows
     assert [str(e) for e in second.errors] == [str(e) for e in first.errors] != []

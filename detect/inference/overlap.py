@@ -1,8 +1,9 @@
 """Read, detect and write at once: of three scans in a row, each is in another stage."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -21,7 +22,7 @@ class Settled(Generic[Outcome]):
     outcome: Outcome | Exception
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[Made, None, None]:
     """Yield what is made of each item, in order, while a thread makes the next one and no more.
 
     What `make` raises is raised here, in its turn.
@@ -58,13 +59,14 @@ def overlapped(
     writer = ThreadPoolExecutor(1)
     writing: Future[Outcome | Exception] | None = None
     try:
-        for scan in ahead(partial(_attempt, read), items):
-            found = scan if isinstance(scan, Settled) else _attempt(find, scan)
-            del scan  # the next one is being read already
-            if writing is not None:
-                yield writing.result()
-            writing = writer.submit(_finish, write, found)
-            del found
+        with closing(ahead(partial(_attempt, read), items)) as scans:
+            for scan in scans:
+                found = scan if isinstance(scan, Settled) else _attempt(find, scan)
+                del scan  # the next one is being read already
+                if writing is not None:
+                    yield writing.result()
+                writing = writer.submit(_finish, write, found)
+                del found
         if writing is not None:
             yield writing.result()
     finally:

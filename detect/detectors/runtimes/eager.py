@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 def channels_last(network: torch.nn.Module) -> torch.nn.Module:
     """Keep a network and what it is given in the layout in which convolutions are fastest."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     network.register_forward_pre_hook(_channels_last)
     return network
 

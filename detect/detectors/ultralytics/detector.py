@@ -24,7 +24,6 @@ from detect.detectors.ultralytics.network import (
     load_checkpoint,
 )
 from detect.detectors.ultralytics.steps import UltralyticsSteps
-from detect.detectors.ultralytics.training import train_network
 from detect.detectors.weight_files import load_network, read_state, save_network, transfer
 from detect.model_card import ModelSpec, Parameters
 from detect.settings import TrainSettings
@@ -77,6 +76,9 @@ class UltralyticsDetector:
         advance: Advance,
     ) -> None:
         """Train and leave the weights of the best val epoch in the network."""
+        # what only trains (albumentations above all) takes a second to import
+        from detect.detectors.ultralytics.training import train_network
+
         self._deployed = None
         train_network(
             self.spec, self.network, self.device, train, val, settings, run_dir, resume, advance
