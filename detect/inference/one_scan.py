@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from converters.case import hash_files
 from converters.channels import Pictures, pictures
 from converters.errors import InputError
@@ -31,7 +33,7 @@ from detect.inference.used_models import UsedModels, load_models
 DICOM_FILES = (SR_FILE, SEG_FILE)
 # with others the results are others
 DECISIVE = ("weights_sha256", "confidence", "linking", "runtime", "augment")
-_AGAIN = "then run the same command again: it resumes"
+_AGAIN = "run the same command again: it resumes"
 
 
 @dataclass(frozen=True)
@@ -151,12 +153,17 @@ def read(job: Job, todo: Todo) -> Scan | Settled[Outcome]:
 
 
 def find(job: Job, detector: Predictor, scan: Scan) -> Found:
-    """Run the detector over a scan and link what it finds."""
+    """Run the detector over a scan and link what it finds.
+
+    Raises:
+        InputError: there is not memory enough.
+    """
     used = job.used
     on_gpu = used.runtime == "torch" and choose_device(job.device).type == "cuda"
-    boxes, lesions = find_lesions(
-        detector, scan.pictures, used.confidence, used.linking, GPU_BATCH if on_gpu else BATCH
-    )
+    with _plain_errors(scan.todo.scan, "cannot be processed", _AGAIN):
+        boxes, lesions = find_lesions(
+            detector, scan.pictures, used.confidence, used.linking, GPU_BATCH if on_gpu else BATCH
+        )
     return Found(scan, boxes, lesions)
 
 
@@ -169,7 +176,7 @@ def write(job: Job, found: Found) -> Outcome:
     scan, boxes, lesions = found.scan, found.boxes, found.lesions
     asked, volume, used = scan.asked, scan.volume, job.used
     with (
-        _plain_errors(job.out / scan.case, "cannot be written", f"make room, {_AGAIN}"),
+        _plain_errors(job.out / scan.case, "cannot be written", f"make room, then {_AGAIN}"),
         appearing(job.out / scan.case, job.token) as work,
     ):
         rows = write_case_outputs(work, scan.case, scan.source, scan.pictures, boxes, lesions, used)
@@ -208,8 +215,6 @@ def _detector(job: Job) -> Predictor:
     if job.token not in _LOADED:
         _LOADED.clear()
         if job.threads:
-            import torch
-
             torch.set_num_threads(job.threads)
         _LOADED[job.token] = load_models(job.used, job.device)
     return _LOADED[job.token]
@@ -258,5 +263,5 @@ def _plain_errors(path: Path, problem: str, remedy: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(path, f"{problem} ({error.strerror or error})", remedy) from error
-    except MemoryError as error:
+    except (MemoryError, torch.OutOfMemoryError) as error:
         raise InputError(path, "does not fit into the memory", "use a larger machine") from error
