@@ -1,14 +1,24 @@
 """Keep what pydicom and highdicom say to themselves: their messages may quote names and UIDs."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# These are settings of the whole process: threads take turns, or the first to end would let the
+# others' messages out.
+_TURN = threading.RLock()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Let no warning and no log record of theirs out while the block runs."""
+    with _TURN:
+        yield from _quiet()
+
+
+def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

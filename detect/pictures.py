@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from detect.boxes import Boxes
 
-SHORTEST_SIDE = 640  # px; smaller slices are enlarged, so that the writing can be read
+SHORTEST_SIDE = 512  # px; smaller slices are enlarged, so that the writing can be read
 TRUTH = (0, 200, 0)  # BGR
 # BGR, distinguishable with the common colour-vision deficiencies (after Okabe and Ito, 2008)
 CLASS_COLOURS = [(0, 159, 230), (233, 180, 86), (167, 121, 204), (66, 228, 240), (0, 94, 213)]

@@ -26,7 +26,6 @@ from converters.workers import WorkersEnded, open_pool, run_all
 from detect.exports import FILE_NAME as LIST_OF_EXPORTS
 from detect.exports import FOLDER as EXPORTS
 from detect.inference.appearing import remove_unfinished
-from detect.inference.dicom_source import check_installed
 from detect.inference.one_scan import DICOM_FILES, Job, Outcome, Todo, find, process, read, write
 from detect.inference.overlap import overlapped
 from detect.inference.used_models import choose_models, load_models
@@ -104,6 +103,8 @@ def predict(
         raise InputError(out, "is a file", "give a folder with --out")
     wanted = {name for name, asked in zip(DICOM_FILES, (dicom_sr, dicom_seg), strict=True) if asked}
     if wanted:
+        from detect.inference.dicom_source import check_installed
+
         check_installed("--dicom-sr" if dicom_sr else "--dicom-seg")
     errors: list[InputError] = []
     found = _expand(scans, errors)

@@ -20,17 +20,15 @@ from detect.boxes import Boxes
 from detect.detectors.device import choose_device
 from detect.detectors.protocol import Predictor
 from detect.inference.appearing import appearing
-from detect.inference.dicom_source import result_of
 from detect.inference.label_volume import LABEL_FILE, write_label_volume
 from detect.inference.linking import LinkedLesion
 from detect.inference.outputs import write_case_outputs
 from detect.inference.overlap import Settled
 from detect.inference.scan import BATCH, GPU_BATCH, find_lesions
-from detect.inference.segmentation import SEG_FILE, write_segmentation
-from detect.inference.structured_report import SR_FILE, write_structured_report
 from detect.inference.used_models import UsedModels, load_models
+from detect.model_card import ModelCard
 
-DICOM_FILES = (SR_FILE, SEG_FILE)
+DICOM_FILES = SR_FILE, SEG_FILE = ("lesions-sr.dcm", "lesions-seg.dcm")
 # with others the results are others
 DECISIVE = ("weights_sha256", "confidence", "linking", "runtime", "augment")
 _AGAIN = "run the same command again: it resumes"
@@ -182,12 +180,23 @@ def write(job: Job, found: Found) -> Outcome:
         rows = write_case_outputs(work, scan.case, scan.source, scan.pictures, boxes, lesions, used)
         write_label_volume(work / LABEL_FILE, volume, boxes, lesions)
         if asked and lesions:
-            result = result_of(scan.todo.scan, scan.source, used.card, rows)
-            if SR_FILE in asked:
-                write_structured_report(work / SR_FILE, result, volume, lesions)
-            if SEG_FILE in asked:
-                write_segmentation(work / SEG_FILE, result, volume, boxes, lesions)
+            _write_dicom(work, asked, found, used.card, rows)
     return Outcome(scan.case, rows, False, _note(job, asked, rows))
+
+
+def _write_dicom(
+    folder: Path, asked: Set[str], found: Found, card: ModelCard, rows: list[dict[str, Any]]
+) -> None:
+    from detect.inference.dicom_source import result_of
+    from detect.inference.segmentation import write_segmentation
+    from detect.inference.structured_report import write_structured_report
+
+    scan = found.scan
+    result = result_of(scan.todo.scan, scan.source, card, rows)
+    if SR_FILE in asked:
+        write_structured_report(folder / SR_FILE, result, scan.volume, found.lesions)
+    if SEG_FILE in asked:
+        write_segmentation(folder / SEG_FILE, result, scan.volume, found.boxes, found.lesions)
 
 
 def process(job: Job, todo: Todo) -> Outcome:

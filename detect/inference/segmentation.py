@@ -14,7 +14,6 @@ from detect.inference.dicom_source import MANUFACTURER, Result, building
 from detect.inference.label_volume import Region, file_shape, regions
 from detect.inference.linking import LinkedLesion
 
-SEG_FILE = "lesions-seg.dcm"
 MOST_BYTES = 2**31  # of overlapping segments in memory, a byte a voxel each
 _SERIES_NUMBER = 9802
 

@@ -13,7 +13,6 @@ from detect.inference.dicom_source import MANUFACTURER, Finding, Result, buildin
 from detect.inference.label_volume import file_extent, file_shape
 from detect.inference.linking import LinkedLesion
 
-SR_FILE = "lesions-sr.dcm"
 _SERIES_NUMBER = 9801
 _PROCEDURES = {  # CID 100
     "CT": codes.LN.CTUnspecifiedBodyRegion,

@@ -1,12 +1,14 @@
 """Which slices a report shows, as small pictures within a budget of bytes."""
 
 import base64
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from detect.dataset import Split
 from detect.pictures import shown
@@ -15,8 +17,9 @@ from detect.report.findings import Detections, Finding
 T = TypeVar("T")
 
 LONGEST_SIDE = 384  # px
-# lossy WebP: at the same size 4 dB nearer to the slice than JPEG on windowed liver CT
-QUALITY = 60
+# lossy WebP: at the same size 4 dB nearer to the slice than JPEG on windowed liver CT. Method 2
+# takes less than half the time of the usual 4 for a tenth more bytes.
+QUALITY, METHOD = 60, 2
 BUDGET = 15_000_000  # bytes of pictures in the page: 150 cases stay well under 25 MB
 SURROUNDINGS = 6_000_000  # slices with nothing on them, to scroll through, while there is room
 
@@ -27,8 +30,10 @@ def as_data_uri(image: NDArray[np.uint8], longest: int = LONGEST_SIDE) -> str:
     if factor < 1:
         size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    encoded = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1]
-    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
+    encoded = io.BytesIO()
+    rgb = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
+    Image.fromarray(rgb).save(encoded, "WEBP", quality=QUALITY, method=METHOD)
+    return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode()
 
 
 def choose_pictures(

@@ -1,13 +1,16 @@
 """Stages that overlap: outcomes in order, bounded memory, and no item stops the others."""
 
+import logging
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from converters.dicom_quiet import quiet
 from detect.inference.appearing import appearing, remove_unfinished
 from detect.inference.overlap import Settled, ahead, overlapped
 
@@ -157,3 +160,25 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> N
     assert {path.name for path in tmp_path.iterdir()} == {"case", *stays}
     remove_unfinished(tmp_path, "bb")
     assert {path.name for path in tmp_path.iterdir()} == {"case", *stays[:-1]}
+
+
+def test_threads_do_not_let_out_what_others_keep_quiet(
+    caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    """One thread reads a series while another writes objects: messages may quote names."""
+    before = logging.getLogger("pydicom").level
+
+    def talk() -> None:
+        for _ in range(50):
+            with quiet():
+                time.sleep(0.0005)
+                logging.getLogger("pydicom").warning("DOE^JANE")
+                warnings.warn("DOE^JANE", stacklevel=1)
+
+    threads = [threading.Thread(target=talk) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not caplog.records and not list(recwarn)
+    assert logging.getLogger("pydicom").level == before
