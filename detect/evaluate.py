@@ -84,7 +84,7 @@ def evaluate(
             With `augment`, `-augment` stands at the end.
         device: `auto`, `cpu`, or a GPU's number.
         runtime: torch, or an export of `detect export`.
-        augment: fuse what is found on each picture and on its mirror image.
+        augment: fuse what is found on each picture, on its mirror image and with a margin.
         pictures: how many slices with lesions to draw, spread over the cases.
         overwrite: replace what lies at `out`.
         quiet: no progress bar.

@@ -83,7 +83,7 @@ def predict(
         keep_identifiers: name the cases of DICOM series by their folders.
         device: `auto`, `cpu`, or a GPU's number.
         runtime: torch, or an export of `detect export`.
-        augment: fuse what is found on each slice and on its mirror image.
+        augment: fuse what is found on each slice, on its mirror image and with a margin.
         workers: processes that share the scans; the outputs do not depend on it.
         scheduler: address of a dask scheduler whose workers take the place of `workers`; they see
             models, scans and `out` under the same paths.

@@ -255,12 +255,12 @@ def test_killed_ten_times_it_ends_with_the_same_results_and_none_twice(
 # Test-time augmentation
 
 
-def test_augmented_boxes_are_those_of_both_views(
+def test_augmented_boxes_are_those_of_all_views(
     threshold_model: Path,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The detector of the tests finds the same in a mirror: the same boxes, in the same places."""
+    """The detector of the tests finds the same in each view, less sure in a larger picture."""
     hu = np.zeros((6, 48, 64), np.int16)
     hu[1:4, 10:20, 5:15] = 250
     write_nifti(tmp_path / "scan.nii", hu, np.eye(4))
@@ -269,6 +269,10 @@ def test_augmented_boxes_are_those_of_both_views(
     words = ["--model", threshold_model, "--out", tmp_path / "b"]
     assert run("predict", *given, *words, "--augment") == 0
     both = predict(threshold_model, given, out=tmp_path / "b", augment=True, quiet=True)
-    assert both.skipped == ["scan"] and both.rows == plain.rows
+    assert both.skipped == ["scan"]
+    (one,), (other,) = plain.rows["scan"], both.rows["scan"]
+    assert one["score"] > other["score"] > 0 and one["boxes"] == other["boxes"] == 3
+    assert other["centre_mm"] == pytest.approx(one["centre_mm"])
+    assert other["size_mm"] == pytest.approx(one["size_mm"])
     (refused,) = predict(threshold_model, given, out=tmp_path / "b", quiet=True).errors
     assert "another scan's or model's" in str(refused)

@@ -17,7 +17,8 @@ Runtime = Annotated[
     str, typer.Option(help="torch, onnx, openvino or openvino-int8, of `detect export`.")
 ]
 Augment = Annotated[
-    bool, typer.Option("--augment", help="Look at each slice mirrored, too, and fuse the boxes.")
+    bool,
+    typer.Option("--augment", help="Fuse boxes of each slice, its mirror image, and smaller."),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
 Scheduler = Annotated[
