@@ -45,7 +45,7 @@ def _mirrored(boxes: Boxes, image: NDArray[np.uint8]) -> Boxes:
 
 def _margin(image: NDArray[np.uint8]) -> int:
     height, width = image.shape[:2]
-    return round(MARGIN * max(height, width))
+    return int(MARGIN * max(height, width) + 0.5)
 
 
 def _with_margin(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
