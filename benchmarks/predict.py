@@ -333,8 +333,11 @@ def row(
     load: float,
 ) -> None:  # fmt: skip
     """Print one row, with the ratio to the same number of scans of theirs."""
-    (cpu, wall), theirs = seconds[name, count], seconds["yolo", count]
-    ratios = [f"{theirs[0] / cpu:.1f}x", f"{theirs[1] / wall:.1f}x"] if name != "yolo" else ["", ""]
+    own, theirs = seconds[name, count], seconds["yolo", count]
+    cpu, wall = own
+    ratios = ["", ""]
+    if name != "yolo":  # a busy machine can make three scans faster than one
+        ratios = [f"{a / b:.1f}x" if b > 0 else "?" for a, b in zip(theirs, own, strict=True)]
     print(f"{title:26}{cpu:8.1f}{ratios[0]:>8}{wall:8.1f}{ratios[1]:>8}{load:6.1f}", flush=True)
 
 
