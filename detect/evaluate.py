@@ -93,7 +93,9 @@ def evaluate(
         InputError: the model does not suit the dataset, one of them cannot be read, or a patient
             is in two splits.
     """
-    used = use_models([model] if isinstance(model, Path) else model, runtime=runtime, augment=augment)
+    used = use_models(
+        [model] if isinstance(model, Path) else model, runtime=runtime, augment=augment
+    )
     dataset = open_dataset(data)
     part = common_part(used, dataset, split)
     home = used.bundles[0] if len(used.bundles) == 1 else Path("runs") / used.folder_name
