@@ -20,6 +20,7 @@ from converters.reading import check_same_grid, source_files
 from converters.recipe import Recipe
 from converters.representation import Representation
 from converters.sources import CaseSource
+from converters.value_range import value_range
 from converters.volume import Volume
 from converters.windowing import Window
 from converters.yolo import label_text
@@ -112,6 +113,7 @@ class CaseWritten(BaseModel):
         image_sha256: of the scan's files.
         frame: where the pictures lie on its slices.
         windows: as applied, one a channel.
+        value_range: 1st and 99th percentile of a CT's values, HU.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -119,6 +121,7 @@ class CaseWritten(BaseModel):
     image_sha256: str
     frame: Frame
     windows: list[Window]
+    value_range: tuple[float, float] | None = None
 
 
 def write_case(
@@ -163,6 +166,7 @@ def write_case(
         image_sha256=hash_scan(case),
         frame=made.frame,
         windows=[window for _, window in made.channels],
+        value_range=value_range(scan) if representation.modality == "CT" else None,
     )
 
 
@@ -191,9 +195,12 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
         temporary.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
-def hash_files(path: Path) -> str:
-    """SHA-256 over the contents of the files that make up a scan or a mask, in sorted order."""
-    return _digest(source_files(path))
+def hash_files(path: Path, series: str = "") -> str:
+    """SHA-256 over the contents of the files that make up a scan or a mask, in sorted order.
+
+    ``series`` is the UID of the one wanted, where a folder holds several.
+    """
+    return _digest(source_files(path, series))
 
 
 def hash_scan(case: CaseSource) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
+from converters.body_parts import known_part
+from converters.dicom_frames import slices_of
 from converters.dicom_geometry import Slice, series_geometry
 from converters.dicom_pixels import check_promise, fill
 from converters.dicom_quiet import quiet
@@ -34,6 +35,7 @@ _TAGS = [
     "FrameOfReferenceUID",
     "Modality",
     "ImageType",
+    "BodyPartExamined",
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -77,6 +79,7 @@ class Grid:
 @dataclass(frozen=True)
 class _Series:
     modality: str
+    body_part: str
     slices: list[Slice]
     series: str
     frame: str
@@ -85,16 +88,21 @@ class _Series:
         return sorted({item.path for item in self.slices})
 
 
-def read(folder: Path) -> Stored:
+def read(folder: Path, series: str = "") -> Stored:
     """Read the one image series in ``folder``; what is no image (RTSTRUCT, SEG, …) is ignored.
+
+    Args:
+        folder: not searched below its first level.
+        series: UID of the series wanted, where there are several.
 
     Raises:
         InputError: there is no series or more than one, or it is incomplete, damaged or not an even
             stack of equal slices.
     """
-    series = _series(folder)
-    slices, affine = series_geometry(folder, series.slices)
-    return Stored(fill(folder, slices), affine, modality=series.modality)
+    found = _series(folder, series)
+    slices, affine = series_geometry(folder, found.slices)
+    voxels = fill(folder, slices)
+    return Stored(voxels, affine, modality=found.modality, body_part=found.body_part)
 
 
 def read_grid(folder: Path) -> Grid:
@@ -110,13 +118,13 @@ def read_grid(folder: Path) -> Grid:
     return Grid(shape, affine, found.series, found.frame)
 
 
-def read_slices(folder: Path) -> list[Slice]:
-    """Read the headers of the one image series in ``folder``: its slices by rank.
+def read_slices(folder: Path, series: str = "") -> list[Slice]:
+    """Read the headers of the one image series in ``folder``, or of one of several, by rank.
 
     Raises:
         InputError: as ``read_grid``.
     """
-    return series_geometry(folder, _series(folder).slices)[0]
+    return series_geometry(folder, _series(folder, series).slices)[0]
 
 
 def find_objects(path: Path, classes: Collection[str]) -> list[Path]:
@@ -126,13 +134,13 @@ def find_objects(path: Path, classes: Collection[str]) -> list[Path]:
         InputError: it cannot be read, or is one file that is no DICOM.
     """
     if path.is_dir():
-        paths = list(_candidates(path, strict=False))
+        paths = list(candidates(path, strict=False))
     elif is_dicom(path):
         paths = [path]
     else:
         raise InputError(path, "is not a DICOM file, or is cut short", COPY_AGAIN)
-    headers = ((path, _header(path)) for path in paths)
-    return [path for path, header in headers if header is not None and _class(header) in classes]
+    headers = ((path, read_header(path)) for path in paths)
+    return [path for path, header in headers if header is not None and sop_class(header) in classes]
 
 
 def load(path: Path, tags: list[str]) -> Dataset:
@@ -154,13 +162,25 @@ def ordered(folder: Path) -> tuple[list[Slice], NDArray[np.float64]]:
     return series_geometry(folder, _series(folder).slices)
 
 
-def files(folder: Path) -> list[Path]:
-    """The files of the one image series in ``folder``, sorted.
+def files(folder: Path, series: str = "") -> list[Path]:
+    """The files of the one image series in ``folder``, or of one of several, sorted.
 
     Raises:
         InputError: there is no series, or more than one.
     """
-    return _series(folder).files()
+    return _series(folder, series).files()
+
+
+def holds_objects(folder: Path) -> bool:
+    """Whether any file directly in ``folder`` is DICOM, or is named so and is none."""
+    try:
+        for path in candidates(folder, strict=False):
+            if read_header(path) is not None:
+                return True
+        next(candidates(folder, strict=True), None)
+    except InputError as error:
+        return Path(error.path).suffix.lower() in _DICOM_NAMES[1:]
+    return False
 
 
 def holds_images(folder: Path) -> bool:
@@ -170,12 +190,12 @@ def holds_images(folder: Path) -> bool:
 
 def modality(folder: Path) -> str | None:
     """Modality of the first DICOM image directly in ``folder``; None where there is none."""
-    for path in _candidates(folder, strict=False):
+    for path in candidates(folder, strict=False):
         try:
-            header = _header(path)
+            header = read_header(path)
             with plain_errors(path):
-                if header is not None and _is_image(path, header):
-                    return _code(header)
+                if header is not None and is_image(path, header):
+                    return modality_code(header)
         except InputError:  # a damaged image is an image: reading it will say what is wrong
             return ""
     return None
@@ -191,23 +211,27 @@ def is_dicom(path: Path) -> bool:
     )
 
 
-def _series(folder: Path) -> _Series:
+def _series(folder: Path, wanted: str = "") -> _Series:
     found: dict[str, list[Slice]] = defaultdict(list)
     modalities: dict[str, str] = {}
+    parts: dict[str, str] = {}
     frames: dict[str, str] = {}
     others = 0
-    for path in _candidates(folder, strict=True):
-        header = _header(path)
+    for path in candidates(folder, strict=True):
+        header = read_header(path)
         if header is None:
             continue
         with plain_errors(path):
-            if not _is_image(path, header):
+            if not is_image(path, header):
                 others += 1
                 continue
             key = str(header.get("SeriesInstanceUID", ""))
-            modalities.setdefault(key, _code(header))
+            if wanted and key != wanted:
+                continue
+            modalities.setdefault(key, modality_code(header))
+            parts.setdefault(key, known_part(str(header.get("BodyPartExamined", ""))))
             frames.setdefault(key, str(header.get("FrameOfReferenceUID", "")))
-            found[key].extend(_slices(path, header))
+            found[key].extend(slices_of(path, header))
     if not found:
         hint = f" but {others} other DICOM objects (such as RTSTRUCT or SEG)" if others else ""
         raise InputError(
@@ -222,10 +246,10 @@ def _series(folder: Path) -> _Series:
             "put each series into a folder of its own and give that",
         )
     ((key, slices),) = found.items()
-    return _Series(modalities[key], slices, key, frames[key])
+    return _Series(modalities[key], parts[key], slices, key, frames[key])
 
 
-def _candidates(folder: Path, strict: bool) -> Iterator[Path]:
+def candidates(folder: Path, strict: bool) -> Iterator[Path]:
     """Regular files of ``folder`` that begin as DICOM does, sorted by name.
 
     Args:
@@ -274,8 +298,12 @@ def plain_errors(path: Path) -> Iterator[None]:
         raise InputError(path, "has a damaged DICOM header", COPY_AGAIN) from None
 
 
-def _header(path: Path) -> Dataset | None:
-    """The tags needed, or None for a file without preamble that is not DICOM after all."""
+def read_header(path: Path) -> Dataset | None:
+    """Read the tags needed; None for a file without preamble that is not DICOM after all.
+
+    Raises:
+        InputError: it is damaged.
+    """
     with plain_errors(path):
         try:
             return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
@@ -285,111 +313,34 @@ def _header(path: Path) -> Dataset | None:
             header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
         except Exception:  # force makes sense of nothing: a text file, an archive
             return None
-        return header if _class(header) else None
+        return header if sop_class(header) else None
 
 
-def _class(header: Dataset) -> str:
+def sop_class(header: Dataset) -> str:
+    """UID of what kind of object it is, or ``""``."""
     meta = getattr(header, "file_meta", Dataset())
     return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
 
 
-def _code(header: Dataset) -> str:
-    """The modality if it is a DICOM code: capitals; never free text that could name somebody."""
+def modality_code(header: Dataset) -> str:
+    """Return the modality if it is a code: capitals; never free text that could name somebody."""
     code = str(header.get("Modality") or "")
     return code if len(code) <= 4 and code.isascii() and code.isupper() and code.isalpha() else ""
 
 
-def _is_image(path: Path, header: Dataset) -> bool:
-    kind = _class(header)
-    if kind in _DERIVED or _code(header) in ("SEG", "RTDOSE"):
+def is_image(path: Path, header: Dataset) -> bool:
+    """Whether an object is made of pictures of the patient.
+
+    Raises:
+        InputError: it is one that was cut short within its header.
+    """
+    kind = sop_class(header)
+    if kind in _DERIVED or modality_code(header) in ("SEG", "RTDOSE"):
         return False
     if "Rows" in header and "Columns" in header:
         return True
     # an image cut short within its header must not pass for an object without pixels
-    nameless = not kind and _code(header) in ("", "CT", "MR", "PT")
+    nameless = not kind and modality_code(header) in ("", "CT", "MR", "PT")
     if nameless or "Image Storage" in UID(kind).name:
         raise InputError(path, "lacks image dimensions, perhaps cut short", COPY_AGAIN)
     return False
-
-
-def _slices(path: Path, header: Dataset) -> list[Slice]:
-    """One for an ordinary file, one a frame for an enhanced one."""
-    if int(header.get("SamplesPerPixel") or 1) != 1:
-        raise InputError(
-            path, "holds a colour picture, not a scan", "take it out of the folder of the series"
-        )
-    if "ModalityLUTSequence" in header:
-        raise InputError(
-            path,
-            "maps its values by a table instead of slope and intercept",
-            "export the series with RescaleSlope and RescaleIntercept, or as NIfTI",
-        )
-    if "PerFrameFunctionalGroupsSequence" not in header:
-        if int(header.get("NumberOfFrames") or 1) != 1:
-            raise InputError(
-                path,
-                "holds several frames without the geometry of each",
-                "convert it to single-frame DICOM or NIfTI",
-            )
-        return [_slice(path, header, 0, (header,))]
-    shared = _first(header, "SharedFunctionalGroupsSequence")
-    frames = header.PerFrameFunctionalGroupsSequence
-    if len(frames) != int(header.get("NumberOfFrames") or 1):
-        raise InputError(
-            path,
-            "states another number of frames than it describes",
-            "convert it to single-frame DICOM or NIfTI",
-        )
-    groups = (
-        "PlanePositionSequence",
-        "PlaneOrientationSequence",
-        "PixelMeasuresSequence",
-        "PixelValueTransformationSequence",
-    )
-    result = []
-    for index, frame in enumerate(frames):
-        sources = [_first(place, group) for place in (frame, shared) for group in groups]
-        result.append(_slice(path, header, index, tuple(sources)))
-    return result
-
-
-def _first(holder: Dataset, keyword: str) -> Dataset:
-    sequence = holder.get(keyword)
-    return sequence[0] if sequence else Dataset()
-
-
-def _slice(path: Path, header: Dataset, frame: int, sources: tuple[Dataset, ...]) -> Slice:
-    def numbers(keyword: str, count: int, default: list[float] | None = None) -> list[float]:
-        value: Any = next((s[keyword].value for s in sources if s.get(keyword) is not None), None)
-        if value is None or value == "":
-            if default is not None:
-                return default
-            raise InputError(
-                path,
-                f"lacks {keyword}, without which a slice has no place in the patient",
-                "give an original image series, not screenshots or secondary captures",
-            )
-        found = [float(number) for number in (value if count > 1 else [value])]
-        if len(found) != count or not np.isfinite(found).all():
-            raise InputError(path, f"has an impossible {keyword}", "export the series again")
-        return found
-
-    slope = numbers("RescaleSlope", 1, [1.0])[0]
-    spacing = numbers("PixelSpacing", 2)
-    if slope == 0 or min(spacing) <= 0:
-        raise InputError(path, "has a RescaleSlope or PixelSpacing of 0", "export the series again")
-    return Slice(
-        path=path,
-        frame=frame,
-        shape=(int(header.Rows), int(header.Columns)),
-        position=_vector(numbers("ImagePositionPatient", 3)),
-        orientation=_vector(numbers("ImageOrientationPatient", 6)),
-        spacing=_vector(spacing),
-        thickness=numbers("SliceThickness", 1, [0.0])[0],
-        slope=slope,
-        intercept=numbers("RescaleIntercept", 1, [0.0])[0],
-    )
-
-
-def _vector(numbers: list[float]) -> NDArray[np.float64]:
-    return np.array(numbers, dtype=np.float64)

@@ -33,6 +33,7 @@ class CaseEntry(BaseModel):
         notes: what its masks left open, a line each.
         frame: where the pictures lie on the slices; None, in older datasets: all of them.
         windows: as applied, one a channel.
+        value_range: 1st and 99th percentile of a CT's values, HU; None in older datasets.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -53,6 +54,7 @@ class CaseEntry(BaseModel):
     notes: list[str] = Field(default_factory=list)
     frame: Frame | None = None
     windows: list[Window] = Field(default_factory=list)
+    value_range: tuple[float, float] | None = None
 
     @property
     def placed(self) -> Frame:
@@ -98,6 +100,12 @@ class Manifest(BaseModel):
     def class_names(self) -> list[str]:
         """Class names in order of their index."""
         return self.request.recipe.class_names
+
+    @property
+    def body_parts(self) -> list[str]:
+        """What the recipes say that their scans show, sorted; empty where one does not say."""
+        said = {recipe.body_part for recipe in (self.request.recipe, *self.request.more)}
+        return [] if "" in said else sorted(said)
 
     @property
     def codes(self) -> dict[str, Code]:

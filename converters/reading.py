@@ -1,6 +1,7 @@
 """Read any scan or mask into the canonical volume, and find scans below a folder."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -30,16 +31,17 @@ SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 _FORMATS = ".nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or a folder with one DICOM series"
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, series: str = "") -> Volume:
     """Read a scan: HU as int16 where every value is whole and fits, else float32.
 
     Args:
         path: a NIfTI, NRRD or MetaImage file, or a folder that holds one DICOM series.
+        series: UID of the one wanted, where the folder holds several.
 
     Raises:
         InputError: whatever is wrong with it; it names the file at fault.
     """
-    stored = _stored(path)
+    stored = _stored(path, series)
     return _canonical(intensities(stored, path), stored, path)
 
 
@@ -106,8 +108,10 @@ def _how_apart(mask: Volume, scan: Volume) -> str:
     return f"corners up to {apart:.3g} mm apart, tolerance {GRID_TOLERANCE_MM:g} mm"
 
 
-def source_files(path: Path) -> list[Path]:
+def source_files(path: Path, series: str = "") -> list[Path]:
     """The files that make up a scan, sorted: itself, its detached data, or the series' slices.
+
+    ``series`` is as for ``read_volume``.
 
     Raises:
         InputError: they cannot be determined.
@@ -115,7 +119,7 @@ def source_files(path: Path) -> list[Path]:
     if _is_folder(path):
         from converters import dicom
 
-        return dicom.files(path)
+        return dicom.files(path, series)
     if _suffix(path) in ITK_SUFFIXES:
         return itk_images.files(path)
     open_file(path).close()
@@ -134,13 +138,22 @@ def is_scan(path: Path) -> bool:
     return _suffix(path) in SUFFIXES and path.is_file()
 
 
-def find_scans(folder: Path) -> list[Path]:
+def find_scans(
+    folder: Path,
+    wanted: Callable[[Path], bool] = is_scan,
+    closed: list[InputError] | None = None,
+) -> list[Path]:
     """All that looks like a scan in or below ``folder``, itself included, sorted.
 
     Hidden files are passed over; so are links to folders and links that leave ``folder``.
 
+    Args:
+        folder: to search.
+        wanted: whether a file or folder is what is sought.
+        closed: takes an error for each folder below that may not be read.
+
     Raises:
-        InputError: it is not a folder, or may not be read.
+        InputError: it is not a folder, or (without `closed`) one may not be read.
     """
     if not _is_folder(folder):
         raise InputError(folder, "is not a folder", "give the folder that holds the scans")
@@ -148,7 +161,10 @@ def find_scans(folder: Path) -> list[Path]:
     found: list[Path] = []
 
     def refuse(error: OSError) -> None:
-        raise unreadable(Path(error.filename), error) from error
+        problem = unreadable(Path(error.filename), error)
+        if closed is None or error.filename == str(folder):
+            raise problem from error
+        closed.append(problem)
 
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=False):
         here = Path(root)
@@ -157,19 +173,19 @@ def find_scans(folder: Path) -> list[Path]:
         found += [
             path
             for path in paths
-            if is_scan(path) and (not path.is_symlink() or path.resolve().is_relative_to(home))
+            if wanted(path) and (not path.is_symlink() or path.resolve().is_relative_to(home))
         ]
-        if is_scan(here):
+        if wanted(here):
             found.append(here)
     return sorted(found)
 
 
-def _stored(path: Path) -> Stored:
+def _stored(path: Path, series: str = "") -> Stored:
     """Dispatch; nibabel and pydicom are imported only when a file needs them."""
     if _is_folder(path):
         from converters import dicom
 
-        return dicom.read(path)
+        return dicom.read(path, series)
     suffix = _suffix(path)
     if suffix in NIFTI_SUFFIXES:
         from converters import nifti
@@ -186,7 +202,8 @@ def _stored(path: Path) -> Stored:
 
 def _canonical(array: NDArray[np.generic], stored: Stored, path: Path) -> Volume:
     turned = array.transpose(2, 1, 0)
-    return canonical(turned, stored.affine, path, stored.modality, in_place=True)
+    volume = canonical(turned, stored.affine, path, stored.modality, in_place=True)
+    return replace(volume, body_part=stored.body_part)
 
 
 def _is_folder(path: Path) -> bool:

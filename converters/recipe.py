@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from converters.body_parts import BODY_PARTS
 from converters.errors import InputError, nearest
 from converters.representation import Adjacent, Representation, Windows
 from converters.templates import CASE, PATIENT, check_templates
@@ -71,6 +72,8 @@ class Recipe(Representation):
         organs: organ name → as classes; not detected, but they say which slices show the organ.
         ignore: label numbers or names that are neither.
         patients: groups of captured cases that are one person.
+        body_part: what its scans show, in DICOM's terms for Body Part Examined, as `ABDOMEN`;
+            empty: various, or not known.
         phase: of the series wanted, where a table of cuboids names it; empty: all.
         cases: numbers of the captured cases that belong, as `1-500, 507`, where a folder holds more
             than one dataset; empty: all.
@@ -101,6 +104,7 @@ class Recipe(Representation):
     organs: dict[str, Named] = Field(default_factory=dict)
     ignore: Named = Field(default_factory=list)
     patients: list[list[Text]] = Field(default_factory=list)
+    body_part: Text = ""
     phase: Text = ""
     cases: Text = ""
     faulty: dict[Text, str] = Field(default_factory=dict)
@@ -158,6 +162,9 @@ class Recipe(Representation):
 
     def _check_names(self) -> None:
         _numbers(self.cases)
+        if self.body_part and self.body_part not in BODY_PARTS:
+            hint = nearest(self.body_part, sorted(BODY_PARTS))
+            raise ValueError(f"`body_part`: `{self.body_part}` is not known; {hint}")
         for name in self.codes:
             if name not in self.classes:
                 raise ValueError(f"`codes`: `{name}` is no class; {nearest(name, self.classes)}")

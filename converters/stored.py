@@ -22,6 +22,7 @@ class Stored:
         slope: a stored value times ``slope`` plus ``intercept`` is the value meant.
         intercept: see ``slope``.
         modality: DICOM's code, or ``""``.
+        body_part: DICOM's term of what was examined, or ``""``.
     """
 
     array: NDArray[np.generic]
@@ -29,6 +30,7 @@ class Stored:
     slope: float = 1.0
     intercept: float = 0.0
     modality: str = ""
+    body_part: str = ""
 
     @property
     def as_meant(self) -> bool:

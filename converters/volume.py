@@ -27,12 +27,14 @@ class Volume:
         to_file: ``(4, 4)`` float64 with entries in {-1, 0, 1} and whole offsets, canonical voxel to
             file voxel. Exact, since reorientation only permutes and flips.
         modality: DICOM's code (``CT``, ``MR``, …) where the file states it, else ``""``.
+        body_part: DICOM's term of what was examined where the file states a known one, else ``""``.
     """
 
     array: NDArray[np.generic]
     affine: NDArray[np.float64]
     to_file: NDArray[np.float64]
     modality: str = ""
+    body_part: str = ""
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from converters.errors import InputError
 from converters.recipe import Code
 from converters.representation import Representation
 from detect.inference.linking import Linking
+from detect.inference.scope import TrainedOn
 
 FILE_NAME = "model.json"
 LARGEST_IMGSZ = 4096  # px; a hostile model.json must not ask for all the memory
@@ -138,6 +139,7 @@ class ModelCard(BaseModel):
         started_from: `scratch`, or name and hash of the starting weights.
         training: settings as resolved.
         dataset_sha256: of the dataset's manifest.
+        trained_on: ranges of the training cases; None: a model that does not say.
         codes: of classes in a medical scheme, where the recipe gives any.
         fold: what of the dataset was trained on; None: its own train and val.
         versions: of the tools.
@@ -155,6 +157,7 @@ class ModelCard(BaseModel):
     started_from: str
     training: dict[str, Any]
     dataset_sha256: str
+    trained_on: TrainedOn | None = None
     codes: dict[str, Code] = Field(default_factory=dict)
     fold: Fold | None = None
     versions: dict[str, str]

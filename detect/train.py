@@ -27,6 +27,7 @@ from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_choice import parse_rule
 from detect.folds import fold_splits
 from detect.inference.linking import DEFAULT
+from detect.inference.scope import TrainedOn, trained_on
 from detect.linked_level import fit_linking
 from detect.model_card import Fold, ModelCard, ModelSpec, sha256
 from detect.scoring import choose_point, detect_split, score
@@ -135,8 +136,12 @@ def train(
     with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
         detector.train(*splits, settings, run_dir, resume, advance)
     processes.wait()
-    codes = dataset.manifest.codes
-    return _finish(run_dir, out, detector, splits[1], request, codes, fold, quiet or not first)
+    codes, seen = dataset.manifest.codes, set(splits[0].case_ids)
+    scope = trained_on(
+        [case for case in dataset.manifest.cases if case.id in seen], dataset.manifest.body_parts
+    )
+    quiet = quiet or not first
+    return _finish(run_dir, out, detector, splits[1], request, codes, scope, fold, quiet)
 
 
 def _within_budget(
@@ -233,6 +238,7 @@ def _finish(
     val: Split,
     request: dict[str, Any],
     codes: dict[str, Code],
+    scope: TrainedOn | None,
     fold: Fold | None,
     quiet: bool,
 ) -> TrainResult:
@@ -253,6 +259,7 @@ def _finish(
         started_from=request["started_from"],
         training=request["settings"],
         dataset_sha256=request["dataset_sha256"],
+        trained_on=scope,
         codes=codes,
         fold=fold,
         versions=tool_versions(),

@@ -69,6 +69,7 @@ class Result:
         slices: by rank.
         card: of the model.
         rows: lesions as in `detections.json`.
+        warnings: why the scan may not be one for the model.
         entropy: the same for the same series, model and lesions, and for nothing else.
     """
 
@@ -76,6 +77,7 @@ class Result:
     slices: list[Slice]
     card: ModelCard
     rows: Sequence[Mapping[str, Any]]
+    warnings: Sequence[str]
     entropy: str
     _images: dict[Path, Dataset] = field(default_factory=dict)
 
@@ -146,7 +148,13 @@ class Result:
 
 
 def result_of(
-    folder: Path, source_sha256: str, card: ModelCard, rows: Sequence[Mapping[str, Any]]
+    folder: Path,
+    source_sha256: str,
+    card: ModelCard,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    series: str = "",
+    warnings: Sequence[str] = (),
 ) -> Result:
     """Gather what objects are made of.
 
@@ -155,12 +163,14 @@ def result_of(
         source_sha256: of its files.
         card: of the model.
         rows: lesions as in `detections.json`.
+        series: UID of the one wanted, where the folder holds several.
+        warnings: why the scan may not be one for the model.
 
     Raises:
         InputError: the series cannot be read.
     """
-    entropy = json.dumps([source_sha256, card.weights_sha256, version("detect"), list(rows)])
-    return Result(folder, read_slices(folder), card, rows, entropy)
+    told = [source_sha256, card.weights_sha256, version("detect"), list(rows), list(warnings)]
+    return Result(folder, read_slices(folder, series), card, rows, warnings, json.dumps(told))
 
 
 @contextmanager

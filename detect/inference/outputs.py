@@ -28,6 +28,7 @@ LESION_COLUMNS = [
     "first_slice",
     "last_slice",
     "boxes",
+    "warnings",
 ]
 
 
@@ -66,6 +67,7 @@ def write_case_outputs(
     boxes: Sequence[Boxes],
     lesions: Sequence[LinkedLesion],
     used: UsedModels,
+    warnings: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Write `detections.json`, `lesions.csv` and `overlays/`; returns the lesion rows.
 
@@ -77,6 +79,7 @@ def write_case_outputs(
         boxes: of each slice, in px of the canonical slice.
         lesions: the boxes linked.
         used: what found the boxes and linked them.
+        warnings: why the scan may not be one for the model.
     """
     names, volume = used.spec.classes, pictures.volume
     rows = lesion_rows(lesions, volume, names)
@@ -87,6 +90,7 @@ def write_case_outputs(
             "schema": "detect-detections/1",
             "case": case,
             "source_sha256": source_sha256,
+            "warnings": list(warnings),
             **used.facts,
             "classes": names,
             "shape": list(volume.array.shape),
@@ -108,7 +112,7 @@ def write_case_outputs(
             "lesions": rows,
         },
     )
-    write_text(folder / "lesions.csv", _csv(rows))
+    write_text(folder / "lesions.csv", _csv(rows, warnings))
     (folder / "overlays").mkdir(exist_ok=True)
     for z, own in enumerate(boxes):
         if len(own):
@@ -122,7 +126,7 @@ def _xywh(xyxy: NDArray[np.float64]) -> list[float]:
     return [x1, y1, x2 - x1, y2 - y1]
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
+def _csv(rows: Sequence[dict[str, Any]], warnings: Sequence[str]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(LESION_COLUMNS)
@@ -136,6 +140,7 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
                 row["first_slice"],
                 row["last_slice"],
                 row["boxes"],
+                "; ".join(warnings),
             ]
         )
     return text.getvalue()

@@ -27,6 +27,8 @@ def write_segmentation(
 ) -> None:
     """Write a SEG that names the patient, as its series does; segment n is `lesion_id` n.
 
+    The warnings stand in its Image Comments.
+
     Args:
         path: to write to.
         result: the series, the model and the lesions' rows.
@@ -80,6 +82,9 @@ def write_segmentation(
             content_label="LESIONS",
             **about,
         )
+        if result.warnings:
+            segmentation.ContentDescription = "Scan unlike those the model was trained on"
+            segmentation.ImageComments = "; ".join(result.warnings)
         segmentation.save_as(path, enforce_file_format=True)
 
 

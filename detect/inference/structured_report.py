@@ -28,7 +28,7 @@ def write_structured_report(
 
     Of each lesion it holds the class, the longest diameter (the longer side of its box in the axial
     plane: what boxes know of a RECIST diameter), the confidence in percent, and the box on the key
-    slice, which is the one through the lesion's centre.
+    slice, which is the one through the lesion's centre; and a comment for each of the warnings.
 
     Args:
         path: to write to.
@@ -48,7 +48,9 @@ def write_structured_report(
         MeasurementReport,
         ObservationContext,
         ObserverContext,
+        RelationshipTypeValues,
         SourceImageForRegion,
+        TextContentItem,
         TrackingIdentifier,
     )
     from highdicom.sr import PlanarROIMeasurementsAndQualitativeEvaluations as Group
@@ -102,6 +104,10 @@ def write_structured_report(
             ],
             referenced_images=_library(evidence),
         )
+        for warning in result.warnings:
+            content[0].ContentSequence.append(
+                TextContentItem(codes.DCM.Comment, warning, RelationshipTypeValues.CONTAINS)
+            )
         report = ComprehensiveSR(
             evidence=evidence,
             content=content,

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import InputError
+from converters.volume import Volume
 from detect.detectors.protocol import Predictor
 from detect.exports import load_predictor
 from detect.inference.augmented import VIEWS, Augmented
 from detect.inference.ensembles import read_chosen
 from detect.inference.fusion import FUSION_IOU, Ensemble
 from detect.inference.linking import DEFAULT, Linking
+from detect.inference.scope import warnings_for
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, read_model_card
 
 FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
@@ -86,6 +88,22 @@ class UsedModels:
             names = f"ensemble-of-{len(self.bundles)}"
         return f"{names}-{self.card.weights_sha256[:8]}"
 
+    def warnings(self, volume: Volume) -> list[str]:
+        """How a scan differs from those that the members were trained on, each line once."""
+        told = (warnings_for(volume, card.trained_on, card.spec) for card in self.cards)
+        return list(dict.fromkeys(line for lines in told for line in lines))
+
+    @property
+    def unchecked(self) -> str:
+        """One line where a member does not say what it was trained on, else empty."""
+        silent = any(card.trained_on is None for card in self.cards)
+        unknown = sorted({u for c in self.cards if c.trained_on for u in c.trained_on.unknown})
+        if silent:
+            return "the model does not say what it was trained on, so no scan is checked against it"
+        if unknown:
+            return f"the model does not say its training scans' {' and '.join(unknown)}"
+        return ""
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         """For `detections.json`."""
@@ -96,6 +114,7 @@ class UsedModels:
             "confidence_rule": self.rule,
             "linking": self.linking.model_dump(mode="json"),
             "runtime": self.runtime,
+            "trained_on": _scope(self.cards[0]),
         }
         if self.augment:
             facts["augment"] = VIEWS
@@ -106,6 +125,7 @@ class UsedModels:
                     "model": card.spec.model,
                     "weights_sha256": card.weights_sha256,
                     "confidence": _own(card),
+                    "trained_on": _scope(card),
                 }
                 for card in self.cards
             ]
@@ -191,6 +211,10 @@ def load_models(used: UsedModels, device: str) -> Predictor:
     if used.augment:
         detectors = [Augmented(detector) for detector in detectors]
     return detectors[0] if len(detectors) == 1 else Ensemble(detectors)
+
+
+def _scope(card: ModelCard) -> dict[str, Any] | None:
+    return card.trained_on and card.trained_on.model_dump(mode="json")
 
 
 def _own(card: ModelCard) -> float:

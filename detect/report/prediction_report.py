@@ -41,7 +41,14 @@ def prediction_report(out: Path, failed: int = 0, budget: int = BUDGET) -> str:
         "floor": 0,
         "sides": True,
         "window": "",
-        "cases": [{"name": case["case"], "slices": case["shape"][0]} for case in cases],
+        "cases": [
+            {
+                "name": case["case"],
+                "slices": case["shape"][0],
+                "note": "; ".join(case["warnings"]),
+            }
+            for case in cases
+        ],
         "slices": slices,
         "findings": findings,
     }
@@ -77,6 +84,7 @@ def _cases(out: Path) -> Iterator[dict[str, Any]]:
                 "case": path.parent.name,
                 "counts": dict(zip(content["classes"], counts, strict=True)),
                 "highest": highest,
+                "warnings": list(map(str, content.get("warnings", ()))),
             }
 
 
@@ -143,7 +151,7 @@ def _findings(
                 "slice": place[number, best["slice_index"]],
                 "kind": "lesion",
                 "text": f"lesion {lesion['lesion_id']}: {lesion['class']} {lesion['score']:.2f},"
-                f" {size} mm",
+                f" {size} mm" + (" (scan with a warning)" if cases[number]["warnings"] else ""),
                 "case": cases[number]["case"],
                 "index": best["slice_index"],
                 "box": list(_frame(cases[number]).box(*best["bbox"])),

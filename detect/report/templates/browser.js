@@ -108,7 +108,8 @@
     const pointed = finding && finding.slice === state.slice ? ` · ${finding.text}` : "";
     $("caption").textContent =
       `${name} · slice ${slice.slice} · ${place} of ${own.length}` +
-      (own.length < whole ? ` shown; the case has ${whole}` : "") + (data.window ? ` · ${data.window}` : "") + pointed;
+      (own.length < whole ? ` shown; the case has ${whole}` : "") + (data.window ? ` · ${data.window}` : "") + pointed +
+      (data.cases[slice.case].note ? ` · Warning: ${data.cases[slice.case].note}` : "");
     browser.dataset.case = name;
     browser.dataset.slice = slice.slice;
     $("case").value = slice.case;
