@@ -21,11 +21,13 @@ from converters.atomic import write_text
 from converters.errors import InputError
 from converters.manifest import tool_versions
 from converters.progress import progress
-from converters.reading import SUFFIXES, find_scans, is_scan
+from converters.reading import SUFFIXES
 from converters.workers import WorkersEnded, open_pool, run_all
 from detect.exports import FILE_NAME as LIST_OF_EXPORTS
 from detect.exports import FOLDER as EXPORTS
 from detect.inference.appearing import remove_unfinished
+from detect.inference.door import Source
+from detect.inference.door import find as find_sources
 from detect.inference.one_scan import DICOM_FILES, Job, Outcome, Todo, find, process, read, write
 from detect.inference.overlap import overlapped
 from detect.inference.used_models import choose_models, load_models
@@ -45,6 +47,9 @@ class PredictResult:
         errors: one for each scan that could not be processed.
         skipped: cases that were there already, from the same scan and model.
         notes: what was asked for and could not be written, and why, by case.
+        passed_over: what is no scan to process, such as localizers, and why.
+        warnings: why a scan may be none for the model, by case, where there is anything.
+        unchecked: what of the scans could not be checked, in one line, else empty.
     """
 
     folder: Path
@@ -52,6 +57,9 @@ class PredictResult:
     errors: list[InputError]
     skipped: list[str]
     notes: dict[str, str] = field(default_factory=dict)
+    passed_over: list[InputError] = field(default_factory=list)
+    warnings: dict[str, Sequence[str]] = field(default_factory=dict)
+    unchecked: str = ""
 
 
 def predict(
@@ -68,6 +76,7 @@ def predict(
     augment: bool = False,
     workers: int = 1,
     scheduler: str | None = None,
+    strict: bool = False,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> PredictResult:
@@ -87,6 +96,7 @@ def predict(
         workers: processes that share the scans; the outputs do not depend on it.
         scheduler: address of a dask scheduler whose workers take the place of `workers`; they see
             models, scans and `out` under the same paths.
+        strict: refuse scans unlike those the models were trained on, which else get a warning.
         overwrite: replace cases that other scans or models left at `out`.
         quiet: no progress bar.
 
@@ -99,6 +109,8 @@ def predict(
     if scheduler is not None:  # no worker has this process's working folder
         models, scans, out = _absolute(models), _absolute(scans), out.absolute()
     used = choose_models(models, confidence, runtime, augment)
+    if strict and used.unchecked:
+        raise InputError("--strict", used.unchecked, "leave it out, or train again")
     if out.exists() and not out.is_dir():
         raise InputError(out, "is a file", "give a folder with --out")
     wanted = {name for name, asked in zip(DICOM_FILES, (dicom_sr, dicom_seg), strict=True) if asked}
@@ -106,11 +118,11 @@ def predict(
         from detect.inference.dicom_source import check_installed
 
         check_installed("--dicom-sr" if dicom_sr else "--dicom-seg")
-    errors: list[InputError] = []
-    found = _expand(scans, errors)
-    names = _names(found, keep_identifiers)
-    todo = [Todo(scan, names.get(scan)) for scan in found]
-    job = Job(used, device, out, frozenset(wanted), overwrite)
+    found = find_sources(scans, used.spec.modality, out, quiet)
+    errors = found.errors
+    names = _names(found.scans, keep_identifiers)
+    todo = [Todo(own.path, names.get(own), own.series, own.warnings) for own in found.scans]
+    job = Job(used, device, out, frozenset(wanted), overwrite, strict)
     outcomes: dict[Todo, Outcome | Exception] = {}
     with progress("scans", len(todo), quiet) as advance:
         for item, outcome in _process(job, todo, workers, scheduler):
@@ -127,9 +139,11 @@ def predict(
     made = {own.case for own in done if not own.there}
     skipped = [case for case in rows if case not in made]
     notes = {own.case: own.note for own in done if own.note}
-    write_text(out / "summary.csv", _summary(rows, used.spec.classes))
-    write_text(out / "report.html", prediction_report(out, failed=len(errors)))
-    return PredictResult(out, rows, errors, skipped, notes)
+    warnings = {own.case: own.warnings for own in done if own.warnings}
+    write_text(out / "summary.csv", _summary(rows, warnings, used.spec.classes))
+    report = prediction_report(out, failed=len(errors), passed_over=len(found.skipped))
+    write_text(out / "report.html", report)
+    return PredictResult(out, rows, errors, skipped, notes, found.skipped, warnings, used.unchecked)
 
 
 def _process(
@@ -202,25 +216,7 @@ def _listed(todo: Todo, error: Exception) -> InputError:
     return InputError(todo.scan, f"cannot be processed ({what}{where})", "report this fault")
 
 
-def _expand(scans: Sequence[Path], errors: list[InputError]) -> list[Path]:
-    """Replace folders of many scans by the scans in them."""
-    found: list[Path] = []
-    for path in scans:
-        try:
-            inside = [path] if not path.is_dir() or is_scan(path) else find_scans(path)
-        except InputError as error:
-            errors.append(error)
-            continue
-        except OSError as error:  # such as a name that is too long
-            errors.append(InputError(path, f"cannot be read ({error.strerror})", "check the path"))
-            continue
-        if not inside:
-            errors.append(InputError(path, "holds no scan", "give NIfTI, NRRD, MetaImage or DICOM"))
-        found += inside
-    return list(dict.fromkeys(found))
-
-
-def _names(scans: Sequence[Path], folders: bool = False) -> dict[Path, str]:
+def _names(scans: Sequence[Source], folders: bool = False) -> dict[Source, str]:
     """Name scan files by their name without suffix; equal names are told apart by their path.
 
     So with `folders`, folders of DICOM series; else they are left out.
@@ -228,15 +224,16 @@ def _names(scans: Sequence[Path], folders: bool = False) -> dict[Path, str]:
     A name that suits no folder is left out.
     """
     stems = {
-        scan: scan.resolve().name if scan.is_dir() else _stem(scan)
+        scan: scan.path.resolve().name if scan.path.is_dir() else _stem(scan.path)
         for scan in scans
-        if folders or not scan.is_dir()
+        if folders or not scan.path.is_dir()
     }
     times = Counter(stem.casefold() for stem in stems.values())
-    names: dict[Path, str] = {}
+    names: dict[Source, str] = {}
     for scan, stem in stems.items():
         if re.fullmatch(r"\w[\w .,+@=-]*", stem) and stem.casefold() not in OWN_FILES:
-            place = hashlib.sha256(str(scan.resolve()).encode()).hexdigest()[:8]
+            told = f"{scan.path.resolve()}{scan.series}"
+            place = hashlib.sha256(told.encode()).hexdigest()[:8]
             names[scan] = stem if times[stem.casefold()] == 1 else f"{stem}-{place}"
     return names
 
@@ -246,13 +243,18 @@ def _stem(scan: Path) -> str:
     return scan.name[: len(scan.name) - len(suffix)]
 
 
-def _summary(rows: dict[str, list[dict[str, Any]]], classes: Sequence[str]) -> str:
-    """One row a case: lesions of each class, and the highest score."""
+def _summary(
+    rows: dict[str, list[dict[str, Any]]],
+    warnings: dict[str, Sequence[str]],
+    classes: Sequence[str],
+) -> str:
+    """One row a case: lesions of each class, the highest score, and warnings."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", "lesions", *classes, "highest_score"])
+    table.writerow(["case", "lesions", *classes, "highest_score", "warnings"])
     for case, own in rows.items():
         counts = [sum(row["class"] == name for row in own) for name in classes]
         highest = max((row["score"] for row in own), default=0.0)
-        table.writerow([case, len(own), *counts, f"{highest:.4f}"])
+        told = "; ".join(warnings.get(case, ()))
+        table.writerow([case, len(own), *counts, f"{highest:.4f}", told])
     return text.getvalue()

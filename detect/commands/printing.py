@@ -40,6 +40,17 @@ def print_lesions(result: Any) -> None:
             )
 
 
+def list_warnings(result: Any) -> None:
+    """List which scans may be none for the model, and what was passed over."""
+    if result.unchecked:
+        show(f"Note: {result.unchecked}")
+    for case, lines in result.warnings.items():
+        for line in lines:
+            typer.echo(f"warning: {result.folder / case}: {line}", err=True)
+    for reason in result.passed_over:
+        typer.echo(f"skipped: {reason}", err=True)
+
+
 def list_errors(errors: Sequence[InputError]) -> int:
     """List what failed; returns the exit code."""
     for error in errors:

@@ -15,7 +15,7 @@ from detect.commands.options import (
     Scheduler,
     Workers,
 )
-from detect.commands.printing import list_errors, print_lesions, show
+from detect.commands.printing import list_errors, list_warnings, print_lesions, show
 
 
 def predict(
@@ -37,6 +37,9 @@ def predict(
         bool,
         typer.Option("--keep-identifiers", help="Name DICOM cases by their folders, not a hash."),
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse scans unlike those the model was trained on.")
+    ] = False,
     device: Device = "auto",
     runtime: Runtime = "torch",
     augment: Augment = False,
@@ -56,6 +59,7 @@ def predict(
         dicom_sr=dicom_sr,
         dicom_seg=dicom_seg,
         keep_identifiers=keep_identifiers,
+        strict=strict,
         device=device,
         runtime=runtime,
         augment=augment,
@@ -65,6 +69,7 @@ def predict(
         quiet=quiet,
     )
     print_lesions(result)
+    list_warnings(result)
     return list_errors(result.errors)
 
 

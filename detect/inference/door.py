@@ -16,7 +16,7 @@ from converters.reading import find_scans, is_scan
 
 
 @dataclass(frozen=True)
-class Scan:
+class Source:
     """One scan to process.
 
     Attributes:
@@ -40,7 +40,7 @@ class Found:
         errors: what could not be looked at, and inputs without any scan.
     """
 
-    scans: list[Scan] = field(default_factory=list)
+    scans: list[Source] = field(default_factory=list)
     skipped: list[InputError] = field(default_factory=list)
     errors: list[InputError] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ def _inside(path: Path, modality: str, out: Path) -> Found:
     found = Found()
     try:
         if not path.is_dir():
-            return Found([Scan(path)])
+            return Found([Source(path)])
         results = out.resolve()
         for place in find_scans(path, _worth_a_look, found.errors):
             if place.resolve().is_relative_to(results):
@@ -82,7 +82,7 @@ def _inside(path: Path, modality: str, out: Path) -> Found:
             if place.is_dir():
                 _look(place, place == path, modality, found)
             else:
-                found.scans.append(Scan(place))
+                found.scans.append(Source(place))
     except InputError as error:
         found.errors.append(error)
     except OSError as error:  # such as a name that is too long
@@ -112,7 +112,7 @@ def _look(folder: Path, named: bool, modality: str, found: Found) -> None:
     for one in every:
         if not one.refused and (not one.doubted or (named and alone)):
             warnings = (f"the series {one.doubted}",) if one.doubted else ()
-            found.scans.append(Scan(folder, "" if alone else one.series, warnings))
+            found.scans.append(Source(folder, "" if alone else one.series, warnings))
         elif named and alone and one.slices:  # what was asked for is no by-catch
             found.errors.append(_reason(one, alone, modality))
         else:

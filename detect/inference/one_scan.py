@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,7 @@ class Job:
         out: folder of all results.
         wanted: files of `DICOM_FILES` to write for DICOM series.
         overwrite: replace what other scans or models left.
+        strict: refuse scans that there is a warning of.
         threads: of each process, for the network; None takes what it has.
         token: of this run: by it a process knows that it has loaded the models already, and which
             unfinished folders are others'.
@@ -54,6 +55,7 @@ class Job:
     out: Path
     wanted: frozenset[str] = frozenset()
     overwrite: bool = False
+    strict: bool = False
     threads: int | None = None
     token: str = field(default_factory=lambda: secrets.token_hex(4))
 
@@ -66,10 +68,14 @@ class Todo:
         scan: file, or folder of a DICOM series.
         name: of the case; None names it by a hash of its files, since folders of DICOM files tend
             to be named after people.
+        series: UID of the one wanted, where the folder holds several; never to be shown.
+        warnings: what is odd about it already.
     """
 
     scan: Path
     name: str | None
+    series: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,12 +87,14 @@ class Outcome:
         rows: its lesions, as in `detections.json`.
         there: it was there already, from the same scan and model.
         note: what was asked for and could not be written, and why.
+        warnings: why it may be no scan for the models.
     """
 
     case: str
     rows: list[dict[str, Any]]
     there: bool
     note: str = ""
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,7 @@ class Scan:
         case: its name in the outputs.
         source: hash of its files.
         asked: of `DICOM_FILES`, to be written.
+        warnings: why it may be no scan for the models.
         pictures: what a detector is to see of it; they hold the volume.
     """
 
@@ -105,6 +114,7 @@ class Scan:
     case: str
     source: str
     asked: Set[str]
+    warnings: Sequence[str]
     pictures: Pictures
 
     @property
@@ -130,16 +140,18 @@ def read(job: Job, todo: Todo) -> Scan | Settled[Outcome]:
     """
     scan = todo.scan
     with _plain_errors(scan, "cannot be read", "check the path and its rights"):
-        source = hash_files(scan)
+        source = hash_files(scan, todo.series)
         case = todo.name or f"scan-{source[:12]}"
         folder = job.out / case
         asked = job.wanted if scan.is_dir() else frozenset[str]()
         there = _resume(folder, source, job, asked)
         if there is not None:
-            return Settled(Outcome(case, there, True, _note(job, asked, there)))
+            rows, warnings = there
+            _check_strict(job, scan, warnings)
+            return Settled(Outcome(case, rows, True, _note(job, asked, rows), warnings))
         if not job.overwrite:  # a second run takes away nothing
             asked = asked | {name for name in DICOM_FILES if (folder / name).exists()}
-        volume = read_volume(scan)
+        volume = read_volume(scan, todo.series)
         spec = job.used.spec
         if volume.modality not in ("", spec.modality):
             raise InputError(
@@ -147,7 +159,10 @@ def read(job: Job, todo: Todo) -> Scan | Settled[Outcome]:
                 f"is {volume.modality}, but the model was trained on {spec.modality}",
                 "give scans of that kind",
             )
-        return Scan(todo, case, source, asked, pictures(volume, spec.representation, scan))
+        warnings = [*todo.warnings, *job.used.warnings(volume)]
+        _check_strict(job, scan, warnings)
+        made = pictures(volume, spec.representation, scan)
+        return Scan(todo, case, source, asked, warnings, made)
 
 
 def find(job: Job, detector: Predictor, scan: Scan) -> Found:
@@ -177,11 +192,12 @@ def write(job: Job, found: Found) -> Outcome:
         _plain_errors(job.out / scan.case, "cannot be written", f"make room, then {_AGAIN}"),
         appearing(job.out / scan.case, job.token) as work,
     ):
-        rows = write_case_outputs(work, scan.case, scan.source, scan.pictures, boxes, lesions, used)
+        told = scan.source, scan.pictures, boxes, lesions, used, scan.warnings
+        rows = write_case_outputs(work, scan.case, *told)
         write_label_volume(work / LABEL_FILE, volume, boxes, lesions)
         if asked and lesions:
             _write_dicom(work, asked, found, used.card, rows)
-    return Outcome(scan.case, rows, False, _note(job, asked, rows))
+    return Outcome(scan.case, rows, False, _note(job, asked, rows), scan.warnings)
 
 
 def _write_dicom(
@@ -192,7 +208,8 @@ def _write_dicom(
     from detect.inference.structured_report import write_structured_report
 
     scan = found.scan
-    result = result_of(scan.todo.scan, scan.source, card, rows)
+    todo, told = scan.todo, scan.warnings
+    result = result_of(todo.scan, scan.source, card, rows, series=todo.series, warnings=told)
     if SR_FILE in asked:
         write_structured_report(folder / SR_FILE, result, scan.volume, found.lesions)
     if SEG_FILE in asked:
@@ -235,8 +252,19 @@ def _note(job: Job, asked: Set[str], rows: list[dict[str, Any]]) -> str:
     return f"no DICOM objects written: {'no lesion' if asked else 'not a DICOM series'}"
 
 
-def _resume(folder: Path, source: str, job: Job, asked: Set[str]) -> list[dict[str, Any]] | None:
-    """Return the lesions of a case that is there already; None where it is to be processed.
+def _check_strict(job: Job, scan: Path, warnings: Sequence[str]) -> None:
+    if job.strict and warnings:
+        raise InputError(
+            scan,
+            f"may be no scan for this model: {'; '.join(warnings)}",
+            "leave out --strict to have it processed with a warning",
+        )
+
+
+def _resume(
+    folder: Path, source: str, job: Job, asked: Set[str]
+) -> tuple[list[dict[str, Any]], list[str]] | None:
+    """Return lesions and warnings of a case that is there; None where it is to be processed.
 
     Args:
         folder: of the case.
@@ -251,9 +279,10 @@ def _resume(folder: Path, source: str, job: Job, asked: Set[str]) -> list[dict[s
         before = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
         same = all(before.get(key) == facts.get(key) for key in DECISIVE)
         if same and before["source_sha256"] == source:
-            lesions = list(before["lesions"])
+            lesions, warnings = list(before["lesions"]), list(before.get("warnings", ()))
             needed = {LABEL_FILE} | (asked if lesions else set())
-            return lesions if all((folder / name).exists() for name in needed) else None
+            whole = all((folder / name).exists() for name in needed)
+            return (lesions, warnings) if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             folder, "exists and is no result of detect", "give another --out"

@@ -149,6 +149,6 @@ def _values(volume: Volume, scope: TrainedOn) -> list[str]:
     ):
         return []
     return [
-        f"values from {low:.4g} to {high:.4g} (1st to 99th percentile); the model was trained on"
-        f" HU from {scope.low_hu} to {scope.high_hu}: perhaps these are no HU, or were clipped"
+        f"the 1st and 99th percentile of its values are {low:.4g} and {high:.4g}, of the model's"
+        f" training scans {scope.low_hu} and {scope.high_hu} HU: perhaps no HU, or clipped"
     ]

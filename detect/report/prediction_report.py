@@ -18,13 +18,16 @@ IN_PRINT = 12  # findings that stand in the page without the browser
 SCHEMA = "detect-detections/1"
 
 
-def prediction_report(out: Path, failed: int = 0, budget: int = BUDGET) -> str:
+def prediction_report(
+    out: Path, failed: int = 0, passed_over: int = 0, budget: int = BUDGET
+) -> str:
     """Write the report of all cases that lie in the folder of a prediction.
 
     Args:
         out: folder of `predict`; its `CASE/detections.json` and `CASE/overlays/` are read.
         failed: scans that could not be processed; their names stay out of the page, since folders
             of DICOM files tend to be named after people.
+        passed_over: what was found beside them and is no scan.
         budget: bytes of pictures.
     """
     cases = list(_cases(out))
@@ -59,6 +62,7 @@ def prediction_report(out: Path, failed: int = 0, budget: int = BUDGET) -> str:
         classes=classes,
         models=sorted({(case["model"], case["confidence"]) for case in cases}),
         failed=failed,
+        passed_over=passed_over,
         gallery=[_figure(number, one, slices) for number, one in enumerate(findings[:IN_PRINT])],
         shown=len(slices),
         marked=sum(len({box["slice_index"] for box in case["boxes"]}) for case in cases),
