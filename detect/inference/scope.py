@@ -4,6 +4,7 @@ A detector says nothing of how little it knows of a scan unlike those it learned
 therefore keeps the ranges of its training cases, and whatever lies outside is said in every output.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Self
 
@@ -11,15 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from converters.body_parts import contradict
 from converters.manifest import CaseEntry
-from converters.representation import Adjacent, Representation
+from converters.representation import Adjacent, Representation, Windows
 from converters.value_range import value_range
 from converters.volume import Volume
+from converters.windowing import Window
 
 SPACING_FACTOR = 1.2
 """How far beyond the range a spacing may lie: detectors see sizes varied by more in training."""
 
 VALUES_SHARE = 0.25
-"""Of the narrowest training case's range of values; what a percentile may lie beyond theirs."""
+"""Of the narrowest range of values in training; how far beyond theirs a percentile may lie."""
 
 
 class Range(BaseModel):
@@ -44,7 +46,7 @@ class Range(BaseModel):
 
     def __str__(self) -> str:
         """For people: `0.6 to 0.98`."""
-        ends = [f"{end:.3g}" for end in (self.low, self.high)]
+        ends = [f"{end:.4g}" for end in (self.low, self.high)]
         return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
@@ -118,7 +120,7 @@ def warnings_for(
             found.append(
                 f"slices {between:.3g} mm apart; the model was trained on {scope.slice_mm} mm"
             )
-        found += _values(volume, scope)
+        found += _values(volume, scope, representation)
         if contradict(volume.body_part, scope.body_parts):
             found.append(
                 f"the header says {volume.body_part}; the model was trained on"
@@ -138,17 +140,38 @@ def _beyond(size: float, known: Range) -> bool:
     return not known.low / SPACING_FACTOR <= size <= known.high * SPACING_FACTOR
 
 
-def _values(volume: Volume, scope: TrainedOn) -> list[str]:
+def _values(volume: Volume, scope: TrainedOn, representation: Representation) -> list[str]:
+    """Compare the percentiles; what is further out than a window's ends looks the same."""
     if scope.low_hu is None or scope.high_hu is None:
         return []
     low, high = value_range(volume)
+    black, white = _window_ends(representation)
     slack = VALUES_SHARE * max(scope.high_hu.low - scope.low_hu.high, 0)
-    if all(
-        known.low - slack <= value <= known.high + slack
-        for value, known in ((low, scope.low_hu), (high, scope.high_hu))
-    ):
+    odd = (
+        low > scope.low_hu.high + slack  # no air
+        or high < scope.high_hu.low - slack  # nothing as bright as tissue
+        or (low < scope.low_hu.low - slack and scope.low_hu.low > black)
+        or (high > scope.high_hu.high + slack and scope.high_hu.high < white)
+    )
+    if not odd:
         return []
     return [
         f"the 1st and 99th percentile of its values are {low:.4g} and {high:.4g}, of the model's"
         f" training scans {scope.low_hu} and {scope.high_hu} HU: perhaps no HU, or clipped"
     ]
+
+
+def _window_ends(representation: Representation) -> tuple[float, float]:
+    """What is black and what is white in every channel; nothing where a window follows the scan."""
+    channels = representation.channels
+    windows = (
+        channels.windows.values() if isinstance(channels, Windows) else [representation.window]
+    )
+    fixed = [window for window in windows if isinstance(window, Window)]
+    if len(fixed) < len(windows):
+        return -math.inf, math.inf
+    half = [window.width / 2 for window in fixed]
+    return (
+        min(window.level - own for window, own in zip(fixed, half, strict=True)),
+        max(window.level + own for window, own in zip(fixed, half, strict=True)),
+    )
