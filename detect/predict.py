@@ -140,9 +140,13 @@ def predict(
     skipped = [case for case in rows if case not in made]
     notes = {own.case: own.note for own in done if own.note}
     warnings = {own.case: own.warnings for own in done if own.warnings}
-    write_text(out / "summary.csv", _summary(rows, warnings, used.spec.classes))
-    report = prediction_report(out, failed=len(errors), passed_over=len(found.skipped))
-    write_text(out / "report.html", report)
+    try:
+        write_text(out / "summary.csv", _summary(rows, warnings, used.spec.classes))
+        report = prediction_report(out, failed=len(errors), passed_over=len(found.skipped))
+        write_text(out / "report.html", report)
+    except OSError as error:  # what is done is done, and the list of what failed is not lost
+        problem = f"cannot be written to ({error.strerror or error})"
+        errors.append(InputError(out, problem, "make room, then run the same command again"))
     return PredictResult(out, rows, errors, skipped, notes, found.skipped, warnings, used.unchecked)
 
 

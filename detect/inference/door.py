@@ -58,12 +58,9 @@ def find(paths: Sequence[Path], modality: str, out: Path, quiet: bool = True) ->
     with progress("looking", len(paths), quiet) as advance:
         for path in paths:
             own = _inside(path, modality, out)
-            for ours, more in zip(
-                (found.scans, found.skipped, found.errors),
-                (own.scans, own.skipped, own.errors),
-                strict=True,
-            ):
-                ours.extend(more)
+            found.scans.extend(own.scans)
+            found.skipped.extend(own.skipped)
+            found.errors.extend(own.errors)
             advance("")
     unique = {(scan.path, scan.series): scan for scan in reversed(found.scans)}
     return Found(list(reversed(unique.values())), found.skipped, found.errors)

@@ -214,7 +214,7 @@ def load_models(used: UsedModels, device: str) -> Predictor:
 
 
 def _scope(card: ModelCard) -> dict[str, Any] | None:
-    return card.trained_on and card.trained_on.model_dump(mode="json")
+    return card.trained_on.model_dump(mode="json") if card.trained_on else None
 
 
 def _own(card: ModelCard) -> float:
