@@ -37,6 +37,7 @@ from converters.progress import progress
 from converters.recipe import Recipe
 from converters.sources import CaseSource, published_split
 from converters.split import SPLITS, read_split_file, split_patients
+from converters.synthetic import complete, not_for_train, synthetic_cases, without
 from converters.twins import check_twins, find_twins
 from converters.workers import Pool, open_pool, run_all, users_fault
 from converters.workspace import Workspace
@@ -106,6 +107,7 @@ def convert(
         sources = [(one, path.absolute()) for one, path in sources]
     gathered = gather(sources)
     recipe, cases = gathered.recipes[0], gathered.cases
+    synthetic = synthetic_cases(gathered)
     policies = parse_policies(negatives)
     named = None
     weights = () if isinstance(split, str) else tuple(split)
@@ -146,7 +148,12 @@ def convert(
                 f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
                 "check the classes of the recipe",
             )
-        split_of = named or split_patients(_strata(analyses), weights, seed, _boxes(analyses))
+        split_of = named or _deal(without(analyses, synthetic), weights, seed)
+        split_of = complete(split_of, analyses)
+        patient_of = {case_id: a.patient_id for case_id, a in analyses.items()}
+        unused = not_for_train(patient_of, synthetic, split_of)
+        cases = [case for case in cases if case.case_id not in unused]
+        analyses = without(analyses, unused.keys())
         slices = _choose_slices(analyses, policies, split_of, seed)
         warnings = check_twins(find_twins(cases), split_of, analyses)
         work.choose(split_of, slices)
@@ -155,7 +162,9 @@ def convert(
         written = [analyses[c.case_id] for c in cases if c.case_id in done]
         failed = [_failed(c, errors[c.case_id]) for c in cases if c.case_id in errors]
         work.sweep((split_of[a.patient_id], a.case_id, slices[a.case_id]) for a in written)
-        manifest = describe(work.dataset, request, written, slices, split_of, done, failed)
+        manifest = describe(
+            work.dataset, request, written, slices, split_of, done, failed, synthetic
+        )
         work.publish()
     except OSError as error:
         raise InputError(
@@ -166,7 +175,8 @@ def convert(
     finally:
         if pool is not None:
             pool.close()
-    return ConvertResult(manifest, [errors[f.id] for f in failed], gathered.left_out, warnings)
+    left_out = gathered.left_out | unused
+    return ConvertResult(manifest, [errors[f.id] for f in failed], left_out, warnings)
 
 
 def _named_lists(named: dict[str, str]) -> dict[str, list[str]]:
@@ -185,7 +195,11 @@ def _already_there(
     manifest, cases = read_manifest(out), gathered.cases
     known = {c.id: (c.image_sha256, c.mask_sha256) for c in manifest.cases}
     failed = {f.id for f in manifest.failed}
-    if manifest.request != request or set(known) | failed != {c.case_id for c in cases}:
+    split_of = {c.patient: c.split for c in manifest.cases}
+    patient_of = {case.case_id: case.patient_id for case in cases if case.patient_id in split_of}
+    unused = not_for_train(patient_of, synthetic_cases(gathered), split_of)
+    expected = {case.case_id for case in cases} - unused.keys()
+    if manifest.request != request or set(known) | failed != expected:
         raise different
     for case, hashes in run_all(_hash_case, [c for c in cases if c.case_id in known], pool):
         if hashes != known[case.case_id]:
@@ -196,8 +210,9 @@ def _already_there(
             f"exists, without the cases that could not be read: {', '.join(sorted(failed))}",
             "mend or remove them and use --overwrite",
         )
-    warnings = check_twins(find_twins(cases), {c.patient: c.split for c in manifest.cases}, known)
-    return ConvertResult(manifest, [], gathered.left_out, warnings, up_to_date=True)
+    warnings = check_twins(find_twins(cases), split_of, known)
+    left_out = gathered.left_out | unused
+    return ConvertResult(manifest, [], left_out, warnings, up_to_date=True)
 
 
 def _hash_case(case: CaseSource) -> tuple[str, str]:
@@ -251,19 +266,15 @@ def _failed(case: CaseSource, error: InputError) -> FailedCase:
     return FailedCase(id=case.case_id, problem=problem)
 
 
-def _strata(analyses: dict[str, CaseAnalysis]) -> dict[str, frozenset[int]]:
+def _deal(analyses: dict[str, CaseAnalysis], weights: Sequence[float], seed: int) -> dict[str, str]:
+    """Deal the patients to the splits by the lesions that these cases show."""
     strata: dict[str, frozenset[int]] = {}
+    boxes: Counter[str] = Counter()
     for a in analyses.values():
         own = frozenset(c.label for c in a.components)
         strata[a.patient_id] = strata.get(a.patient_id, frozenset()) | own
-    return strata
-
-
-def _boxes(analyses: dict[str, CaseAnalysis]) -> Counter[str]:
-    boxes: Counter[str] = Counter()
-    for a in analyses.values():
         boxes[a.patient_id] += len(a.components)
-    return boxes
+    return split_patients(strata, weights, seed, boxes)
 
 
 def _choose_slices(

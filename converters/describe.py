@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ def describe(
     split_of: Mapping[str, str],
     written: Mapping[str, CaseWritten],
     failed: Sequence[FailedCase],
+    synthetic: Set[str],
 ) -> Manifest:
     """Write everything but the pictures and labels.
 
@@ -35,6 +36,7 @@ def describe(
         split_of: patient → split.
         written: case → what writing its pictures settled.
         failed: cases that were left out.
+        synthetic: cases that are there for training only.
     """
     names = request.recipe.class_names
     for split in SPLITS:
@@ -51,7 +53,14 @@ def describe(
         request=request,
         versions=tool_versions(),
         cases=[
-            _entry(a, names, split_of[a.patient_id], len(slices[a.case_id]), written[a.case_id])
+            _entry(
+                a,
+                names,
+                split_of[a.patient_id],
+                len(slices[a.case_id]),
+                written[a.case_id],
+                a.case_id in synthetic,
+            )
             for a in analyses
         ],
         failed=list(failed),
@@ -61,7 +70,12 @@ def describe(
 
 
 def _entry(
-    a: CaseAnalysis, names: Sequence[str], split: str, slices: int, written: CaseWritten
+    a: CaseAnalysis,
+    names: Sequence[str],
+    split: str,
+    slices: int,
+    written: CaseWritten,
+    synthetic: bool,
 ) -> CaseEntry:
     boxes = Counter(component.label for component in a.components)
     lesions = Counter(lesion.label for lesion in a.lesions)
@@ -79,6 +93,7 @@ def _entry(
             "small_boxes": a.small,
             "dropped_boxes": a.dropped,
             "mask_sha256": a.mask_sha256,
+            "synthetic": synthetic,
             "notes": a.notes,
             **dict(written),
         }

@@ -30,6 +30,7 @@ class CaseEntry(BaseModel):
         small_boxes: boxes under 3 mm, whether kept or not.
         dropped_boxes: boxes under the minimum size.
         image_sha256, mask_sha256: of the source files.
+        synthetic: its lesions are made up, and others' are not: it is there for training only.
         notes: what its masks left open, a line each.
         frame: where the pictures lie on the slices; None, in older datasets: all of them.
         windows: as applied, one a channel.
@@ -51,6 +52,7 @@ class CaseEntry(BaseModel):
     dropped_boxes: int
     image_sha256: str
     mask_sha256: str
+    synthetic: bool = False
     notes: list[str] = Field(default_factory=list)
     frame: Frame | None = None
     windows: list[Window] = Field(default_factory=list)

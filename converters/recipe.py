@@ -84,6 +84,7 @@ class Recipe(Representation):
         merges: name of a merging → new class → classes that go into it.
         codes: class name → its code in a medical scheme, for DICOM SR and SEG; without one, a class
             is coded as a lesion, with its name as text.
+        synthetic: its lesions are made up: beside other recipes its cases are for training only.
         normal: what its scans are known to be free of; without it, a set without classes gives no
             normal cases.
         rescale: from the grey of pictures to HU, with boxes; without it, 16-bit grey is HU + 32768.
@@ -111,6 +112,7 @@ class Recipe(Representation):
     shared_patients: dict[str, dict[Text, Text]] = Field(default_factory=dict)
     within: dict[str, list[str]] = Field(default_factory=dict)
     merges: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+    synthetic: bool = False
     normal: str = ""
     codes: dict[str, Code] = Field(default_factory=dict)
     rescale: Rescale | None = None

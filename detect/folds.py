@@ -21,7 +21,7 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
     The patients are dealt to as many parts as there are folds, each class, the normals and the
     boxes spread alike; the fold's own part is `test`. Of the others every fifth patient, dealt
     likewise, is `val`, and the rest is `train`. Every patient is tested on in exactly one of the
-    folds.
+    folds. Synthetic cases are for `train` only, those of its patients.
 
     Args:
         dataset: converted with one negatives policy for all its splits.
@@ -43,9 +43,11 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
             "convert with `--negatives all`",
         )
     pooled = _pool(dataset)
+    synthetic = {case.id for case in dataset.manifest.cases if case.synthetic}
+    real = pooled.select([k for k, c in enumerate(pooled.case_ids) if c not in synthetic])
     strata: dict[str, frozenset[int]] = {}
     boxes: Counter[str] = Counter()
-    for patient, truth in zip(pooled.patient_ids, pooled.truth, strict=True):
+    for patient, truth in zip(real.patient_ids, real.truth, strict=True):
         strata[patient] = strata.get(patient, frozenset()).union(truth.label.tolist())
         boxes[patient] += len(truth)
     if len(strata) < fold.of + 2:
@@ -60,7 +62,12 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
     is_val = deal_patients(others, [1 - VAL_SHARE, VAL_SHARE], fold.seed, boxes)
     name_of = {patient: "val" if is_val[patient] else "train" for patient in others}
     name_of |= dict.fromkeys(tested, "test")
-    return {name: _select(pooled, name, name_of) for name in SPLITS}
+    chosen: dict[str, list[int]] = {name: [] for name in SPLITS}
+    for k, (patient, case) in enumerate(zip(pooled.patient_ids, pooled.case_ids, strict=True)):
+        name = name_of.get(patient, "train")
+        if name == "train" or case not in synthetic:
+            chosen[name].append(k)
+    return {name: pooled.select(indices, name) for name, indices in chosen.items()}
 
 
 def _pool(dataset: Dataset) -> Split:
@@ -74,11 +81,6 @@ def _pool(dataset: Dataset) -> Split:
     }
     columns["image_ids"] = list(range(1, len(columns["image_ids"]) + 1))  # each file's begin at 1
     return Split(name="pooled", **columns)
-
-
-def _select(pooled: Split, name: str, name_of: dict[str, str]) -> Split:
-    chosen = [k for k, patient in enumerate(pooled.patient_ids) if name_of[patient] == name]
-    return pooled.select(chosen, name)
 
 
 def split_to_coco(split: Split, classes: Sequence[str]) -> dict[str, Any]:

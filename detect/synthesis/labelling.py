@@ -148,6 +148,7 @@ def with_people(
             "patients": [group for group in groups.values() if len(group) > 1],
             # empty says that nobody knows who is who: such sets are refused together
             "shared_patients": shared,
+            "synthetic": True,
         }
     )
 
