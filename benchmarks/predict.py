@@ -3,8 +3,9 @@
 Run: ``python benchmarks/predict.py RUN``, RUN being a YOLO of `detect train`; its exports, where it
 has any, are timed too. On a generated CT of 512 x 512 x 150 voxels, in one run,
 
-* *yolo*: nibabel's `get_fdata`, a PNG a slice, `YOLO(weights).predict(folder, save_txt=True,
-  save_conf=True)` of ultralytics, and its text files read back: boxes of slices, and no more;
+* *yolo*: nibabel's `get_fdata`, a PNG a slice, what `yolo predict source=folder save_txt=True
+  save_conf=True` does (it draws every slice, too), and its text files read back: boxes of slices;
+* *bare*: the same with `save=False`, so that nothing is drawn;
 * *ours*: `detect predict`, which also links lesions, places them in the patient, draws them, and
   writes label volume, tables and report.
 
@@ -59,7 +60,13 @@ def to_checkpoint(run: Path, path: Path) -> None:
 
 
 def yolo(
-    scans: list[Path], out: Path, weights: Path, imgsz: int, confidence: float, window: Any
+    scans: list[Path],
+    out: Path,
+    weights: Path,
+    imgsz: int,
+    confidence: float,
+    window: Any,
+    save: bool,
 ) -> None:
     """Do what a user does today, one scan after the other, and keep the boxes of the first."""
     import nibabel as nib
@@ -77,7 +84,7 @@ def yolo(
             picture = grey.astype(np.uint8)[::-1, ::-1].T  # from RAS to rows from the front
             Image.fromarray(picture).save(png / f"{z:04d}.png")
         model.predict(
-            str(png), save_txt=True, save_conf=True, imgsz=imgsz, conf=confidence,
+            str(png), save=save, save_txt=True, save_conf=True, imgsz=imgsz, conf=confidence,
             device="cpu", verbose=False, project=str(out), name=f"found{number}",
         )  # fmt: skip
         boxes = []
@@ -283,10 +290,10 @@ def compare(run: Path, folder: Path, confidence: float) -> None:
     scan = next((folder / "scans" / "images").glob("*.nii.gz"))
     to_checkpoint(run, folder / "weights.pt")
     known = read_exports(run, card).exports
-    request = json.dumps(
-        {"imgsz": card.spec.imgsz, "confidence": confidence,
-         "window": card.spec.window.model_dump(mode="json")}
-    )  # fmt: skip
+    request = {
+        "imgsz": card.spec.imgsz, "confidence": confidence,
+        "window": card.spec.window.model_dump(mode="json"),
+    }  # fmt: skip
     print(
         f"{SIDE} x {SIDE} x {SLICES}, {scan.stat().st_size / 2**20:.0f} MiB packed;"
         f" {card.spec.model} at {card.spec.imgsz} px, confidence {confidence:g},"
@@ -298,11 +305,12 @@ def compare(run: Path, folder: Path, confidence: float) -> None:
     runtimes = [name for name in RUNTIMES if name == "torch" or name in known]
     print(f"{'':26}{'cpu s':>8}{'ratio':>8}{'wall s':>8}{'ratio':>8}{'load':>6}")
     seconds: dict[tuple[str, int], tuple[float, float]] = {}
-    for name in ["yolo", *runtimes]:
+    for name in ["yolo", "bare", *runtimes]:
         for count in (1, SEVERAL):
             out = folder / f"{name}-{count}"
-            if name == "yolo":
-                words = job(name, out, folder / "weights.pt", request, *several[:count])
+            if name in ("yolo", "bare"):
+                asked = json.dumps(request | {"save": name == "yolo"})
+                words = job("yolo", out, folder / "weights.pt", asked, *several[:count])
             else:
                 command = [
                     "-m",
