@@ -184,6 +184,7 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
 
     import detect.predict
     from converters.channels import Pictures
+    from detect import prediction_summary
     from detect.detectors import steps
     from detect.inference import one_scan, outputs
     from detect.inference import scan as slices
@@ -200,7 +201,7 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
     timer.of(outputs, "draw", "draw")
     timer.of(outputs, "write_png", "PNG")
     timer.of(one_scan, "write_label_volume", "label volume")
-    timer.of(detect.predict, "prediction_report", "report")
+    timer.of(prediction_summary, "prediction_report", "report")
 
     def find_boxes(family: Any, network: Any, images: Any) -> Any:
         with timer.time("network input"):

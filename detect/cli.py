@@ -27,6 +27,7 @@ for verb in (
     training.operating_point,
     scoring.compare,
     scans.predict,
+    scans.watch,
     data.export,
     training.benchmark,
     data.datasets,

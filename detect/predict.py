@@ -1,12 +1,6 @@
 """Find lesions in new scans: any number of them, one bad one never stops the others."""
 
-import csv
-import hashlib
-import io
 import os
-import re
-import traceback
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,24 +11,21 @@ from typing import Any
 
 import torch
 
-from converters.atomic import write_text
 from converters.errors import InputError
 from converters.manifest import tool_versions
 from converters.progress import progress
-from converters.reading import SUFFIXES
-from converters.workers import WorkersEnded, open_pool, run_all
+from converters.workers import open_pool, run_all
 from detect.exports import FILE_NAME as LIST_OF_EXPORTS
 from detect.exports import FOLDER as EXPORTS
 from detect.inference.appearing import remove_unfinished
-from detect.inference.door import Source
+from detect.inference.case_names import name_cases
 from detect.inference.door import find as find_sources
-from detect.inference.one_scan import DICOM_FILES, Job, Outcome, Todo, find, process, read, write
+from detect.inference.one_scan import Job, Outcome, Todo, find, listed, process, read, write
 from detect.inference.overlap import overlapped
-from detect.inference.used_models import choose_models, load_models
+from detect.inference.request import make_job
+from detect.inference.used_models import load_models
 from detect.model_card import FILE_NAME as MODEL_CARD
-from detect.report.prediction_report import prediction_report
-
-OWN_FILES = ("summary.csv", "report.html")  # beside the folders of the cases
+from detect.prediction_summary import write_summary
 
 
 @dataclass(frozen=True)
@@ -103,26 +94,26 @@ def predict(
     Raises:
         InputError: the model or the request is wrong as a whole.
     """
-    if confidence is not None and not 0 <= confidence <= 1:
-        raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
     models = [model] if isinstance(model, Path) else list(model)
     if scheduler is not None:  # no worker has this process's working folder
         models, scans, out = _absolute(models), _absolute(scans), out.absolute()
-    used = choose_models(models, confidence, runtime, augment)
-    if strict and used.unchecked:
-        raise InputError("--strict", used.unchecked, "leave it out, or train again")
-    if out.exists() and not out.is_dir():
-        raise InputError(out, "is a file", "give a folder with --out")
-    wanted = {name for name, asked in zip(DICOM_FILES, (dicom_sr, dicom_seg), strict=True) if asked}
-    if wanted:
-        from detect.inference.dicom_source import check_installed
-
-        check_installed("--dicom-sr" if dicom_sr else "--dicom-seg")
+    job = make_job(
+        models,
+        out,
+        confidence=confidence,
+        dicom_sr=dicom_sr,
+        dicom_seg=dicom_seg,
+        device=device,
+        runtime=runtime,
+        augment=augment,
+        strict=strict,
+        overwrite=overwrite,
+    )
+    used = job.used
     found = find_sources(scans, used.spec.modality, out, quiet)
     errors = found.errors
-    names = _names(found.scans, keep_identifiers)
+    names = name_cases(found.scans, keep_identifiers)
     todo = [Todo(own.path, names.get(own), own.series, own.warnings) for own in found.scans]
-    job = Job(used, device, out, frozenset(wanted), overwrite, strict)
     outcomes: dict[Todo, Outcome | Exception] = {}
     with progress("scans", len(todo), quiet) as advance:
         for item, outcome in _process(job, todo, workers, scheduler):
@@ -134,19 +125,15 @@ def predict(
         if isinstance(own, Outcome):
             done.append(own)
         else:
-            errors.append(_listed(item, own))
+            errors.append(listed(item, own))
     rows = {own.case: own.rows for own in done}
     made = {own.case for own in done if not own.there}
     skipped = [case for case in rows if case not in made]
     notes = {own.case: own.note for own in done if own.note}
     warnings = {own.case: own.warnings for own in done if own.warnings}
-    try:
-        write_text(out / "summary.csv", _summary(rows, warnings, used.spec.classes))
-        report = prediction_report(out, failed=len(errors), passed_over=len(found.skipped))
-        write_text(out / "report.html", report)
-    except OSError as error:  # what is done is done, and the list of what failed is not lost
-        problem = f"cannot be written to ({error.strerror or error})"
-        errors.append(InputError(out, problem, "make room, then run the same command again"))
+    count = {"failed": len(errors), "passed_over": len(found.skipped)}
+    if error := write_summary(out, rows, warnings, used.spec.classes, **count):
+        errors.append(error)
     return PredictResult(out, rows, errors, skipped, notes, found.skipped, warnings, used.unchecked)
 
 
@@ -199,66 +186,3 @@ def _shared(job: Job, todo: Sequence[Todo]) -> list[Path]:
     exports = [bundle / EXPORTS / LIST_OF_EXPORTS for bundle in job.used.bundles]
     above = os.path.commonpath([item.scan.parent for item in todo]) if todo else job.out
     return [*cards, *exports, Path(above), job.out]
-
-
-def _listed(todo: Todo, error: Exception) -> InputError:
-    """Say what is wrong with one scan, so that the others go on.
-
-    What nobody foresaw is listed too, by the place it was raised at: its words may quote a header.
-    """
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, WorkersEnded):
-        return InputError(
-            todo.scan,
-            "ended every worker that took it, perhaps for want of memory",
-            "give the workers more memory and run the same command again: it resumes",
-        )
-    what, where = type(error).__name__, ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        where = f" in {Path(frame.f_code.co_filename).name}, line {line}"
-    return InputError(todo.scan, f"cannot be processed ({what}{where})", "report this fault")
-
-
-def _names(scans: Sequence[Source], folders: bool = False) -> dict[Source, str]:
-    """Name scan files by their name without suffix; equal names are told apart by their path.
-
-    So with `folders`, folders of DICOM series; else they are left out.
-
-    A name that suits no folder is left out.
-    """
-    stems = {
-        scan: scan.path.resolve().name if scan.path.is_dir() else _stem(scan.path)
-        for scan in scans
-        if folders or not scan.path.is_dir()
-    }
-    times = Counter(stem.casefold() for stem in stems.values())
-    names: dict[Source, str] = {}
-    for scan, stem in stems.items():
-        if re.fullmatch(r"\w[\w .,+@=-]*", stem) and stem.casefold() not in OWN_FILES:
-            told = f"{scan.path.resolve()}{scan.series}"
-            place = hashlib.sha256(told.encode()).hexdigest()[:8]
-            names[scan] = stem if times[stem.casefold()] == 1 else f"{stem}-{place}"
-    return names
-
-
-def _stem(scan: Path) -> str:
-    suffix = max((s for s in SUFFIXES if scan.name.lower().endswith(s)), key=len, default="")
-    return scan.name[: len(scan.name) - len(suffix)]
-
-
-def _summary(
-    rows: dict[str, list[dict[str, Any]]],
-    warnings: dict[str, Sequence[str]],
-    classes: Sequence[str],
-) -> str:
-    """One row a case: lesions of each class, the highest score, and warnings."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", "lesions", *classes, "highest_score", "warnings"])
-    for case, own in rows.items():
-        counts = [sum(row["class"] == name for row in own) for name in classes]
-        highest = max((row["score"] for row in own), default=0.0)
-        told = "; ".join(warnings.get(case, ()))
-        table.writerow([case, len(own), *counts, f"{highest:.4f}", told])
-    return text.getvalue()

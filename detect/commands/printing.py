@@ -40,6 +40,14 @@ def print_lesions(result: Any) -> None:
             )
 
 
+def print_study(result: Any, store: bool) -> None:
+    """Print what came of a study on a server."""
+    print_lesions(result.prediction)
+    list_warnings(result.prediction)
+    if store:
+        show(f"stored in the study: {result.stored} DICOM object{'s' * (result.stored != 1)}")
+
+
 def list_warnings(result: Any) -> None:
     """List which scans may be none for the model, and what was passed over."""
     if result.unchecked:

@@ -66,6 +66,18 @@ def find(paths: Sequence[Path], modality: str, out: Path, quiet: bool = True) ->
     return Found(list(reversed(unique.values())), found.skipped, found.errors)
 
 
+def look(folder: Path, modality: str) -> Found:
+    """Sort the DICOM files directly in one folder, as those of a folder of many scans.
+
+    Args:
+        folder: not searched below its first level; one without DICOM files holds nothing.
+        modality: of the scans that are wanted.
+    """
+    found = Found()
+    _look(folder, False, modality, found)
+    return found
+
+
 def _inside(path: Path, modality: str, out: Path) -> Found:
     """Find the scans of one input."""
     found = Found()

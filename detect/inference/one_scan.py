@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import traceback
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from converters.channels import Pictures, pictures
 from converters.errors import InputError
 from converters.reading import read_volume
 from converters.volume import Volume
-from converters.workers import WorkersError
+from converters.workers import WorkersEnded, WorkersError
 from detect.boxes import Boxes
 from detect.detectors.device import choose_device
 from detect.detectors.protocol import Predictor
@@ -232,6 +233,25 @@ def process(job: Job, todo: Todo) -> Outcome:
         assert isinstance(scan.outcome, Outcome)  # noqa: S101  (`read` raises its errors)
         return scan.outcome
     return write(job, find(job, detector, scan))
+
+
+def listed(todo: Todo, error: Exception) -> InputError:
+    """Say what is wrong with one scan, so that the others go on.
+
+    What nobody foresaw is listed too, by the place it was raised at: its words may quote a header.
+    """
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, WorkersEnded):
+        return InputError(
+            todo.scan,
+            "ended every worker that took it, perhaps for want of memory",
+            "give the workers more memory and run the same command again: it resumes",
+        )
+    what, where = type(error).__name__, ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        where = f" in {Path(frame.f_code.co_filename).name}, line {line}"
+    return InputError(todo.scan, f"cannot be processed ({what}{where})", "report this fault")
 
 
 _LOADED: dict[str, Predictor] = {}  # of the run that this process works for

@@ -72,7 +72,7 @@ def prediction_report(
 
 def _cases(out: Path) -> Iterator[dict[str, Any]]:
     """Content of each `detections.json`, by name; what is none of ours is left out."""
-    for path in sorted(out.glob("*/detections.json")):
+    for path in sorted(out.glob("[!.]*/detections.json")):
         try:
             content = json.loads(path.read_bytes())
         except (OSError, ValueError):

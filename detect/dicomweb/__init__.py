@@ -1,0 +1,1 @@
+"""Scans from a DICOMweb server, and results back to it."""

@@ -1,0 +1,61 @@
+"""Who asks: from the environment alone, so that no password stands on a command line."""
+
+import os
+from base64 import b64encode
+
+from requests import PreparedRequest
+from requests.auth import AuthBase
+
+from converters.errors import InputError
+
+USER, PASSWORD, TOKEN = (
+    "DETECT_DICOMWEB_USER",
+    "DETECT_DICOMWEB_PASSWORD",
+    "DETECT_DICOMWEB_TOKEN",
+)
+
+
+class Credentials(AuthBase):
+    """Signs requests, or lets them go unsigned.
+
+    Either way it must be true, or requests would look for others in `.netrc`.
+    """
+
+    def __init__(self, header: str | None) -> None:
+        """Keep the value of the Authorization header; None for none."""
+        self._header = header
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any."""
+        return self._header is not None
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Sign one request."""
+        if self._header is not None:
+            request.headers["Authorization"] = self._header
+        return request
+
+
+def from_environment() -> Credentials:
+    """Read `DETECT_DICOMWEB_USER` and `_PASSWORD`, or `_TOKEN`.
+
+    Raises:
+        InputError: they are half there, both there, or cannot be sent.
+    """
+    user, password = os.environ.get(USER, ""), os.environ.get(PASSWORD, "")
+    token = os.environ.get(TOKEN, "").strip()  # `$(cat file)` keeps no line end, others do
+    if token and (user or password):
+        raise InputError(TOKEN, f"is set beside {USER} and {PASSWORD}", "unset one or the other")
+    if token:
+        if not (token.isascii() and token.isprintable() and " " not in token):
+            raise InputError(TOKEN, "is no bearer token", "set it to the bare token")
+        return Credentials(f"Bearer {token}")
+    if bool(user) != bool(password):
+        missing, there = (PASSWORD, USER) if user else (USER, PASSWORD)
+        raise InputError(missing, f"is not set, but {there} is", "set both, or neither")
+    if ":" in user:
+        raise InputError(USER, "holds a colon, which no user's name can", "correct it")
+    if not user:
+        return Credentials(None)
+    return Credentials("Basic " + b64encode(f"{user}:{password}".encode()).decode())

@@ -1,0 +1,170 @@
+"""From a study on a server to one folder a series (QIDO-RS and WADO-RS)."""
+
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from converters import dicom
+from converters.errors import InputError
+from converters.progress import progress
+from detect.dicomweb.address import OPTION, Address, is_uid
+from detect.dicomweb.parts import boundary, write_parts
+from detect.dicomweb.server import Server, ServerError, chunks
+
+MOST_BYTES = 64 << 30
+"""Of one series; a photon-counting CT has some GB."""
+MOST_SERIES = 2000
+_ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'  # as it is stored
+_MODALITY, _SERIES, _INSTANCES = "00080060", "0020000E", "00201209"
+
+
+@dataclass
+class Retrieved:
+    """What came of a study.
+
+    Attributes:
+        folders: of the series, and what to call each: `series 2 of 3`.
+        errors: one for each series that could not be retrieved.
+        passed_over: series of other modalities, which were not retrieved.
+    """
+
+    folders: dict[Path, str] = field(default_factory=dict)
+    errors: list[InputError] = field(default_factory=list)
+    passed_over: list[InputError] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Series:
+    uid: str
+    modality: str
+    instances: int
+
+
+def retrieve(
+    server: Server,
+    address: Address,
+    modality: str,
+    into: Path,
+    *,
+    keep_identifiers: bool = False,
+    quiet: bool = False,
+) -> Retrieved:
+    """Fetch the series of a study, or the one series, into folders of their own.
+
+    Args:
+        server: to ask.
+        address: of the study or series.
+        modality: of the scans wanted; series that the server says are others are not fetched.
+        into: an empty folder.
+        keep_identifiers: name the folders by the series' UIDs instead of numbers.
+        quiet: no progress bar.
+
+    Raises:
+        InputError: the server refuses, or has no such study, or no such scan in it.
+    """
+    result = Retrieved()
+    try:
+        if address.series is None:
+            listed = _list_series(server, address)
+        else:
+            listed = [_Series(address.series, modality, 0)]
+    except ServerError as error:
+        raise error.at(OPTION) from None
+    names = {own: f"series {n} of {len(listed)}" for n, own in enumerate(listed, 1)}
+    wanted = [own for own in listed if own.modality in ("", modality)]
+    result.passed_over = [
+        InputError(f"{OPTION}, {names[own]}", f"is {own.modality}", f"only {modality} is fetched")
+        for own in listed
+        if own not in wanted
+    ]
+    if not wanted:
+        kinds = Counter(own.modality for own in listed)
+        there = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        raise InputError(
+            OPTION,
+            f"the study holds no {modality} series (there are: {there or 'none at all'})",
+            "check the study's UID",
+        )
+    with progress("retrieve", len(wanted), quiet) as advance:
+        for own in wanted:
+            name = names[own]
+            folder = into / (own.uid if keep_identifiers else name.replace(" ", "-"))
+            try:
+                _fetch(server, address, own, folder)
+                result.folders[folder] = name
+            except ServerError as error:
+                if address.series is not None:
+                    raise error.at(OPTION) from None
+                result.errors.append(error.at(f"{OPTION}, {name}"))
+            advance("")
+    return result
+
+
+def _list_series(server: Server, address: Address) -> list[_Series]:
+    """The series of a study; servers may give them a page at a time."""
+    found: dict[str, _Series] = {}
+    while True:
+        page = f"?offset={len(found)}" if found else ""
+        content, more = server.get_json(f"/studies/{address.study}/series{page}")
+        before = len(found)
+        for item in content if isinstance(content, list) else []:
+            uid = _value(item, _SERIES)
+            if not is_uid(uid):
+                raise ServerError("lists series without a UID", "see the server's log")
+            kind, count = _value(item, _MODALITY), _value(item, _INSTANCES)
+            code = isinstance(kind, str) and len(kind) <= 16 and kind.isascii() and kind.isalnum()
+            own = _Series(uid, kind if code else "", count if isinstance(count, int) else 0)
+            found.setdefault(uid, own)
+        if len(found) > MOST_SERIES:
+            raise ServerError(f"lists more than {MOST_SERIES} series", "give a single one")
+        if not more or len(found) == before:
+            return list(found.values())
+
+
+def _value(item: Any, tag: str) -> Any:
+    """The first value of a tag in DICOM JSON; None where there is none."""
+    try:
+        return item[tag]["Value"][0]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _fetch(server: Server, address: Address, own: _Series, folder: Path) -> None:
+    """Retrieve one series: whole, and it and nothing else."""
+
+    def use(response: requests.Response) -> None:
+        shutil.rmtree(folder, ignore_errors=True)  # of an attempt that broke off
+        folder.mkdir()
+        between = boundary(response.headers.get("Content-Type", ""))
+        count = write_parts(chunks(response, MOST_BYTES, folder), between, folder)
+        if count < own.instances:
+            raise ServerError(
+                f"sends {count} of {own.instances} objects", "try again later", again=True
+            )
+
+    try:
+        server.get(address.series_path(own.uid), _ACCEPT, use)
+        for path in folder.iterdir():
+            _check_belongs(path, address.study, own.uid)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _check_belongs(path: Path, study: str, series: str) -> None:
+    """Refuse an object of another study or series: its results would go to another patient."""
+    tags = ["StudyInstanceUID", "SeriesInstanceUID"]
+    try:
+        header = dicom.load(path, tags) if dicom.is_dicom(path) else None
+        with dicom.plain_errors(path):
+            found = [str(header.get(tag, "")) for tag in tags] if header else None
+    except InputError:
+        found = None
+    if found is None:
+        raise ServerError("sends what is no DICOM object", "see the server's log")
+    if found != [study, series]:
+        raise ServerError("sends objects of another study or series", "see the server's log")
