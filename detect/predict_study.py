@@ -11,7 +11,7 @@ from converters.errors import InputError
 from detect.dicomweb.address import OPTION, parse_address
 from detect.inference.dicom_source import check_installed
 from detect.inference.one_scan import SEG_FILE, SR_FILE
-from detect.model_card import read_model_card
+from detect.inference.request import make_job
 from detect.predict import PredictResult, predict
 
 
@@ -37,6 +37,8 @@ def predict_study(
     dicom_sr: bool = False,
     dicom_seg: bool = False,
     keep_identifiers: bool = False,
+    workers: int = 1,
+    scheduler: str | None = None,
     quiet: bool = False,
     **options: Any,
 ) -> StudyResult:
@@ -49,6 +51,7 @@ def predict_study(
         store: store the SR, and the SEG where asked for, in the study.
         dicom_sr, dicom_seg: as `predict`'s; `store` asks for the SR.
         keep_identifiers: name the cases by the UIDs of the series.
+        workers, scheduler: as `predict`'s; a cluster must see the temporary folder, too.
         quiet: no progress bars.
         options: the others of `predict`.
 
@@ -62,11 +65,12 @@ def predict_study(
     from detect.dicomweb.retrieve import retrieve
     from detect.dicomweb.server import Server
 
-    dicom_sr = dicom_sr or store
-    if dicom_sr or dicom_seg:
-        check_installed("--store" if store else "--dicom-sr" if dicom_sr else "--dicom-seg")
-    first = model if isinstance(model, Path) else model[0]
-    modality = read_model_card(first).spec.modality
+    if store:
+        check_installed("--store")
+        dicom_sr = True
+    models = [model] if isinstance(model, Path) else list(model)
+    options |= {"dicom_sr": dicom_sr, "dicom_seg": dicom_seg}
+    modality = make_job(models, out, **options).used.spec.modality  # wrong options fetch nothing
     server = Server(address.base, from_environment())
     try:
         with tempfile.TemporaryDirectory(prefix="detect-") as folder:
@@ -79,12 +83,12 @@ def predict_study(
                 quiet=quiet,
             )
             result = predict(
-                model,
+                models,
                 list(got.folders),
                 out=out,
-                dicom_sr=dicom_sr,
-                dicom_seg=dicom_seg,
                 keep_identifiers=keep_identifiers,
+                workers=workers,
+                scheduler=scheduler,
                 quiet=quiet,
                 **options,
             )

@@ -17,11 +17,13 @@ import pytest
 from converters.errors import InputError
 from converters.write_nifti import write_nifti
 from detect.inference.one_scan import Outcome
+from detect.model_card import read_model_card
 from detect.predict import predict
 from detect.watch import Listener, WatchResult, watch
 from detect.watching.inbox import Settling, look
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.inference.test_dicom_out import study, two_bright_blocks
+from tests.inference.test_warnings import SCOPE
 from tests.test_predict import detections, run, threshold_model  # noqa: F401
 from tests.tiny import make_scans
 
@@ -178,6 +180,46 @@ def test_a_study_in_one_folder(
     assert len(json.loads((out / "watch.json").read_text())["places"]) == 1
     told = once(inbox, threshold_model, out)
     assert not (told.outcomes or told.errors or told.passed_over)
+
+
+def test_augmented_and_strict(
+    threshold_model: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    inbox, out = tmp_path / "in", tmp_path / "out"
+    for name, spacing in (("near", 1.0), ("far", 9.0)):
+        affine = np.diag([spacing, spacing, 2.0, 1.0])
+        hu = np.full((6, 48, 64), -1000, np.int16)
+        hu[1:4, 10:20, 5:15] = 250
+        inbox.mkdir(exist_ok=True)
+        write_nifti(inbox / f"{name}.nii", hu, affine)
+    words = ["watch", inbox, "--model", threshold_model, "--once", "--settle", 0, "--augment"]
+    words += ["--out", out]
+    assert run(*words, "--strict") == 2  # the model does not say what it knows
+    assert "--strict" in capsys.readouterr().err and not out.exists()
+    read_model_card(threshold_model).model_copy(update={"trained_on": SCOPE}).write(threshold_model)
+    assert run(*words, "--strict") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"failed: {inbox / 'far.nii'}: ") and "--strict" in line
+    assert detections(out, "near")["augment"] and not (out / "far").exists()
+    assert run(*words) == 0  # another request: the refused one is tried again
+    assert "far: 1 lesions\n  warning: pixels of 9 x 9 mm" in capsys.readouterr().out
+    plain = predict(threshold_model, [inbox], out=tmp_path / "local", augment=True, quiet=True)
+    for case, rows in plain.rows.items():
+        assert detections(out, case)["lesions"] == rows
+
+
+def test_no_room_for_the_summary_stops_nothing(
+    threshold_model: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
+    (out / "summary.csv").mkdir(parents=True)  # nothing can be written there
+    told = once(inbox, threshold_model, out)
+    assert len(told.cases()) == 2
+    (error,) = told.errors
+    assert error.path == str(out) and "cannot be written to" in str(error)
 
 
 def test_what_failed_is_listed_once_and_tried_again_when_it_changes(

@@ -6,9 +6,11 @@ none of its texts, nor those of the libraries below, which quote addresses, gets
 
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,8 @@ WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds between one attempt and the next."""
 TIMEOUT = (10.0, 120.0)
 """Seconds to connect, and between two pieces of an answer; archives on tape take their time."""
+LONGEST = 3600.0
+"""Seconds for the head of an answer, and for its body, however steadily its bytes drip."""
 LONGEST_WAIT = 60.0  # that a server may ask for
 MOST_JSON = 16 << 20  # bytes
 _SLOWEST = 10_000  # bytes a second, once it has been sending for _PATIENCE seconds
@@ -80,7 +84,8 @@ class Server:
         """
 
         def once() -> tuple[Any, bool]:
-            with closing(self._ask("GET", path, "application/dicom+json")) as response:
+            asked = self._ask("GET", path, "application/dicom+json")
+            with closing(asked) as response, _ending(response):
                 content = _json(b"".join(chunks(response, MOST_JSON)))
                 return content, response.headers.get("Warning", "").startswith("299")
 
@@ -94,7 +99,7 @@ class Server:
         """
 
         def once() -> T:
-            with closing(self._ask("GET", path, accept)) as response:
+            with closing(self._ask("GET", path, accept)) as response, _ending(response):
                 return use(response)
 
         return insist(once)
@@ -108,7 +113,7 @@ class Server:
 
         def once() -> Any:
             asked = self._ask("POST", path, "application/dicom+json", content_type, body)
-            with closing(asked) as response:
+            with closing(asked) as response, _ending(response):
                 return _json(b"".join(chunks(response, MOST_JSON)), strict=False)
 
         return insist(once)
@@ -125,15 +130,7 @@ class Server:
         if content_type is not None:
             headers["Content-Type"] = content_type
         try:
-            response = self._session.request(
-                method,
-                self._base + path,
-                headers=headers,
-                data=body,
-                stream=True,
-                allow_redirects=False,
-                timeout=TIMEOUT,
-            )
+            response = self._request(method, self._base + path, headers=headers, data=body)
         except requests.exceptions.SSLError:
             raise ServerError(
                 "has a certificate that is not trusted",
@@ -157,6 +154,26 @@ class Server:
             response.close()
             raise
         return response
+
+    def _request(self, method: str, url: str, **what: Any) -> requests.Response:
+        """Send a request, in a thread that is left alone where the head of the answer drips."""
+        answer: Future[requests.Response] = Future()
+
+        def ask() -> None:
+            try:
+                own = self._session.request(
+                    method, url, stream=True, allow_redirects=False, timeout=TIMEOUT, **what
+                )
+                answer.set_result(own)
+            except Exception as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            return answer.result(LONGEST)
+        except TimeoutError:
+            answer.add_done_callback(_hang_up)
+            raise _too_long() from None
 
     def _check(self, response: requests.Response) -> None:
         code = response.status_code
@@ -236,6 +253,39 @@ def chunks(response: requests.Response, most: int, folder: Path | None = None) -
         lasted = time.monotonic() - started
         if lasted > _PATIENCE and total < lasted * _SLOWEST:
             raise ServerError("sends too slowly", "try again later", again=True)
+
+
+@contextmanager
+def _ending(response: requests.Response) -> Iterator[None]:
+    """Let the reading of an answer end in time."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        with suppress(OSError, RuntimeError, ValueError):  # it has ended just now
+            response.raw.shutdown()
+
+    watchdog = threading.Timer(LONGEST, end)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    except ServerError:
+        if not late.is_set():
+            raise
+    finally:
+        watchdog.cancel()
+    if late.is_set():
+        raise _too_long()
+
+
+def _hang_up(answer: Future[requests.Response]) -> None:
+    if answer.exception() is None:
+        answer.result().close()
+
+
+def _too_long() -> ServerError:
+    return ServerError(f"takes more than {LONGEST:.0f} s for one answer", "ask for a single series")
 
 
 def broken_off() -> ServerError:

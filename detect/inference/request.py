@@ -12,14 +12,14 @@ def make_job(
     models: Sequence[Path],
     out: Path,
     *,
-    confidence: float | None,
-    dicom_sr: bool,
-    dicom_seg: bool,
-    device: str,
-    runtime: str,
-    augment: bool,
-    strict: bool,
-    overwrite: bool,
+    confidence: float | None = None,
+    dicom_sr: bool = False,
+    dicom_seg: bool = False,
+    device: str = "auto",
+    runtime: str = "torch",
+    augment: bool = False,
+    strict: bool = False,
+    overwrite: bool = False,
 ) -> Job:
     """Settle what is the same for all scans; the arguments are those of `detect.predict.predict`.
 

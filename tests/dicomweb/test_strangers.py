@@ -2,115 +2,28 @@
 
 import re
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from detect.dicomweb.address import parse_address
 from detect.dicomweb.credentials import from_environment
-from detect.dicomweb.parts import boundary, write_parts
 from detect.dicomweb.server import Server, ServerError
 from detect.dicomweb.store import store
-from tests.converters.dicom_series import SECRETS, write_series
-from tests.inference.test_dicom_out import study, two_bright_blocks
-from tests.test_predict import run, threshold_model  # noqa: F401
-
-STUDY = generate_uid()
-Reply = Callable[["Visit"], bytes]
-
-
-class Visit:
-    """One request, and how many there were of that path before."""
-
-    def __init__(self, path: str, times: int, headers: dict[str, str]) -> None:
-        self.path, self.times, self.headers = path, times, headers
-
-
-@contextmanager
-def stranger(reply: Reply) -> Iterator[tuple[str, list[Visit]]]:
-    """A server that answers each request with the very bytes of `reply`, then hangs up."""
-    visits: list[Visit] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            times = sum(visit.path == self.path for visit in visits)
-            visit = Visit(self.path, times, dict(self.headers))
-            visits.append(visit)
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.wfile.write(reply(visit))
-            self.close_connection = True
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", visits
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def answer(body: bytes, kind: str = "application/dicom+json", status: str = "200 OK") -> bytes:
-    head = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*head, "Connection: close", "", ""]).encode() + body
-
-
-def listing(*series: tuple[str, str]) -> bytes:
-    rows = (
-        f'{{"0020000E":{{"vr":"UI","Value":["{uid}"]}},"00080060":{{"Value":["{kind}"]}}}}'
-        for uid, kind in series
-    )
-    return answer(f"[{','.join(rows)}]".encode())
-
-
-MULTIPART = 'multipart/related; type="application/dicom"; boundary="xyz"'
-
-
-def multipart(*parts: bytes) -> bytes:
-    inside = b"".join(b"--xyz\r\nContent-Type: application/dicom\r\n\r\n%b\r\n" % p for p in parts)
-    return inside + b"--xyz--\r\n"
-
-
-@pytest.fixture
-def slices(tmp_path: Path) -> tuple[str, list[bytes]]:
-    """UID of a series of `STUDY`, and its files."""
-    edit = study()
-
-    def ours(number: int, ds):
-        ds = edit(number, ds)
-        ds.StudyInstanceUID = STUDY
-        return ds
-
-    paths = write_series(tmp_path / "series", two_bright_blocks(), ours)
-    return dcmread(paths[0]).SeriesInstanceUID, [path.read_bytes() for path in paths]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    temp = tmp_path_factory.mktemp("temp")
-    for name in ("USER", "PASSWORD", "TOKEN"):
-        monkeypatch.delenv(f"DETECT_DICOMWEB_{name}", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("detect.dicomweb.server.WAITS", (0.01, 0.02))
-    monkeypatch.setattr("tempfile.tempdir", str(temp))
-    return temp
-
-
-def ask(model: Path, url: str, out: Path, *more: str | Path) -> list[str | Path]:
-    address = f"dicomweb+{url}/dicom-web/studies/{STUDY}"
-    return ["predict", "--model", model, "--from", address, "--out", out, *more]
+from tests.converters.dicom_series import SECRETS
+from tests.dicomweb.strangers import (
+    MULTIPART,
+    STUDY,
+    Visit,
+    answer,
+    ask,
+    listing,
+    multipart,
+    one_series,
+    stranger,
+)
+from tests.test_predict import detections, run, threshold_model  # noqa: F401
 
 
 def test_busy_twice_then_well(
@@ -131,10 +44,6 @@ def test_busy_twice_then_well(
     with stranger(reply) as (url, visits):
         assert run(*ask(threshold_model, url, out)) == 0
     assert len(visits) == 6 and len(list(out.glob("scan-*"))) == 1
-
-
-def one_series(series: str, reply: Callable[[Visit], bytes]) -> Reply:
-    return lambda visit: listing((series, "CT")) if visit.path.endswith("/series") else reply(visit)
 
 
 def chunked(body: bytes) -> bytes:
@@ -310,6 +219,26 @@ def test_nobody_there_and_no_answer(
     assert "cannot be reached" in line
 
 
+def test_the_options_of_predict_hold_for_a_study(
+    threshold_model: Path,  # noqa: F811
+    tmp_path: Path,
+    slices: tuple[str, list[bytes]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    series, parts = slices
+    body = answer(multipart(*parts), MULTIPART)
+    out = tmp_path / "out"
+    with stranger(one_series(series, lambda _: body)) as (url, visits):
+        wrong = {"--strict": "the model does not say", "--confidence=2": "is no score"}
+        for option, problem in wrong.items():
+            assert run(*ask(threshold_model, url, out, option)) == 2
+            assert problem in capsys.readouterr().err
+        assert not visits  # nothing is fetched in vain
+        assert run(*ask(threshold_model, url, out, "--augment", "--workers", "2")) == 0
+    (case,) = out.glob("scan-*")
+    assert detections(out, case.name)["augment"]
+
+
 def test_a_token_goes_to_the_server_and_nowhere_else(
     threshold_model: Path,  # noqa: F811
     tmp_path: Path,
@@ -388,45 +317,3 @@ def test_what_is_not_stored_is_listed(
     (case,) = out.glob("scan-*")
     assert line.startswith(f"failed: --store, {case.name}: the server refuses the request (409)")
     assert "stored in the study: 0 DICOM objects" in said.out
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://h/dicom-web/studies/1.2",
-        "dicomweb+ftp://h/studies/1.2",
-        "dicomweb+http://h/studies",
-        "dicomweb+http://h/studies/1.2/series/1.3/instances/4",
-        "dicomweb+http://h/studies/1.2/../3",
-        "dicomweb+http://h/studies/..",
-        "dicomweb+http://h/studies/1.2?token=s3cret",
-        "dicomweb+http://h:x/studies/1.2",
-        "dicomweb+http://me:s3cret@h/studies/1.2",
-        "dicomweb+http://[h/studies/1.2",
-        "dicomweb+http://h/studies/" + "1." * 40 + "1",
-        "",
-    ],
-)
-def test_wrong_addresses(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str) -> None:
-    assert run("predict", "--model", tmp_path, "--from", url, "--out", tmp_path / "out") == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: --from: ") and "s3cret" not in line
-
-
-def test_addresses() -> None:
-    address = parse_address("dicomweb+https://h:8/a/studies/b/dicom-web/studies/1.2/series/3.4/")
-    assert address.base == "https://h:8/a/studies/b/dicom-web"
-    assert (address.study, address.series) == ("1.2", "3.4")
-    assert parse_address("dicomweb+http://[::1]:8/studies/1.2").base == "http://[::1]:8"
-
-
-@pytest.mark.parametrize("piece", [1, 2, 3, 7, 50, 10_000])
-def test_parts_in_pieces_of_any_size(tmp_path: Path, piece: int) -> None:
-    parts = [b"", b"\r\n", b"--xyz", b"\r\n--xy", b"a\r\n--xyyz--\r\n\r\n", b"-" * 99, b"\r" * 60]
-    body = b"\r\n" + multipart(*parts) + b"epilogue"
-    pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
-    assert write_parts(pieces, boundary(MULTIPART), tmp_path) == len(parts)
-    assert sorted(path.read_bytes() for path in tmp_path.iterdir()) == sorted(parts)
-    for end in (len(body) - 15, len(body) // 2, 10, 0):
-        with pytest.raises(ServerError, match="breaks off"):
-            write_parts([body[:end]], b"xyz", tmp_path)
