@@ -1,5 +1,6 @@
 """Folders that appear whole or not at all, though several processes may write the same one."""
 
+import errno
 import re
 import secrets
 import shutil
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST)  # another worker was faster, with the same content
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.(?P<token>[0-9a-f]+)-[0-9a-f]+\.partial(\.gone)*")
 
 
@@ -46,8 +48,8 @@ def _replace(work: Path, folder: Path, token: str) -> None:
             folder.rename(old)
         try:
             work.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another worker was faster, with the same content
+        except OSError as error:
+            if error.errno not in TAKEN:
                 raise
         else:
             return
