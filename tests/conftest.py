@@ -46,6 +46,20 @@ def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every slice of each split: its splits can be pooled. Two scans are of one patient."""
+    from converters.convert import convert
+    from tests.tiny import RECIPE, make_scans, recipe
+
+    folder = tmp_path_factory.mktemp("poolable")
+    scans = make_scans(folder / "scans", cases=9)
+    own = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
+    out = folder / "dataset"
+    convert(own, scans, out, split=(5, 2, 2), negatives="all", quiet=True)
+    return out
+
+
+@pytest.fixture(scope="session")
 def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real liver scans, every slice, converted once; not to be changed."""
     from converters.convert import convert

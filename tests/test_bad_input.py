@@ -228,7 +228,7 @@ def _(place: Place) -> tuple[list[str], int, str]:
 @case("dataset of other classes")
 def _(place: Place) -> tuple[list[str], int, str]:
     data = place.own(place.dataset)
-    text = (data / "dataset.json").read_text().replace('"bright"', '"light"')
+    text = (data / "dataset.json").read_text(encoding="utf-8").replace('"bright"', '"light"')
     (data / "dataset.json").write_text(text)
     return place.evaluate(data=data), 2, "classes"
 
@@ -251,7 +251,9 @@ def _(place: Place) -> tuple[list[str], int, str]:
 @case("model.json that leads outside")
 def _(place: Place) -> tuple[list[str], int, str]:
     bundle = place.own(place.bundle)
-    card = json.loads((bundle / "model.json").read_text()) | {"weights": "../../etc/passwd"}
+    card = json.loads((bundle / "model.json").read_text(encoding="utf-8")) | {
+        "weights": "../../etc/passwd"
+    }
     (bundle / "model.json").write_text(json.dumps(card))
     return place.predict(place.scan, bundle=bundle), 2, "outside"
 
@@ -286,7 +288,7 @@ def test_an_existing_folder_is_not_touched(
     for words in (place.convert("--overwrite"), place.train("--overwrite"), place.evaluate()):
         assert _run(words) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
-    assert (place.out / "thesis.txt").read_text() == "mine"
+    assert (place.out / "thesis.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_no_space_left_and_resumed(place: Place) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from converters.convert import convert
 from converters.dataset import open_dataset
 from converters.errors import InputError
 from detect.benchmark import benchmark
@@ -18,18 +17,7 @@ from detect.folds import fold_splits
 from detect.model_card import Fold, read_model_card
 from detect.train import train
 from tests.test_benchmark import one_thread, table  # noqa: F401
-from tests.tiny import RECIPE, SETTINGS, make_scans, recipe
-
-
-@pytest.fixture(scope="module")
-def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every slice of each split: its splits can be pooled. Two scans are of one patient."""
-    folder = tmp_path_factory.mktemp("poolable")
-    scans = make_scans(folder / "scans", cases=9)
-    own = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
-    out = folder / "dataset"
-    convert(own, scans, out, split=(5, 2, 2), negatives="all", quiet=True)
-    return out
+from tests.tiny import SETTINGS
 
 
 def test_folds_partition_the_patients(poolable: Path) -> None:

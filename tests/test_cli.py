@@ -93,9 +93,9 @@ def pantry(
     short = next((copy("picture-cut", tiny_dataset) / "images" / "test").iterdir())
     short.write_bytes(short.read_bytes()[:-20])
     leaves = coco_of(copy("coco-leaves", tiny_dataset))
-    leaves.write_text(leaves.read_text().replace("case", "../case"))
+    leaves.write_text(leaves.read_text(encoding="utf-8").replace("case", "../case"))
     lacks = coco_of(copy("coco-lacks", tiny_dataset))
-    content = json.loads(lacks.read_text())
+    content = json.loads(lacks.read_text(encoding="utf-8"))
     del content["images"][0]["file_name"]
     lacks.write_text(json.dumps(content))
     coco_of(copy("coco-text", tiny_dataset)).write_text("[]")
@@ -103,7 +103,7 @@ def pantry(
 
     def card(name: str, **changes: object) -> None:
         path = copy(name, tiny_run) / "model.json"
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         content["spec"] |= changes.pop("spec", {})
         path.write_text(json.dumps(content | changes))
 

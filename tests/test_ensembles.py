@@ -87,13 +87,13 @@ def test_an_ensemble_is_scored_by_its_fused_boxes(
     alone = [evaluate(one, tiny_dataset, quiet=True).metrics.map50_95 for one in pair]
     assert result.metrics.map50_95 not in alone
 
-    written = json.loads((result.folder / "metrics.json").read_text())
-    cards = [json.loads((one / "model.json").read_text()) for one in pair]
+    written = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
+    cards = [json.loads((one / "model.json").read_text(encoding="utf-8")) for one in pair]
     assert sorted(map(str, written["members"])) == sorted(map(str, cards))
     assert written["model"]["parameters"]["fused"] == sum(c["parameters"]["fused"] for c in cards)
     assert written["operating_point"]["rule"] == MEAN_RULE
     assert any("detect operating-point" in note for note in result.notes)
-    page = (result.folder / "report.html").read_text()
+    page = (result.folder / "report.html").read_text(encoding="utf-8")
     assert "yolov8n + yolov8n; weighted box fusion" in page
     names = compare(result.folder, pair[0] / "evaluation-test").to_json()
     assert "yolov8n + yolov8n" in json.dumps(names)
@@ -119,7 +119,7 @@ def test_folders_of_ensembles_do_not_clash(
 def test_a_confidence_is_chosen_for_the_models_as_one(
     pair: list[Path], tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cards = [(one / "model.json").read_text() for one in pair]
+    cards = [(one / "model.json").read_text(encoding="utf-8") for one in pair]
     words = ["--model", pair[0], "--model", pair[1], "--data", tiny_dataset]
     assert run("operating-point", "f1", *words) == 0
     assert "count as found" in capsys.readouterr().out
@@ -141,9 +141,11 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
     assert result.point == point and not result.notes
     scan = make_scans(tmp_path / "scans", cases=1) / "case0-scan.nii"
     predict(pair, [scan], out=tmp_path / "found", quiet=True)
-    said = json.loads((tmp_path / "found" / "case0-scan" / "detections.json").read_text())
+    said = json.loads(
+        (tmp_path / "found" / "case0-scan" / "detections.json").read_text(encoding="utf-8")
+    )
     assert (said["confidence"], said["confidence_rule"]) == (point.confidence, point.rule)
-    assert [(one / "model.json").read_text() for one in pair] == cards
+    assert [(one / "model.json").read_text(encoding="utf-8") for one in pair] == cards
 
     # a second choice replaces the first one; what is damaged is refused in a line
     anew = set_operating_point(pair, tiny_dataset, "fp-per-scan=0", device="cpu", quiet=True)

@@ -37,7 +37,7 @@ def by_ultralytics(
 
     copy = folder / "copy"
     shutil.copytree(dataset, copy)
-    data = yaml.safe_load((copy / "data.yaml").read_text()) | {"path": str(copy)}
+    data = yaml.safe_load((copy / "data.yaml").read_text(encoding="utf-8")) | {"path": str(copy)}
     (copy / "data.yaml").write_text(yaml.safe_dump(data))
     card = read_model_card(run)
     network = build_network(card.spec.model, len(card.spec.classes), card.spec.imgsz)
@@ -73,7 +73,7 @@ def assert_same_boxes(dataset: Path, split: str, folder: Path) -> None:
     tables: list[dict[str, list[list[float]]]] = []
     for file in (folder / "out" / "predictions.json", folder / "validator" / "predictions.json"):
         by_picture = defaultdict(list)
-        for e in json.loads(file.read_text()):
+        for e in json.loads(file.read_text(encoding="utf-8")):
             name = e.get("file_name") or names[e["image_id"]]
             by_picture[name].append([e["score"], *e["bbox"]])
         tables.append(by_picture)
@@ -151,14 +151,14 @@ def test_what_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> 
     assert {p.name for p in result.folder.iterdir()} == {
         "metrics.json", "predictions.json", "annotations.json", "report.html", "pictures",
     }  # fmt: skip
-    written = json.loads((result.folder / "metrics.json").read_text())
+    written = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
     assert written["split"] == "test"
     assert written["map50"] == result.metrics.map50
-    assert written["model"] == json.loads((bundle / "model.json").read_text())
+    assert written["model"] == json.loads((bundle / "model.json").read_text(encoding="utf-8"))
 
     part = load_split(open_dataset(tiny_dataset), "test")
     ids = {entry["image_id"] for entry in json.loads(
-        (result.folder / "predictions.json").read_text()
+        (result.folder / "predictions.json").read_text(encoding="utf-8")
     )}  # fmt: skip
     assert ids <= set(part.image_ids)
     assert len(result.pictures) == 3 == len(list((result.folder / "pictures").iterdir()))
@@ -174,7 +174,7 @@ def test_what_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> 
 def test_every_level_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
     """Lesions and diameters are those of lesions.csv, cases those of the manifest."""
     result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
-    written = json.loads((result.folder / "metrics.json").read_text())
+    written = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(written, allow_nan=False))
     cases = [c for c in open_dataset(tiny_dataset).manifest.cases if c.split == "test"]
     with (tiny_dataset / "lesions.csv").open(newline="") as file:
@@ -195,7 +195,7 @@ def test_linked_findings_are_written(tiny_run: Path, tiny_dataset: Path, tmp_pat
     """With the linking of the model, which training has fitted on val."""
     card = read_model_card(tiny_run)
     result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
-    linked = json.loads((result.folder / "metrics.json").read_text())["linked"]
+    linked = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))["linked"]
     assert linked["linking"] == card.linking.model_dump()
     assert linked["confidence"] == card.operating_point.confidence
     assert linked["lesions"] == result.study.lesions.all.total > 0
@@ -205,7 +205,7 @@ def test_linked_findings_are_written(tiny_run: Path, tiny_dataset: Path, tmp_pat
 
     old = tmp_path / "old"  # a model from before there was any choice
     shutil.copytree(tiny_run, old)
-    content = json.loads((old / "model.json").read_text())
+    content = json.loads((old / "model.json").read_text(encoding="utf-8"))
     del content["linking"]
     (old / "model.json").write_text(json.dumps(content))
     assert read_model_card(old).linking == Linking()
@@ -238,7 +238,7 @@ def test_a_patient_in_two_splits_is_refused(
     for name, path in (("manifest", "dataset.json"), ("coco", "annotations/instances_train.json")):
         copy = tmp_path / name
         shutil.copytree(tiny_dataset, copy)
-        content = json.loads((copy / path).read_text())
+        content = json.loads((copy / path).read_text(encoding="utf-8"))
         tested = next(c for c in open_dataset(copy).manifest.cases if c.split == "test").patient
         if name == "manifest":
             next(c for c in content["cases"] if c["split"] == "train")["patient"] = tested
@@ -285,7 +285,7 @@ def test_the_frozen_point_is_the_one_of_the_card(tiny_run: Path, tiny_dataset: P
             if good:
                 taken.add(good[0])
                 hits += 1
-    frozen = json.loads((tiny_run / "metrics.json").read_text())["frozen"]
+    frozen = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))["frozen"]
     assert frozen["confidence"] == card.operating_point.confidence
     assert frozen["pooled"]["true_positives"] == hits > 0
     assert frozen["pooled"]["false_positives"] == found - hits

@@ -90,7 +90,9 @@ def threshold_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def detections(out: Path, case: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((out / case / "detections.json").read_text())
+    content: dict[str, Any] = json.loads(
+        (out / case / "detections.json").read_text(encoding="utf-8")
+    )
     return content
 
 
@@ -145,7 +147,9 @@ def test_a_planted_lesion_comes_back_where_it_was_put(
     np.testing.assert_allclose(found["affine"], affine, atol=1e-4)
     assert {box["lesion_id"] for box in found["boxes"]} == {1}
 
-    (row,) = csv.DictReader((out / "planted" / "lesions.csv").read_text().splitlines())
+    (row,) = csv.DictReader(
+        (out / "planted" / "lesions.csv").read_text(encoding="utf-8").splitlines()
+    )
     assert row["class"] == "bright"
     in_csv = [float(row[f"centre_{axis}_mm"]) for axis in "xyz"]
     np.testing.assert_allclose(in_csv, lesion["centre_mm"], atol=0.0051)
@@ -154,7 +158,7 @@ def test_a_planted_lesion_comes_back_where_it_was_put(
     assert int(row["boxes"]) == len(found["boxes"]) == lesion["boxes"]
     overlays = {path.name for path in (out / "planted" / "overlays").iterdir()}
     assert overlays == {f"planted_z{box['slice_index']:04d}.png" for box in found["boxes"]}
-    summary = list(csv.DictReader((out / "summary.csv").read_text().splitlines()))
+    summary = list(csv.DictReader((out / "summary.csv").read_text(encoding="utf-8").splitlines()))
     assert [(r["case"], r["lesions"], r["bright"]) for r in summary] == [("planted", "1", "1")]
 
 
@@ -276,7 +280,7 @@ def test_a_bad_scan_is_listed_and_the_others_are_done(
     assert {path.name for path in out.iterdir()} == {*cases, "summary.csv", "report.html"}
     for case in cases:
         assert str(out / case) in printed.out
-    rows = list(csv.DictReader((out / "summary.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((out / "summary.csv").read_text(encoding="utf-8").splitlines()))
     assert {row["case"] for row in rows} == cases
 
     (scans / "broken.nii").unlink()
@@ -307,7 +311,7 @@ def test_another_scan_or_confidence_is_not_taken_for_done(
     other = scans / "case1-scan.nii"
     (refused,) = predict(threshold_model, [other], out=out, overwrite=True, quiet=True).errors
     assert "no result of detect" in str(refused)
-    assert (out / "case1-scan" / "notes.txt").read_text() == "mine"
+    assert (out / "case1-scan" / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_killed_midway_leaves_no_half_case(tiny_run: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_planted_ball_comes_back_where_it_was_put(oracle, tmp_path, kind, voxe
     model = bundle(tmp_path / "model", **KINDS[kind])
     result = predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out", quiet=True)
     assert not result.errors
-    content = json.loads((tmp_path / "out/scan/detections.json").read_text())
+    content = json.loads((tmp_path / "out/scan/detections.json").read_text(encoding="utf-8"))
     balls = [row for row in content["lesions"] if row["size_mm"][0] < 30]  # not the table
     lesion = max(balls, key=lambda row: row["boxes"])
     spacing = np.diag(bodies.AFFINE)[:3]
@@ -132,7 +132,7 @@ def test_the_report_places_boxes_on_its_cropped_pictures(oracle, tmp_path: Path)
     write_nifti(tmp_path / "scan.nii", bodies.scan((50, 34, 8))[0], bodies.AFFINE)
     model = bundle(tmp_path / "model", **KINDS["adjacent"])
     predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out", quiet=True)
-    content = json.loads((tmp_path / "out/scan/detections.json").read_text())
+    content = json.loads((tmp_path / "out/scan/detections.json").read_text(encoding="utf-8"))
     shown = _slices(tmp_path / "out", [content], ["ball"], 10**7)
     frame = Frame.model_validate(content["frame"])
     assert shown and frame.resampled and frame.left > 0
@@ -175,7 +175,7 @@ def test_a_yolo_is_trained_scored_and_used(dataset: Path, tmp_path: Path) -> Non
     evaluate(run.bundle, dataset, quiet=True)
     scan = dataset.parent / "scans" / "case0-scan.nii"
     result = predict(run.bundle, [scan], out=tmp_path / "out", confidence=0.0, quiet=True)
-    content = json.loads((tmp_path / "out/case0-scan/detections.json").read_text())
+    content = json.loads((tmp_path / "out/case0-scan/detections.json").read_text(encoding="utf-8"))
     frames = {c.id: c.frame for c in open_dataset(dataset).manifest.cases}
     assert not result.errors and content["frame"] == frames["case0"].model_dump()
     left, top, right, bottom = frames["case0"].region

@@ -156,9 +156,9 @@ def test_three_good_scans_and_twelve_bad_things(tiny_run: Path, tmp_path: Path) 
     assert {path.name for path in out.iterdir()} == {*names, "summary.csv", "report.html"}
     for name in names:
         assert f"{out / name}: " in done.stdout
-    table = list(csv.DictReader((out / "summary.csv").read_text().splitlines()))
+    table = list(csv.DictReader((out / "summary.csv").read_text(encoding="utf-8").splitlines()))
     assert {row["case"] for row in table} == names and not any(row["warnings"] for row in table)
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert "10 scans could not be processed" in page and "2 other series" in page
 
     # the fault mended, only what was missing is done; what was skipped is no failure

@@ -61,7 +61,7 @@ def test_each_scan_once_under_whatever_name(
     assert sorted(told.cases()) == [(name, False) for name in [*names, series]]
     assert not told.errors
     before = {path: path.stat().st_mtime_ns for path in out.rglob("detections.json")}
-    summary = (out / "summary.csv").read_text()
+    summary = (out / "summary.csv").read_text(encoding="utf-8")
     assert summary.count("\n") == 6 and (out / "report.html").exists()
 
     assert once(inbox, threshold_model, out).cases() == []
@@ -74,8 +74,8 @@ def test_each_scan_once_under_whatever_name(
     told = once(inbox, threshold_model, out)
     assert len(told.cases()) == 7 and all(there for _, there in told.cases())
     assert {path: path.stat().st_mtime_ns for path in out.rglob("detections.json")} == before
-    assert (out / "summary.csv").read_text() == summary
-    journal = (out / "watch.json").read_text()
+    assert (out / "summary.csv").read_text(encoding="utf-8") == summary
+    journal = (out / "watch.json").read_text(encoding="utf-8")
     assert not any(word in journal for word in ("DOE", "renamed", str(tmp_path), *SECRETS))
 
 
@@ -137,7 +137,7 @@ def test_a_study_in_one_folder(
     assert sorted(there for _, there in told.cases()) == [False, True]
     assert len({case for case, _ in told.cases()}) == 2
     assert not any("until its files changed" in own.note for own in told.outcomes)
-    assert len(json.loads((out / "watch.json").read_text())["places"]) == 1
+    assert len(json.loads((out / "watch.json").read_text(encoding="utf-8"))["places"]) == 1
     told = once(inbox, threshold_model, out)
     assert not (told.outcomes or told.errors or told.passed_over)
 
@@ -212,7 +212,7 @@ def test_half_a_result_of_a_killed_run_is_none(
     assert sorted(told.cases()) == [("case0-mask", True), ("case0-scan", False)]
     assert not (out / half).exists()
     for text in ("summary.csv", "report.html"):
-        assert "partial" not in (out / text).read_text()
+        assert "partial" not in (out / text).read_text(encoding="utf-8")
 
 
 def test_a_scan_that_changes_after_it_was_processed(
@@ -288,7 +288,7 @@ def test_a_share_that_goes_away_for_a_while(
     assert result == WatchResult(done=4, again=2, failed=told.errors)
     (error,) = told.errors
     assert error.path == str(inbox) and "cannot be read" in str(error)
-    assert (out / "summary.csv").read_text().count("\n") == 5
+    assert (out / "summary.csv").read_text(encoding="utf-8").count("\n") == 5
 
 
 # The command itself
@@ -353,14 +353,16 @@ def test_killed_midway_and_started_again(tiny_run: Path, tmp_path: Path) -> None
     assert {path.parent.name for path in done()} == {Path(name).stem for name in names}
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     assert not list(out.glob(".*.partial"))
-    assert json.loads((out / "watch.json").read_text())["places"].keys() > set()
+    assert json.loads((out / "watch.json").read_text(encoding="utf-8"))["places"].keys() > set()
 
     local = tmp_path / "local"
     predict(tiny_run, [scans], out=local, confidence=0.01, device="cpu", quiet=True)
     for path in done():
         ours = detections(out, path.parent.name)
         assert ours["lesions"] == detections(local, path.parent.name)["lesions"]
-    assert (out / "summary.csv").read_text() == (local / "summary.csv").read_text()
+    assert (out / "summary.csv").read_text(encoding="utf-8") == (local / "summary.csv").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_memory_and_model_are_kept_between_scans(

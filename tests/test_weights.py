@@ -120,7 +120,7 @@ def test_trained_from_what_was_added(
     words += ["--imgsz", "64", "--device", "cpu", "--weights", "auto"]
     assert _run([*words, "--out", str(tmp_path / "run")]) == 0
     assert f"yolov8n starts from {folder / 'yolov8n.pt'}." in capsys.readouterr().out.splitlines()
-    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    card = json.loads((tmp_path / "run" / "model.json").read_text(encoding="utf-8"))
     digest = hashlib.sha256(published.read_bytes()).hexdigest()
     assert card["started_from"] == f"yolov8n.pt sha256:{digest}"
 
@@ -137,7 +137,7 @@ def test_added_listed_and_verified(
     assert stored.read_bytes() == fetched.read_bytes()
     digest = hashlib.sha256(fetched.read_bytes()).hexdigest()
     size = fetched.stat().st_size
-    index = json.loads((folder / "index.json").read_text())
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     assert index == {stored.name: {"sha256": digest, "bytes": size}}
     assert _run(["weights", "add", str(checkpoint(tmp_path / "x.ckpt")), "--as", "mine.ckpt"]) == 0
     (folder / "yolov8n.pt").write_text("put there by hand")

@@ -236,7 +236,7 @@ def test_the_same_bytes_for_two_workers(scans: Path, tmp_path: Path) -> None:
 
 def test_check_notices_a_frame_that_is_not_the_pictures(dataset: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(dataset, tmp_path / "copy")
-    manifest = json.loads((copy / "dataset.json").read_text())
+    manifest = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
     manifest["cases"][0]["frame"]["columns"] += 300
     (copy / "dataset.json").write_text(json.dumps(manifest))
     problems = " ".join(check(copy, quiet=True))
@@ -245,7 +245,7 @@ def test_check_notices_a_frame_that_is_not_the_pictures(dataset: Path, tmp_path:
 
 def test_datasets_from_before_frames_are_read(scans: Path, tmp_path: Path) -> None:
     run(tmp_path, scans, "")
-    manifest = json.loads((tmp_path / "d/dataset.json").read_text())
+    manifest = json.loads((tmp_path / "d/dataset.json").read_text(encoding="utf-8"))
     for case in manifest["cases"]:
         assert Frame.model_validate(case.pop("frame")) == Frame.whole(bodies.SHAPE)
         del case["windows"]
@@ -253,7 +253,7 @@ def test_datasets_from_before_frames_are_read(scans: Path, tmp_path: Path) -> No
         del manifest["request"]["recipe"][key]
     (tmp_path / "d/dataset.json").write_text(json.dumps(manifest))
     for file in (tmp_path / "d/annotations").iterdir():
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         for image in content["images"]:
             del image["frame"]
         file.write_text(json.dumps(content))

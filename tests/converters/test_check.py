@@ -55,7 +55,7 @@ def stray_png(dataset: Path) -> str:
 
 def shift_label(dataset: Path) -> str:
     path = first(dataset, "labels")
-    label, cx, rest = path.read_text().split(" ", 2)
+    label, cx, rest = path.read_text(encoding="utf-8").split(" ", 2)
     path.write_text(f"{label} {float(cx) + 0.02} {rest}")
     return path.stem
 
@@ -83,7 +83,7 @@ def unknown_class(dataset: Path) -> str:
 
 
 def patient_on_two_sides(dataset: Path) -> str:
-    content = json.loads((dataset / "dataset.json").read_text())
+    content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     val = next(c["patient"] for c in content["cases"] if c["split"] == "val")
     edit(
         dataset / "annotations/instances_train.json",

@@ -68,7 +68,9 @@ def test_what_is_in_the_folder(scans: Path, tmp_path: Path) -> None:
         if file.is_file():
             assert str(tmp_path).encode() not in file.read_bytes()
     for split in ("train", "val", "test"):
-        content = json.loads((tmp_path / f"d/annotations/instances_{split}.json").read_text())
+        content = json.loads(
+            (tmp_path / f"d/annotations/instances_{split}.json").read_text(encoding="utf-8")
+        )
         assert {i["file_name"] for i in content["images"]} == {
             p.name for p in (tmp_path / "d/images" / split).iterdir()
         }
@@ -153,7 +155,7 @@ def test_one_bad_case_is_left_out_and_listed(scans: Path, tmp_path: Path) -> Non
     result = run(own, tmp_path / "d", workers=2)
     assert len(result.errors) == 2 and len(result.manifest.cases) == 7
     assert {f.id for f in result.manifest.failed} == {"case3", "case5"}
-    assert str(own) not in (tmp_path / "d" / "dataset.json").read_text()
+    assert str(own) not in (tmp_path / "d" / "dataset.json").read_text(encoding="utf-8")
     assert check(tmp_path / "d", quiet=True) == []
 
 
@@ -177,7 +179,7 @@ def test_other_readers_read_it(scans: Path, tmp_path: Path) -> None:
 
     folder = tmp_path / "d"
     run(scans, folder)
-    data = yaml.safe_load((folder / "data.yaml").read_text())
+    data = yaml.safe_load((folder / "data.yaml").read_text(encoding="utf-8"))
     assert data["names"] == {0: "bright", 1: "dark"} and "path" not in data
     for split in ("train", "val", "test"):
         file = folder / "annotations" / f"instances_{split}.json"

@@ -110,7 +110,7 @@ def test_a_table_of_key_slices_becomes_a_dataset(tmp_path: Path) -> None:
     np.testing.assert_array_equal(picture, np.tile(expected, (SIZE, 1)))
     lesions = list(csv.DictReader((tmp_path / "d1/lesions.csv").open()))
     assert len(lesions) == 5 and {item["volume_mm3"] for item in lesions} == {""}
-    text = (tmp_path / "d1/dataset.json").read_text()
+    text = (tmp_path / "d1/dataset.json").read_text(encoding="utf-8")
     assert "Patient_gender" not in text and "62" not in json.loads(text)["cases"][0]["notes"]
     # another case's row changes nothing, a row of its own does
     write(root, [*GOOD[:4], {**GOOD[4], "Bounding_boxes": "30, 30, 36, 37"}])
@@ -215,7 +215,10 @@ def test_real_key_slices(realdata: Path, tmp_path: Path) -> None:
     )
     result = convert(chosen, realdata / "deeplesion50", tmp_path / "d", quiet=True)
     assert not result.errors and check(tmp_path / "d", quiet=True) == []
-    lines = [file.read_text().splitlines() for file in (realdata / "deeplesion50").rglob("*.tru")]
+    lines = [
+        file.read_text(encoding="utf-8").splitlines()
+        for file in (realdata / "deeplesion50").rglob("*.tru")
+    ]
     expected = Counter(TYPES[int(line.split()[0]) - 1] for own in lines for line in own)
     found: Counter[str] = Counter()
     for case in result.manifest.cases:

@@ -274,7 +274,7 @@ def test_objects_in_the_folder_of_the_slices_convert_and_a_bad_one_is_listed(
             )  # fmt: skip
             assert [c.id for c in result.manifest.cases] == whole
             assert len(result.errors) == 3 - len(whole)
-        text = (tmp_path / f"{kind}1" / "dataset.json").read_text()
+        text = (tmp_path / f"{kind}1" / "dataset.json").read_text(encoding="utf-8")
         assert str(tmp_path) not in text and not any(secret in text for secret in SECRETS)
         notes = json.loads(text)["cases"][0]["notes"]
         assert notes == ([] if kind == "seg" else [

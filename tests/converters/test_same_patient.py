@@ -86,7 +86,7 @@ def test_a_suspicion_is_shown_and_fails_only_when_strict(
         assert end.value.code == code, words
     said = capsys.readouterr()
     assert "1 of 66 pairs of cases suspected" in said.out and "no proof" in said.out
-    table = (out / "suspicions.csv").read_text().splitlines()
+    table = (out / "suspicions.csv").read_text(encoding="utf-8").splitlines()
     (picture,) = out.glob("*.png")
     assert len(table) == 2 and table[1].endswith(picture.name)
     assert read_png(picture).std() > 20

@@ -166,7 +166,7 @@ def test_code_in_given_weights_does_not_run(model: str, suffix: str, tmp_path: P
 
 def test_code_in_a_bundle_does_not_run(bundle: Path, tmp_path: Path) -> None:
     hostile = shutil.copytree(bundle, tmp_path / "model")
-    card = json.loads((hostile / "model.json").read_text())
+    card = json.loads((hostile / "model.json").read_text(encoding="utf-8"))
     for name in ("weights/best.safetensors", "weights/best.pt"):
         torch.save({"model": Trap(tmp_path / "sprung")}, hostile / name)
         card |= {"weights": name, "weights_sha256": sha256(hostile / name)}

@@ -49,7 +49,7 @@ def interrupt(dataset: Path, out: Path, after: int, monkeypatch, epochs: int = 3
 
 
 def epochs_in(history: Path) -> list[str]:
-    return [row.split(",")[0] for row in history.read_text().splitlines()[1:]]
+    return [row.split(",")[0] for row in history.read_text(encoding="utf-8").splitlines()[1:]]
 
 
 def test_killed_and_resumed(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -67,12 +67,12 @@ def test_killed_and_resumed(tiny_dataset: Path, tmp_path: Path) -> None:
             process.send_signal(signal.SIGKILL)
     assert not (tmp_path / "run").exists()
     history = tmp_path / "run.partial" / "history.csv"
-    before = history.read_text().splitlines()
+    before = history.read_text(encoding="utf-8").splitlines()
     resumed = subprocess.run(
         [*command, "--resume"], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True
     )
     assert resumed.stderr == ""
-    after = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    after = (tmp_path / "run" / "history.csv").read_text(encoding="utf-8").splitlines()
     saved = min(len(before), len(after))  # a row may have been written without its checkpoint
     assert before[:2] == after[:2] and saved >= 2
     assert epochs_in(tmp_path / "run" / "history.csv") == list("123456")

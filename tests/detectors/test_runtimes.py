@@ -98,7 +98,7 @@ def test_a_transformer_finds_the_same_in_onnx(model: str, tmp_path: Path) -> Non
 
 
 def test_what_is_known_of_an_export(yolo: Path) -> None:
-    known = json.loads((yolo / "exports" / "exports.json").read_text())
+    known = json.loads((yolo / "exports" / "exports.json").read_text(encoding="utf-8"))
     assert known["weights_sha256"] == sha256(yolo / "weights" / "best.safetensors")
     for name, files in (
         ("onnx", ["model.onnx"]),
@@ -130,7 +130,7 @@ def test_int8_is_calibrated_scored_and_run(
         main([*words, "--quiet"])
     assert end.value.code == 0
     said = capfd.readouterr().out
-    known = json.loads((bundle / "exports" / "exports.json").read_text())
+    known = json.loads((bundle / "exports" / "exports.json").read_text(encoding="utf-8"))
     own = known["exports"]["openvino-int8"]
     assert f"{own['cost']['map50_torch']:.3f} → {own['cost']['map50']:.3f}" in said
     assert own["calibration"] > 10
@@ -149,7 +149,10 @@ def test_int8_is_calibrated_scored_and_run(
             bundle, tiny_dataset, runtime=runtime, out=tmp_path / runtime, device="cpu", quiet=True
         )
         assert result.metrics.map50 == pytest.approx(own["cost"][key], abs=1e-9)
-        assert json.loads((result.folder / "metrics.json").read_text())["runtime"] == runtime
+        assert (
+            json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))["runtime"]
+            == runtime
+        )
 
 
 # Bad requests
@@ -208,7 +211,7 @@ def test_an_export_of_other_weights_is_none(yolo: Path, tmp_path: Path) -> None:
     state = load_detector(other, "cpu")
     state.network.model[0].conv.weight.data += 1  # type: ignore[attr-defined]
     state.save(bundle / "weights" / "best.safetensors")
-    card = json.loads((bundle / "model.json").read_text())
+    card = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
     card["weights_sha256"] = sha256(bundle / "weights" / "best.safetensors")
     (bundle / "model.json").write_text(json.dumps(card))
     with pytest.raises(InputError, match="holds no onnx export"):

@@ -87,19 +87,19 @@ def test_model_card_tells_the_truth(tiny_run: Path) -> None:
     assert card.spec.window == Window(level=0, width=400)
     assert card.started_from == "scratch"
     assert card.operating_point is not None
-    metrics = json.loads((tiny_run / "metrics.json").read_text())
+    metrics = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["split"] == "val"
 
 
 def test_history_has_a_row_an_epoch_and_the_best_weights_are_of_its_best_row(
     tiny_run: Path,
 ) -> None:
-    rows = (tiny_run / "history.csv").read_text().splitlines()
+    rows = (tiny_run / "history.csv").read_text(encoding="utf-8").splitlines()
     column = rows[0].split(",").index("val/mAP50")
     maps = [float(row.split(",")[column]) for row in rows[1:]]
     assert [row.split(",")[0] for row in rows[1:]] == [str(n + 1) for n in range(len(maps))]
     assert len(maps) == 14 and max(maps) > 0.3
-    metrics = json.loads((tiny_run / "metrics.json").read_text())
+    metrics = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["map50"] == pytest.approx(max(maps), abs=0.01)  # fused layers round otherwise
 
 

@@ -116,7 +116,7 @@ def test_a_damaged_file_under_a_known_name_is_neither_deleted_nor_fetched(
     Path("yolov8n.pt").write_text("cut short")
     with pytest.raises(InputError):
         read_state(Path("yolov8n.pt"), trust=False)
-    assert Path("yolov8n.pt").read_text() == "cut short"
+    assert Path("yolov8n.pt").read_text(encoding="utf-8") == "cut short"
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Orthanc:
                     return
             except requests.ConnectionError:
                 pass
-            assert self.process.poll() is None, (self.folder / "log").read_text()
+            assert self.process.poll() is None, (self.folder / "log").read_text(encoding="utf-8")
             time.sleep(0.05)
         raise AssertionError("Orthanc did not start")
 

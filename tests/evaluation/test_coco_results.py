@@ -46,10 +46,13 @@ def test_pycocotools_on_the_written_files_gives_the_same_numbers(tmp_path: Path)
         expected = run_cocoeval(ground_truth, ground_truth.loadRes(str(tmp_path / "results.json")))
 
     image_ids, read_truth = truth_from_coco(
-        json.loads((tmp_path / "truth.json").read_text()), tmp_path / "truth.json"
+        json.loads((tmp_path / "truth.json").read_text(encoding="utf-8")), tmp_path / "truth.json"
     )
     read = detections_from_coco(
-        json.loads((tmp_path / "results.json").read_text()), image_ids, 4, tmp_path / "results.json"
+        json.loads((tmp_path / "results.json").read_text(encoding="utf-8")),
+        image_ids,
+        4,
+        tmp_path / "results.json",
     )
     assert_same(truth, read_truth)
     assert_same(detections, read)

@@ -128,7 +128,7 @@ def test_names_in_other_character_sets(
         return ds
 
     write_series(tmp_path / "CT", two_bright_blocks(), named)
-    card = json.loads((threshold_model / "model.json").read_text())
+    card = json.loads((threshold_model / "model.json").read_text(encoding="utf-8"))
     for label in ("bright", "lésion"):
         card["spec"]["classes"] = [label]
         (threshold_model / "model.json").write_text(json.dumps(card))

@@ -39,7 +39,7 @@ PLANES = {  # direction of columns, of rows, of slices
 @pytest.fixture
 def coded_model(threshold_model: Path) -> Path:  # noqa: F811
     """The model of the tests, whose one class has a code."""
-    card = json.loads((threshold_model / "model.json").read_text())
+    card = json.loads((threshold_model / "model.json").read_text(encoding="utf-8"))
     card["codes"] = {"bright": {"value": "109841003", "meaning": "Liver cell carcinoma"}}
     (threshold_model / "model.json").write_text(json.dumps(card))
     return threshold_model
@@ -80,7 +80,7 @@ def series(folder: Path, plane: str = "axial", pixels: np.ndarray | None = None)
 
 
 def lesions_csv(case: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((case / "lesions.csv").read_text().splitlines()))
+    return list(csv.DictReader((case / "lesions.csv").read_text(encoding="utf-8").splitlines()))
 
 
 def centre(row: dict[str, str]) -> np.ndarray:
@@ -298,7 +298,7 @@ def test_a_label_volume_lies_on_the_voxels_of_its_file(coded_model: Path, tmp_pa
 @pytest.mark.realdata
 def test_a_real_series(coded_model: Path, realdata: Path, tmp_path: Path) -> None:
     """Bone of a CT of soft-tissue sarcoma: many lesions, valid objects, at their places."""
-    card = json.loads((coded_model / "model.json").read_text())
+    card = json.loads((coded_model / "model.json").read_text(encoding="utf-8"))
     card["spec"]["window"] = {"level": 500, "width": 200}
     (coded_model / "model.json").write_text(json.dumps(card))
     folder, out = realdata / "sts" / "STS_019" / "CT" / "image", tmp_path / "out"

@@ -146,7 +146,10 @@ def test_two_workers_at_one_folder_do_not_disturb_each_other(tmp_path: Path) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "all", "b": "all"}
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == {
+        "a": "all",
+        "b": "all",
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
 
 

@@ -170,7 +170,7 @@ def test_a_training_leaves_its_ranges_in_the_bundle(tiny_run: Path, tiny_dataset
 
 
 def test_an_older_dataset_gives_a_model_that_says_less(tiny_dataset: Path, tmp_path: Path) -> None:
-    content = json.loads((tiny_dataset / "dataset.json").read_text())
+    content = json.loads((tiny_dataset / "dataset.json").read_text(encoding="utf-8"))
     del content["request"]["recipe"]["body_part"]
     for case in content["cases"]:
         del case["value_range"]

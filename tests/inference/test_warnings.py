@@ -48,11 +48,15 @@ def test_a_warning_stands_in_every_output(model: Path, tmp_path: Path, capsys) -
         assert detections(out, "near")["warnings"] == []
         assert detections(out, "far")["trained_on"] == SCOPE.model_dump(mode="json")
         for case, said in (("far", SAID), ("near", "")):
-            rows = list(csv.DictReader((out / case / "lesions.csv").read_text().splitlines()))
+            rows = list(
+                csv.DictReader(
+                    (out / case / "lesions.csv").read_text(encoding="utf-8").splitlines()
+                )
+            )
             assert rows and all(row["warnings"] == said for row in rows)
-        summary = csv.DictReader((out / "summary.csv").read_text().splitlines())
+        summary = csv.DictReader((out / "summary.csv").read_text(encoding="utf-8").splitlines())
         assert {row["case"]: row["warnings"] for row in summary} == {"far": SAID, "near": ""}
-        page = (out / "report.html").read_text()
+        page = (out / "report.html").read_text(encoding="utf-8")
         assert page.count('class="warning"') == 1 and SAID in page
         assert "Warning: far" in page and "Warning: near" not in page
 
@@ -79,7 +83,7 @@ def test_a_model_that_does_not_say(
     capsys,
 ) -> None:
     scan = write_scan(tmp_path / "far.nii", 2.0)
-    card = json.loads((model / "model.json").read_text())
+    card = json.loads((model / "model.json").read_text(encoding="utf-8"))
     del card["trained_on"]  # as older versions wrote it
     (threshold_model / "model.json").write_text(json.dumps(card))
     words = ["predict", scan, "--model", threshold_model, "--out", tmp_path / "out"]
@@ -115,7 +119,9 @@ def test_dicom_objects_carry_the_warnings(model: Path, tmp_path: Path) -> None:
     assert run("predict", tmp_path / "head", *words) == 0
     (folder,) = (tmp_path / "out").glob("scan-*")
     said = "the header says HEAD; the model was trained on ABDOMEN"
-    assert json.loads((folder / "detections.json").read_text())["warnings"] == [said]
+    assert json.loads((folder / "detections.json").read_text(encoding="utf-8"))["warnings"] == [
+        said
+    ]
     report = dcmread(folder / "lesions-sr.dcm")
     comments = [
         item.TextValue

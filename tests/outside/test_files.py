@@ -63,8 +63,10 @@ def test_coco_results_give_the_numbers_of_the_model(
     assert other.metrics == own.metrics
     assert {p.name for p in other.folder.iterdir()} == {p.name for p in own.folder.iterdir()}
     for name in ("predictions.json", "annotations.json"):
-        assert (other.folder / name).read_text() == (own.folder / name).read_text()
-    written = json.loads((other.folder / "metrics.json").read_text())
+        assert (other.folder / name).read_text(encoding="utf-8") == (own.folder / name).read_text(
+            encoding="utf-8"
+        )
+    written = json.loads((other.folder / "metrics.json").read_text(encoding="utf-8"))
     assert written["predictions"] == {"name": "results", "form": "COCO results", "score": None}
     assert written["operating_point"]["confidence"] == confidence
 
@@ -128,14 +130,16 @@ def test_a_point_chosen_anew(tiny_run: Path, tiny_dataset: Path, tmp_path: Path)
         update={"operating_point": None}
     )
     assert result.point.reached.recall >= 0.5 and not result.note
-    written = json.loads((bundle / "metrics.json").read_text())
+    written = json.loads((bundle / "metrics.json").read_text(encoding="utf-8"))
     assert written["frozen"]["confidence"] == result.point.confidence
     assert written["frozen"]["recall"] == result.point.reached.recall
     evaluated = evaluate(bundle, tiny_dataset, out=tmp_path / "e", quiet=True, pictures=0)
     assert evaluated.metrics.frozen.confidence == result.point.confidence
     back = set_operating_point(bundle, tiny_dataset, "f1", device="cpu", quiet=True)
     assert back.point == before.operating_point
-    assert (bundle / "metrics.json").read_text() == (tiny_run / "metrics.json").read_text()
+    assert (bundle / "metrics.json").read_text(encoding="utf-8") == (
+        tiny_run / "metrics.json"
+    ).read_text(encoding="utf-8")
 
 
 def test_what_is_not_reached_is_said(
@@ -152,7 +156,7 @@ def test_what_is_not_reached_is_said(
     notes = [line for line in out.splitlines() if line.startswith("Note:")]
     assert len(notes) == 1 and "`sensitivity=0.9` is not reached on val" in notes[0]
     assert "(not reached)" in out
-    written = json.loads((tmp_path / "o" / "metrics.json").read_text())
+    written = json.loads((tmp_path / "o" / "metrics.json").read_text(encoding="utf-8"))
     lowest = min(float(s) for d in blind for s in d.score)
     assert written["operating_point"]["confidence"] == lowest
     assert written["operating_point"]["reached"]["recall"] <= 0.5
@@ -184,8 +188,8 @@ def test_two_folders_compared(
     shown = capsys.readouterr().out
     assert "A: yolov8n, B: nnU-Net; 2 patients" in shown
     assert "With 2 patients no difference can reach p < 0.05." in shown
-    written = json.loads(out.read_text())
-    a, b = (json.loads((folder / "metrics.json").read_text()) for folder in two)
+    written = json.loads(out.read_text(encoding="utf-8"))
+    a, b = (json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in two)
     for name in ("map50", "map50_95"):
         assert written["numbers"][name]["first"] == pytest.approx(a[name], abs=1e-12)
         assert written["numbers"][name]["second"] == b[name] == 1
@@ -201,10 +205,10 @@ def test_two_folders_compared(
 def test_the_report_says_where_detections_and_pictures_come_from(
     two: tuple[Path, Path], tiny_dataset: Path
 ) -> None:
-    page = (two[1] / "report.html").read_text()
+    page = (two[1] / "report.html").read_text(encoding="utf-8")
     assert "nnU-Net: segmentations, scored by constant" in page
     assert "all that was segmented" in page and "Every box has the score 1" in page
-    metrics = json.loads((two[0] / "metrics.json").read_text())
+    metrics = json.loads((two[0] / "metrics.json").read_text(encoding="utf-8"))
     metrics["model"]["spec"]["window"] = {"percentiles": [1, 99]}  # as of a model for MR
     split = load_split(open_dataset(tiny_dataset), "test")
     page = evaluation_report(
@@ -216,7 +220,7 @@ def test_the_report_says_where_detections_and_pictures_come_from(
 
 def changed(file: str, change: Callable[[str], str]) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
-        (folder / file).write_text(change((folder / file).read_text()))
+        (folder / file).write_text(change((folder / file).read_text(encoding="utf-8")))
         return folder
 
     return make

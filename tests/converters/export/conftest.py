@@ -15,7 +15,9 @@ Boxes = dict[str, list[tuple[str, float, float, float, float]]]
 
 def truth(dataset: Path, split: str) -> Boxes:
     """Read the dataset's own COCO file, with json alone."""
-    content = json.loads((dataset / f"annotations/instances_{split}.json").read_text())
+    content = json.loads(
+        (dataset / f"annotations/instances_{split}.json").read_text(encoding="utf-8")
+    )
     names = {c["id"]: c["name"] for c in content["categories"]}
     found: Boxes = defaultdict(list)
     stems = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
@@ -48,7 +50,7 @@ def odd_dataset(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
     folder = Path(shutil.copytree(tiny_dataset, tmp_path_factory.mktemp("odd") / "dataset"))
     file = folder / "annotations/instances_val.json"
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     for box in content["annotations"]:
         x, y, w, h = box["bbox"]
         box["bbox"] = [x + 0.3, y + 0.7, w - 0.55, h - 0.9]

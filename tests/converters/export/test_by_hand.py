@@ -48,22 +48,28 @@ def train_case(by_hand: Path) -> str:
 
 
 def test_coco_and_rfdetr(by_hand: Path) -> None:
-    coco = json.loads((by_hand / "coco/annotations/instances_train.json").read_text())
-    rfdetr = json.loads((by_hand / "rfdetr/train/_annotations.coco.json").read_text())
+    coco = json.loads(
+        (by_hand / "coco/annotations/instances_train.json").read_text(encoding="utf-8")
+    )
+    rfdetr = json.loads(
+        (by_hand / "rfdetr/train/_annotations.coco.json").read_text(encoding="utf-8")
+    )
     assert [b["bbox"] for b in coco["annotations"]] == [[10, 5, 10, 4]]
     assert [b["bbox"] for b in rfdetr["annotations"]] == [[10, 5, 10, 4]]
     assert coco["annotations"][0]["category_id"] == 2
     assert rfdetr["annotations"][0]["category_id"] == 1
     assert len(coco["images"]) == len(rfdetr["images"]) == 2
-    assert coco == json.loads((by_hand / "dataset/annotations/instances_train.json").read_text())
+    assert coco == json.loads(
+        (by_hand / "dataset/annotations/instances_train.json").read_text(encoding="utf-8")
+    )
 
 
 def test_yolo(by_hand: Path) -> None:
     case = train_case(by_hand)
     empty, box = (by_hand / f"yolo/labels/train/{case}_z000{z}.txt" for z in (0, 1))
-    assert empty.read_text() == ""
+    assert empty.read_text(encoding="utf-8") == ""
     # (10 + 5) / 64, (5 + 2) / 48, 10 / 64, 4 / 48
-    assert box.read_text() == "1 0.234375000 0.145833333 0.156250000 0.083333333\n"
+    assert box.read_text(encoding="utf-8") == "1 0.234375000 0.145833333 0.156250000 0.083333333\n"
 
 
 def test_voc(by_hand: Path) -> None:
@@ -72,7 +78,10 @@ def test_voc(by_hand: Path) -> None:
     assert box is not None
     assert {e.tag: e.text for e in box} == {"xmin": "11", "ymin": "6", "xmax": "20", "ymax": "9"}
     assert ET.parse(by_hand / f"voc/Annotations/{case}_z0000.xml").find("object") is None
-    lists = {p.stem: p.read_text().split() for p in (by_hand / "voc/ImageSets/Main").iterdir()}
+    lists = {
+        p.stem: p.read_text(encoding="utf-8").split()
+        for p in (by_hand / "voc/ImageSets/Main").iterdir()
+    }
     assert lists["train"] == [f"{case}_z0000", f"{case}_z0001"]
     assert lists["trainval"] == lists["train"] + lists["val"]
     assert {p.name for p in (by_hand / "voc/JPEGImages").iterdir()} == {
@@ -94,7 +103,7 @@ def test_cvat(by_hand: Path) -> None:
 
 
 def test_labelstudio(by_hand: Path) -> None:
-    tasks = json.loads((by_hand / "labelstudio/tasks.json").read_text())
+    tasks = json.loads((by_hand / "labelstudio/tasks.json").read_text(encoding="utf-8"))
     assert len(tasks) == 6
     empty, task = (t for t in tasks if t["data"]["split"] == "train")
     assert empty["annotations"] == [{"result": []}]
@@ -111,7 +120,9 @@ def test_labelstudio(by_hand: Path) -> None:
 
 
 def test_createml(by_hand: Path) -> None:
-    empty, entry = json.loads((by_hand / "createml/train/_annotations.createml.json").read_text())
+    empty, entry = json.loads(
+        (by_hand / "createml/train/_annotations.createml.json").read_text(encoding="utf-8")
+    )
     assert empty["annotations"] == []
     coordinates = {"x": 15, "y": 7, "width": 10, "height": 4}
     assert entry["annotations"] == [{"label": "dark", "coordinates": coordinates}]
@@ -164,7 +175,7 @@ def test_labelstudio_holds_every_box(exported: Exported, dataset: Path, split: s
     assert image is not None and labels is not None and labels.get("toName") == image.get("name")
     assert [label.get("value") for label in labels] == ["bright", "dark"]
     found: Boxes = {}
-    for task in json.loads((folder / "tasks.json").read_text()):
+    for task in json.loads((folder / "tasks.json").read_text(encoding="utf-8")):
         if task["data"]["split"] != split:
             continue
         url = urlsplit(task["data"][image.attrib["value"].removeprefix("$")])

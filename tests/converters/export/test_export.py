@@ -44,7 +44,7 @@ def test_every_format_holds_all_pictures_and_nothing_of_this_machine(
     assert result.images == len(pictures(found)) and result.negatives > 0 and result.boxes > 0
     for file in (tmp_path / "a").rglob("*"):
         assert file.is_dir() or str(tmp_path.parent).encode() not in file.read_bytes()
-    text = (tmp_path / "a/README.txt").read_text()
+    text = (tmp_path / "a/README.txt").read_text(encoding="utf-8")
     assert FORMATS[to].notes in text and "0 bright, 1 dark" in text
     assert check(tiny_dataset, quiet=True) == []
 
@@ -100,7 +100,7 @@ def test_interrupted_it_leaves_no_export_and_runs_again(
 
 def edit(dataset: Path, change: object) -> None:
     file = dataset / "annotations/instances_test.json"
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     change(content)  # type: ignore[operator]
     file.write_text(json.dumps(content))
 

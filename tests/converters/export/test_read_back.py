@@ -107,7 +107,7 @@ def test_voc(exported: Exported, dataset: Path, tmp_path: Path, split: str) -> N
     read = sv.DetectionDataset.from_pascal_voc(
         str(folder / "JPEGImages"), str(folder / "Annotations")
     )
-    stems = set((folder / f"ImageSets/Main/{split}.txt").read_text().split())
+    stems = set((folder / f"ImageSets/Main/{split}.txt").read_text(encoding="utf-8").split())
     everything = of_supervision(read)
     assert len(everything) == sum(1 for _ in (dataset / "images").rglob("*.png"))
     same({stem: everything[stem] for stem in stems}, dataset, split, SINGLE)
@@ -187,9 +187,9 @@ def test_rfdetr_keeps_a_class_that_train_lacks_and_that_is_called_lesion(
 
     folder = Path(shutil.copytree(tiny_dataset, tmp_path / "dataset"))
     for file in (folder / "dataset.json", *(folder / "annotations").iterdir()):
-        file.write_text(file.read_text().replace('"bright"', '"lesion"'))
+        file.write_text(file.read_text(encoding="utf-8").replace('"bright"', '"lesion"'))
     file = folder / "annotations/instances_train.json"
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     content["annotations"] = [b for b in content["annotations"] if b["category_id"] != 1]
     file.write_text(json.dumps(content))
     for to, classes in (("coco", ["dark"]), ("rfdetr", ["lesion", "dark"])):
