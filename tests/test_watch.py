@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -339,11 +340,15 @@ def test_killed_midway_and_started_again(tiny_run: Path, tmp_path: Path) -> None
     assert len(before) >= 2
     copying.join()
     shutil.copy(inbox / names[0], inbox / "copy.nii")
-    with subprocess.Popen(command, **streams) as process:  # type: ignore[call-overload]
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background it is not
+    with subprocess.Popen(command, preexec_fn=heard, **streams) as process:  # type: ignore[call-overload]
         wait(process, len(names))
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        said, errors = process.communicate()
+        try:
+            said, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
         assert process.returncode == 0 and errors == ""
     lines = said.splitlines()
     assert lines[-1].endswith(" there already, 0 failed, 0 still arriving")
