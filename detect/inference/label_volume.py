@@ -63,8 +63,8 @@ def write_label_volume(
 ) -> None:
     """Write a NIfTI on the scan's own voxels: 0, or the `lesion_id` of the box that fills them.
 
-    Where boxes overlap, the surer lesion is seen. uint16 ends at 65,535: the least sure lesions
-    beyond that are left out.
+    Where boxes overlap, the surer lesion is seen. The labels are uint8, or uint16 where there are
+    more lesions than that holds; it ends at 65,535: the least sure ones beyond are left out.
 
     Args:
         path: `.nii.gz`.
@@ -72,7 +72,8 @@ def write_label_volume(
         boxes: of each canonical slice, in px.
         lesions: surest first.
     """
-    labels = np.zeros(file_shape(volume)[::-1], np.uint16)
+    kind = np.uint8 if len(lesions) <= np.iinfo(np.uint8).max else np.uint16
+    labels: NDArray[np.integer] = np.zeros(file_shape(volume)[::-1], kind)
     for number, lesion in reversed(list(enumerate(lesions[:MOST_LABELS], start=1))):
         for region in regions(volume, boxes, lesion):
             labels[region] = number

@@ -11,7 +11,7 @@ import numpy as np
 from converters.frame import Frame
 from detect.report.gallery import around
 from detect.report.page import render_page
-from detect.report.slices import BUDGET, as_data_uri, in_turns
+from detect.report.slices import BUDGET, as_data_uri, encoded, in_turns
 
 LONGEST_SIDE = 640  # px: the writing in the overlays stays readable
 IN_PRINT = 12  # findings that stand in the page without the browser
@@ -104,16 +104,20 @@ def _slices(
     order = sorted(boxes, key=lambda key: (-surest[key], key))
     chosen: dict[tuple[int, int], dict[str, Any]] = {}
     spent = 0
-    for number, z in in_turns(order, lambda key: key[0]):
+
+    def picture_of(key: tuple[int, int]) -> str | None:
+        case = cases[key[0]]["case"]
+        path = out / case / "overlays" / f"{case}_z{key[1]:04d}.png"
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        return None if image is None else as_data_uri(np.asarray(image, np.uint8), LONGEST_SIDE)
+
+    turns = in_turns(order, lambda key: key[0])
+    for (number, z), picture in encoded(picture_of, turns):
         if spent >= budget:
             break
-        case = cases[number]
-        path = out / case["case"] / "overlays" / f"{case['case']}_z{z:04d}.png"
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
+        if picture is None:
             continue
-        frame = _frame(case)
-        picture = as_data_uri(np.asarray(image, np.uint8), LONGEST_SIDE)
+        frame = _frame(cases[number])
         spent += len(picture)
         chosen[number, z] = {
             "case": number,

@@ -152,7 +152,7 @@ def segments_in_patient(path: Path) -> dict[int, np.ndarray]:
 def labels_in_patient(path: Path) -> dict[int, np.ndarray]:
     image = nib.load(path)
     data = np.asarray(image.dataobj)
-    assert data.dtype == np.uint16
+    assert data.dtype == np.uint8
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
     numbers = (int(n) for n in np.unique(data) if n)
     return {n: np.argwhere(data == n) @ to_lps[:3, :3].T + to_lps[:3, 3] for n in numbers}
