@@ -119,10 +119,9 @@ def _stock(
     from ultralytics import YOLO
 
     rng = np.random.default_rng(options.seed)
-    made_up = {case.id for case in dataset.manifest.cases if case.synthetic}
     train_split = splits["train"]
     train_split = train_split.select(
-        [k for k, case in enumerate(train_split.case_ids) if case not in made_up]
+        [k for k, made_up in enumerate(train_split.synthetic) if not made_up]
     )
     with_box = [k for k, truth in enumerate(train_split.truth) if len(truth)]
     without = [k for k, truth in enumerate(train_split.truth) if not len(truth)]

@@ -15,7 +15,7 @@ from detect.detectors.protocol import Detector
 from detect.settings import TrainSettings
 
 PROBES = (2, 6)  # batches: two lengths tell what a slice costs from what an epoch costs
-EVERY = 1e6  # negatives for each lesion slice: all that a probe has
+EVERY = 1e6  # slices of a kind for each lesion slice: all that a probe has
 RESERVE = 0.05  # of the budget, for what is slower later than at first
 
 
@@ -41,7 +41,7 @@ def epochs_within(
         InputError: not one epoch fits.
     """
     began = time.monotonic()
-    whole = len(EpochSlices(train, settings.negatives, settings.seed))
+    whole = len(EpochSlices(train, settings.negatives, settings.synthetic, settings.seed))
     sizes, times = [], []
     for batches in PROBES:
         size = min(batches * settings.batch, whole)
@@ -75,7 +75,9 @@ def _part(split: Split, size: int) -> Split:
 
 
 def _second_epoch(detector: Detector, train: Split, val: Split, settings: TrainSettings) -> float:
-    probe = settings.model_copy(update={"epochs": 2, "patience": 0, "negatives": EVERY})
+    probe = settings.model_copy(
+        update={"epochs": 2, "patience": 0, "negatives": EVERY, "synthetic": EVERY}
+    )
     with tempfile.TemporaryDirectory(prefix="detect-budget-") as folder:
         detector.train(train, val, probe, Path(folder), False, lambda _: None)
         with (Path(folder) / "history.csv").open(encoding="utf-8", newline="") as file:

@@ -34,6 +34,7 @@ class Split:
         lesion_ids: 3D lesion of each of its boxes, one count for each case; -1: COCO does not say.
         diameters_mm: longest axial diameter of each of its boxes; NaN: COCO does not say.
         areas: COCO's area of each of its boxes, px²: of the component, not of the rectangle.
+        synthetic: whether its lesions are made up while those of others are real.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Split:
     lesion_ids: list[NDArray[np.int64]]
     diameters_mm: list[NDArray[np.float64]]
     areas: list[NDArray[np.float64]]
+    synthetic: list[bool]
 
     def __len__(self) -> int:
         """Count the pictures."""
@@ -110,6 +112,7 @@ def load_split(dataset: Dataset, name: str) -> Split:
         )
     source = dataset.folder / "annotations" / f"instances_{name}.json"
     image_ids, truth = truth_from_coco(content, source)
+    synthetic = {case.id for case in dataset.manifest.cases if case.synthetic}
     try:
         images = sorted(images, key=lambda image: int(image["id"]))  # as `image_ids` are
         return Split(
@@ -125,6 +128,7 @@ def load_split(dataset: Dataset, name: str) -> Split:
             lesion_ids=_by_image(boxes, image_ids, "lesion_id", -1, np.int64),
             diameters_mm=_by_image(boxes, image_ids, "diameter_mm", math.nan, np.float64),
             areas=_by_image(boxes, image_ids, "area", math.nan, np.float64),
+            synthetic=[image["case_id"] in synthetic for image in images],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(source, f"is damaged ({error})", "convert again") from error

@@ -43,8 +43,7 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
             "convert with `--negatives all`",
         )
     pooled = _pool(dataset)
-    synthetic = {case.id for case in dataset.manifest.cases if case.synthetic}
-    real = pooled.select([k for k, c in enumerate(pooled.case_ids) if c not in synthetic])
+    real = pooled.select([k for k, made_up in enumerate(pooled.synthetic) if not made_up])
     strata: dict[str, frozenset[int]] = {}
     boxes: Counter[str] = Counter()
     for patient, truth in zip(real.patient_ids, real.truth, strict=True):
@@ -63,9 +62,9 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
     name_of = {patient: "val" if is_val[patient] else "train" for patient in others}
     name_of |= dict.fromkeys(tested, "test")
     chosen: dict[str, list[int]] = {name: [] for name in SPLITS}
-    for k, (patient, case) in enumerate(zip(pooled.patient_ids, pooled.case_ids, strict=True)):
+    for k, (patient, made_up) in enumerate(zip(pooled.patient_ids, pooled.synthetic, strict=True)):
         name = name_of.get(patient, "train")
-        if name == "train" or case not in synthetic:
+        if name == "train" or not made_up:
             chosen[name].append(k)
     return {name: pooled.select(indices, name) for name, indices in chosen.items()}
 

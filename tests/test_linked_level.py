@@ -32,6 +32,7 @@ def split_of(cases: list[list[list[tuple[tuple[float, ...], int]]]], skip: int =
         slice_indices=[z for _, z, _ in rows],
         sizes=[(100, 100)] * count,
         planes=[1] * count,
+        synthetic=[False] * count,
         truth=[boxes(*((box, 0, 1.0) for box, _ in own)) for _, _, own in rows],
         lesion_ids=[np.array([lesion for _, lesion in own], np.int64) for _, _, own in rows],
         diameters_mm=[np.full(len(own), np.nan) for _, _, own in rows],

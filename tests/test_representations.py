@@ -248,7 +248,7 @@ def test_both_loops_feed_channels_in_the_order_of_the_dataset(dataset: Path) -> 
 def test_mosaic_mixup_and_policy_take_three_channels(dataset: Path) -> None:
     split = load_split(open_dataset(dataset), "train")
     strong = Augmentation(policy=True, mosaic=0.5, mixup=0.5)
-    batches = Batches(EpochSlices(split, 1, 0), 4, 0, 1)
+    batches = Batches(EpochSlices(split, 1, 1, 0), 4, 0, 1)
     for images, targets in loader(Slices(split, 64, 0, lambda epoch: strong), batches, 0):
         assert images.shape == (4, 3, 64, 64) and len(targets) == 4
         assert images.min() >= 0 and images.max() <= 1

@@ -42,6 +42,10 @@ Negatives = Annotated[
     float | None,
     typer.Option(min=0, help="Slices without a lesion an epoch, for each one with [1]."),
 ]
+Synthetic = Annotated[
+    float | None,
+    typer.Option(min=0, help="Slices of made-up lesions an epoch, for each one of real ones [1]."),
+]
 InputSide = Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")]
 Patience = Annotated[

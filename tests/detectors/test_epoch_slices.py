@@ -1,6 +1,7 @@
 """Which slices an epoch sees."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from detect.train import train
 from tests.tiny import SETTINGS, make_scans, recipe
 
 
-def split_of(boxes: list[int]) -> Split:
-    """Slices with so many boxes each."""
+def split_of(boxes: list[int], synthetic: Iterable[int] = ()) -> Split:
+    """Slices with so many boxes each; those of some slices are made up."""
     truth = [Boxes(np.zeros((n, 4)), np.zeros(n, np.int64), np.ones(n)) for n in boxes]
-    return Split("train", [], [], [], [], [], [], [], truth, [], [], [])
+    made_up = [k in synthetic for k in range(len(boxes))]
+    return Split("train", [], [], [], [], [], [], [], truth, [], [], [], made_up)
 
 
 COUNTS = [0, 2, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0]
@@ -28,7 +30,7 @@ WITH = {1, 4, 8}
 
 @pytest.mark.parametrize(("negatives", "drawn"), [(0, 0), (1, 3), (2, 6), (2.5, 8), (1e6, 9)])
 def test_all_with_a_lesion_and_so_many_without(negatives: float, drawn: int) -> None:
-    slices = EpochSlices(split_of(COUNTS), negatives, seed=0)
+    slices = EpochSlices(split_of(COUNTS), negatives, 1, seed=0)
     for epoch in range(20):
         chosen = slices.of(epoch).tolist()
         assert len(chosen) == len(slices) == len(WITH) + drawn
@@ -37,7 +39,7 @@ def test_all_with_a_lesion_and_so_many_without(negatives: float, drawn: int) -> 
 
 
 def test_all_negatives_have_their_turn_and_alike() -> None:
-    slices = EpochSlices(split_of(COUNTS), 1, seed=0)
+    slices = EpochSlices(split_of(COUNTS), 1, 1, seed=0)
     seen = Counter(k for epoch in range(3000) for k in slices.of(epoch).tolist())
     without = [seen[k] for k in range(len(COUNTS)) if k not in WITH]
     assert len(without) == 9
@@ -46,15 +48,37 @@ def test_all_negatives_have_their_turn_and_alike() -> None:
 
 
 def test_drawn_from_the_seed_and_the_epoch() -> None:
-    one, same, other = (EpochSlices(split_of(COUNTS), 1, seed=s) for s in (0, 0, 1))
+    one, same, other = (EpochSlices(split_of(COUNTS), 1, 1, seed=s) for s in (0, 0, 1))
     drawn = [one.of(epoch).tolist() for epoch in range(10)]
     assert drawn == [same.of(epoch).tolist() for epoch in reversed(range(10))][::-1]
     assert drawn != [other.of(epoch).tolist() for epoch in range(10)]
     assert len(set(map(tuple, drawn))) > 5
 
 
+@pytest.mark.parametrize(("synthetic", "grown"), [(0, 0), (0.5, 1), (1, 2), (1e6, 4)])
+def test_made_up_lesions_do_not_crowd_out_real_ones(synthetic: float, grown: int) -> None:
+    # two slices with real lesions (1, 3), four with made-up ones, six with none
+    counts = [0, 2, 0, 1, 1, 1, 3, 1, 0, 0, 0, 0]
+    split = split_of(counts, synthetic={4, 5, 6, 7, 8})
+    slices = EpochSlices(split, 1, synthetic, seed=0)
+    seen: Counter[int] = Counter()
+    for epoch in range(40):
+        chosen = slices.of(epoch).tolist()
+        assert len(chosen) == len(slices) == min(2 * (2 + grown), 2 + grown + 6)
+        assert {1, 3} <= set(chosen)
+        assert len({4, 5, 6, 7} & set(chosen)) == grown
+        assert len(set(chosen)) == len(chosen)
+        seen.update(chosen)
+    assert {k for k in seen if 4 <= k <= 7} == ({4, 5, 6, 7} if grown else set())
+
+
+def test_where_no_lesion_is_real_all_are_seen() -> None:
+    slices = EpochSlices(split_of([1, 0, 2, 0], synthetic={0, 1, 2, 3}), 0, 0, seed=0)
+    assert slices.of(0).tolist() == [0, 2]
+
+
 def test_where_there_are_fewer_nothing_is_drawn() -> None:
-    slices = EpochSlices(split_of([1, 0, 1, 1]), 1, seed=0)
+    slices = EpochSlices(split_of([1, 0, 1, 1]), 1, 1, seed=0)
     assert [slices.of(epoch).tolist() for epoch in range(3)] == [[0, 1, 2, 3]] * 3
 
 
@@ -80,6 +104,6 @@ def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(training._YOLOData, "load_image", load)
     settings = SETTINGS.model_copy(update={"negatives": 0.0, "batch": 4})
     train("yolov8n", data, out=tmp_path / "run", settings=settings, quiet=True)
-    expected = EpochSlices(split, 0, settings.seed)
+    expected = EpochSlices(split, 0, 1, settings.seed)
     assert [sorted(own) for own in read] == [expected.of(e).tolist() for e in range(2)]
     assert len(expected) < len(split)

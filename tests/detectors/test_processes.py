@@ -22,7 +22,7 @@ from tests.tiny import make_dataset
 @pytest.mark.parametrize("slices", [1, 5, 16, 23])
 def test_processes_share_out_what_one_would_take(slices: int) -> None:
     def order(rank: int, world: int) -> list[list[int]]:
-        batches = Batches(EpochSlices(split_of([1] * slices), 1, 3), 4, rank, world)
+        batches = Batches(EpochSlices(split_of([1] * slices), 1, 1, 3), 4, rank, world)
         batches.epoch = 7
         return [[index for _, index in batch] for batch in batches]
 

@@ -56,6 +56,7 @@ def make_split(folder: Path, cases: list[str] = CASES, slices: int = 8) -> Split
         slice_indices=[z for _, z in keys],
         sizes=[SIZE] * len(keys),
         planes=[1] * len(keys),
+        synthetic=[False] * len(keys),
         **truth_of([TRUTH.get(key, Boxes.empty()) for key in keys], keys),
     )
 

@@ -37,7 +37,7 @@ def steps_per_epoch(train: Split, settings: TrainSettings) -> int:
 
 
 def _batches(train: Split, settings: TrainSettings) -> Batches:
-    slices = EpochSlices(train, settings.negatives, settings.seed)
+    slices = EpochSlices(train, settings.negatives, settings.synthetic, settings.seed)
     return Batches(slices, settings.batch, rank(), world())
 
 

@@ -65,7 +65,7 @@ def train_network(
     threads = torch.get_num_threads()
     loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
     torch.set_num_threads(threads)  # on a CPU it leaves one core idle: half of two
-    slices = EpochSlices(train, settings.negatives, settings.seed)
+    slices = EpochSlices(train, settings.negatives, settings.synthetic, settings.seed)
     loop.prepare(spec, network, train, val, slices, resume, advance)
     if resume and loop.was_finished():
         return
