@@ -83,7 +83,7 @@ def test_where_there_are_fewer_nothing_is_drawn() -> None:
 
 
 def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own loop asks for the epoch's slices, each once."""
+    """Its own loop asks for the epoch's slices: four for a mosaic, and at the end each once."""
     scans = make_scans(tmp_path / "scans", cases=6)
     data = tmp_path / "dataset"
     convert(recipe(tmp_path), scans, data, split=(4, 1, 1), negatives="all", quiet=True)
@@ -102,8 +102,11 @@ def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(training._Loop, "seed_epoch", begin)
     monkeypatch.setattr(training._YOLOData, "load_image", load)
-    settings = SETTINGS.model_copy(update={"negatives": 0.0, "batch": 4})
+    settings = SETTINGS.model_copy(update={"negatives": 0.0, "batch": 4, "epochs": 5})
     train("yolov8n", data, out=tmp_path / "run", settings=settings, quiet=True)
     expected = EpochSlices(split, 0, 1, settings.seed)
-    assert [sorted(own) for own in read] == [expected.of(e).tolist() for e in range(2)]
     assert len(expected) < len(split)
+    for epoch, own in enumerate(read[:4]):
+        assert len(own) == 4 * len(expected)
+        assert set(own) == set(expected.of(epoch).tolist())
+    assert sorted(read[4]) == expected.of(4).tolist()

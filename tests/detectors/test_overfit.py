@@ -1,7 +1,6 @@
 """Every family learns eight phantom slices by heart: the whole way from boxes to boxes is right."""
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +52,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> Split:
     by_case: dict[str, int] = {}
     for k in np.argsort(area):  # the slice of each case whose smallest lesion is largest
         by_case[split.case_ids[k]] = int(k)
-    return chosen(split, sorted(by_case.values())[:SLICES])
-
-
-def chosen(split: Split, indices: list[int]) -> Split:
-    def some(values: list) -> list:
-        return [values[k] for k in indices]
-
-    names = (
-        "paths", "image_ids", "case_ids", "patient_ids", "slice_indices", "sizes", "truth",
-    )  # fmt: skip
-    return replace(split, **{name: some(getattr(split, name)) for name in names})
+    return split.select(sorted(by_case.values())[:SLICES])
 
 
 @pytest.fixture

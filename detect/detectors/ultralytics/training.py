@@ -6,6 +6,7 @@ import os
 import random
 import time
 import warnings
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import Module
+from ultralytics.data.augment import Mosaic
 from ultralytics.data.dataset import YOLODataset
+from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.rtdetr.val import RTDETRDataset
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -26,6 +29,7 @@ from detect.dataset import Split
 from detect.detectors.augmentation import GEOMETRY, grey_transforms
 from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.history import fitness, note, val_columns, write_history
+from detect.detectors.mixed_precision import trains_in_bfloat16
 from detect.detectors.protocol import Advance
 from detect.detectors.ultralytics.network import has_one2one
 from detect.detectors.ultralytics.steps import is_rtdetr
@@ -38,6 +42,7 @@ from detect.settings import TrainSettings
 YOLO_LR, RTDETR_LR = 1e-3, 1e-4  # AdamW from scratch or COCO weights on small data
 WEIGHT_DECAY = 5e-4
 VAL_BATCH = 16
+MOSAIC_SHARE = 0.8  # of the epochs; in the last ones the network sees slices as they will be
 
 
 def train_network(
@@ -61,6 +66,8 @@ def train_network(
         raise InputError(
             "--device", f"{spec.model} trains in several processes on GPUs only", "use one process"
         )
+    if device.type == "cpu" and _in_bfloat16(spec, device):
+        network.to(memory_format=torch.channels_last)  # a fifth faster in bfloat16
     kind = _RTDETRTraining if is_rtdetr(spec.model) else _YOLOTraining
     threads = torch.get_num_threads()
     loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
@@ -79,7 +86,6 @@ def _arguments(
     spec: ModelSpec, device: torch.device, settings: TrainSettings, run_dir: Path
 ) -> dict[str, Any]:
     """Translate our settings into ultralytics' arguments."""
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return {
         "model": f"{spec.model}.yaml",
         "data": "data.yaml",
@@ -105,7 +111,7 @@ def _arguments(
         "device": _device_name(device),
         "workers": settings.workers,
         # fp16 would make it fetch a model for its own check; bf16 does not, and does not overflow.
-        "amp": "bf16" if bf16 else False,
+        "amp": "bf16" if _in_bfloat16(spec, device) else False,
         "plots": False,
         "verbose": False,
         "pretrained": False,
@@ -117,10 +123,25 @@ def _arguments(
         "scale": GEOMETRY.scale,
         "fliplr": GEOMETRY.mirror,
         "flipud": 0.0,
-        "mosaic": 0.0,  # four slices in one picture show no body that there is
-        "close_mosaic": 0,
+        "mosaic": 1.0,  # parts of four slices, at the size that they have
+        "close_mosaic": 0,  # `seed_epoch` ends it
         "augmentations": grey_transforms(),
     }
+
+
+def _in_bfloat16(spec: ModelSpec, device: torch.device) -> bool:
+    # RT-DETR keeps the anchors of its first step, which would be right to two pixels in 500 only
+    return not is_rtdetr(spec.model) and trains_in_bfloat16(device)
+
+
+def _autocast(enabled: Any, device: str = "cuda") -> Any:
+    if enabled is torch.bfloat16:  # ultralytics knows it on GPUs only
+        return torch.autocast(device, torch.bfloat16)
+    return _ULTRALYTICS_AUTOCAST(enabled, device)
+
+
+_ULTRALYTICS_AUTOCAST = ultralytics_trainer.autocast
+ultralytics_trainer.autocast = _autocast
 
 
 def _device_name(device: torch.device) -> str:
@@ -144,8 +165,16 @@ class _InMemoryLabels:
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> Any:
-        return super().__getitem__(int(self.order[index]))  # type: ignore[misc]
+    def get_image_and_label(self, index: int) -> Any:
+        """Take a slice of this epoch, for itself or as a part of a mosaic."""
+        return super().get_image_and_label(int(self.order[index]))  # type: ignore[misc]
+
+    def build_transforms(self, hyp: Any = None) -> Any:
+        made: Any = super().build_transforms(hyp)  # type: ignore[misc]
+        for transform in _leaves(made):
+            if isinstance(transform, Mosaic):  # else of the slices seen last, resumed or not
+                transform.buffer_enabled = False
+        return made
 
     def get_labels(self) -> list[dict[str, Any]]:
         split: Split = self.data["splits"][self.img_path]
@@ -170,6 +199,12 @@ def seed_augmentation(transforms: Any, seed: int) -> None:
     for transform in getattr(transforms, "transforms", []):
         if type(transform).__name__ == "Albumentations" and transform.transform is not None:
             transform.transform.set_random_seed(seed)
+
+
+def _leaves(transforms: Any) -> Iterator[Any]:
+    for transform in getattr(transforms, "transforms", []):
+        yield transform
+        yield from _leaves(transform)
 
 
 class _YOLOData(_InMemoryLabels, YOLODataset):  # type: ignore[misc]
@@ -216,6 +251,7 @@ class _Loop:
     train_time_start: float
     train_loader: Any
     add_callback: Any
+    _close_dataloader_mosaic: Any
 
     def prepare(
         self,
@@ -251,6 +287,8 @@ class _Loop:
         np.random.seed(seed)
         torch.manual_seed(seed)
         self.train_loader.generator.manual_seed(seed)
+        if self.epoch >= round(MOSAIC_SHARE * self.epochs):
+            self._close_dataloader_mosaic()
         seed_augmentation(self.train_loader.dataset.transforms, seed)
         self.train_loader.dataset.order = self.slices.of(self.epoch)
         self.train_loader.reset()  # the order of the slices was drawn already, and in the workers
