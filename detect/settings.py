@@ -41,6 +41,8 @@ class TrainSettings(BaseModel):
         batch: images a step.
         negatives: slices without a lesion that an epoch sees, for each one with; drawn anew for
             every epoch where the dataset has more.
+        hard_negatives: share of those that are hard ones: next to a lesion, or where the network is
+            surest of one when it is asked, after a third and two thirds of the epochs.
         imgsz: side of the square that slices are scaled to, px; a multiple of 32. None: the
             dataset's longest side, rounded up, at most 640.
         lr: peak learning rate of AdamW. None: the family's own default.
@@ -59,6 +61,7 @@ class TrainSettings(BaseModel):
     budget: str | None = None
     batch: int = Field(16, ge=1)
     negatives: float = Field(1.0, ge=0, le=1e6)
+    hard_negatives: float = Field(0.0, ge=0, le=1)
     imgsz: int | None = Field(None, ge=32)
     lr: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
     weight_decay: float | None = Field(None, ge=0, le=1)

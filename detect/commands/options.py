@@ -42,6 +42,10 @@ Negatives = Annotated[
     float | None,
     typer.Option(min=0, help="Slices without a lesion an epoch, for each one with [1]."),
 ]
+HardNegatives = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Share of those: next to a lesion, or like one [0]."),
+]
 InputSide = Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")]
 Patience = Annotated[

@@ -12,6 +12,7 @@ from detect.commands.options import (
     Data,
     Device,
     Epochs,
+    HardNegatives,
     InputSide,
     LearningRate,
     Models,
@@ -43,6 +44,7 @@ def train(
     budget: Budget = None,
     batch: Batch = None,
     negatives: Negatives = None,
+    hard_negatives: HardNegatives = None,
     imgsz: InputSide = None,
     lr: LearningRate = None,
     patience: Patience = None,
@@ -84,7 +86,8 @@ def train(
 
     given: dict[str, Any] = {
         "epochs": epochs, "budget": budget, "batch": batch, "negatives": negatives,
-        "imgsz": imgsz, "lr": lr, "patience": patience, "operating_point": operating_point,
+        "hard_negatives": hard_negatives, "imgsz": imgsz, "lr": lr, "patience": patience,
+        "operating_point": operating_point,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
@@ -134,6 +137,7 @@ def benchmark(
     budget: Budget = None,
     batch: Batch = None,
     negatives: Negatives = None,
+    hard_negatives: HardNegatives = None,
     imgsz: InputSide = None,
     lr: LearningRate = None,
     patience: Patience = None,
@@ -150,7 +154,7 @@ def benchmark(
 
     given: dict[str, Any] = {
         "epochs": epochs, "budget": budget, "batch": batch, "negatives": negatives,
-        "imgsz": imgsz, "lr": lr, "patience": patience,
+        "hard_negatives": hard_negatives, "imgsz": imgsz, "lr": lr, "patience": patience,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     given |= {"seed": seed, "device": device, "workers": workers}
