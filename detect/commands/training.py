@@ -117,6 +117,8 @@ def train(
         return 0
     show("Best epoch on val:")
     print_metrics(result.metrics, result.card.operating_point, [result.note])
+    if result.card.imgsz_reason:
+        show(f"Input: {result.card.spec.imgsz} px, since {result.card.imgsz_reason}")
     show(f"Model: {result.bundle}")
     return 0
 
