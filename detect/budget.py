@@ -11,7 +11,9 @@ import numpy as np
 from converters.errors import InputError
 from detect.dataset import Split
 from detect.detectors.epoch_slices import EpochSlices
+from detect.detectors.mining import STAGES
 from detect.detectors.protocol import Detector
+from detect.scoring import detect_split
 from detect.settings import TrainSettings
 
 PROBES = (2, 6)  # batches: two lengths tell what a slice costs from what an epoch costs
@@ -41,13 +43,17 @@ def epochs_within(
         InputError: not one epoch fits.
     """
     began = time.monotonic()
-    whole = len(EpochSlices(train, settings.negatives, settings.synthetic, settings.seed))
+    slices = EpochSlices(
+        train, settings.negatives, settings.synthetic, settings.seed, settings.hard_negatives
+    )
+    whole = len(slices)
     sizes, times = [], []
     for batches in PROBES:
         size = min(batches * settings.batch, whole)
         scored = _part(val, max(round(len(val) * size / whole), 1))
         sizes.append(size)
-        times.append(_second_epoch(create(), _part(train, size), scored, settings))
+        detector, part = create(), _part(train, size)
+        times.append(_second_epoch(detector, part, scored, settings))
         if size == whole:
             break
     if len(times) == 1:
@@ -55,7 +61,10 @@ def epochs_within(
     else:
         slope = max((times[1] - times[0]) / (sizes[1] - sizes[0]), 0.0)
         epoch = times[1] + slope * (whole - sizes[1])
-    left = seconds * (1 - RESERVE) - (time.monotonic() - began)
+    mining = 0.0
+    if slices.hard:
+        mining = (STAGES - 1) * len(slices.candidates(0)) * _predicting(detector, part)
+    left = seconds * (1 - RESERVE) - mining - (time.monotonic() - began)
     epochs = int(left / epoch) - 1  # the last one pays for the final scoring
     if epochs < 1:
         raise InputError(
@@ -72,6 +81,14 @@ def _part(split: Split, size: int) -> Split:
     if size >= len(split):
         return split
     return split.select(np.linspace(0, len(split) - 1, size).round().astype(int).tolist())
+
+
+def _predicting(detector: Detector, part: Split) -> float:
+    """Time a slice, s, after one that pays for what is done once."""
+    detect_split(detector, part.select([0]), quiet=True)
+    began = time.monotonic()
+    detect_split(detector, part, quiet=True)
+    return (time.monotonic() - began) / len(part)
 
 
 def _second_epoch(detector: Detector, train: Split, val: Split, settings: TrainSettings) -> float:

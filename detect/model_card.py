@@ -138,6 +138,7 @@ class ModelCard(BaseModel):
         linking: of boxes through slices, as fitted on val at the operating point.
         started_from: `scratch`, or name and hash of the starting weights.
         training: settings as resolved.
+        imgsz_reason: why the input is as large as it is; empty: as asked for, or as the pictures.
         dataset_sha256: of the dataset's manifest.
         trained_on: ranges of the training cases; None: a model that does not say.
         codes: of classes in a medical scheme, where the recipe gives any.
@@ -156,6 +157,7 @@ class ModelCard(BaseModel):
     linking: Linking = Linking()
     started_from: str
     training: dict[str, Any]
+    imgsz_reason: str = ""
     dataset_sha256: str
     trained_on: TrainedOn | None = None
     codes: dict[str, Code] = Field(default_factory=dict)

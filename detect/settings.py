@@ -1,7 +1,7 @@
 """What a training run can be told, with the defaults."""
 
 import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -43,8 +43,11 @@ class TrainSettings(BaseModel):
             every epoch where the dataset has more.
         synthetic: slices with made-up lesions that an epoch sees, for each one with real ones;
             drawn anew likewise.
+        hard_negatives: share of those that are hard ones: next to a lesion, or where the network is
+            surest of one when it is asked, after a third and two thirds of the epochs.
         imgsz: side of the square that slices are scaled to, px; a multiple of 32. None: the
-            dataset's longest side, rounded up, at most 640.
+            dataset's longest side, rounded up, at most 640. `auto`: as the training lesions need,
+            see `image_size`.
         lr: peak learning rate of AdamW. None: the family's own default.
         weight_decay: AdamW's. None: the family's own default.
         warmup_epochs: epochs over which the learning rate rises.
@@ -62,7 +65,8 @@ class TrainSettings(BaseModel):
     batch: int = Field(16, ge=1)
     negatives: float = Field(1.0, ge=0, le=1e6)
     synthetic: float = Field(1.0, ge=0, le=1e6)
-    imgsz: int | None = Field(None, ge=32)
+    hard_negatives: float = Field(0.0, ge=0, le=1)
+    imgsz: Annotated[int, Field(ge=32, le=4096)] | Literal["auto"] | None = None
     lr: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
     weight_decay: float | None = Field(None, ge=0, le=1)
     warmup_epochs: float = Field(3.0, ge=0, allow_inf_nan=False)

@@ -1,7 +1,6 @@
 """Train a detector on a dataset folder; the run becomes a model bundle when it is whole."""
 
 import json
-import math
 import platform
 import shutil
 import time
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from converters.atomic import write_json
-from converters.dataset import open_dataset
+from converters.dataset import Dataset, open_dataset
 from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
 from converters.progress import progress
@@ -26,6 +25,7 @@ from detect.detectors.registry import count_parameters, create_detector, family_
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_choice import parse_rule
 from detect.folds import fold_splits
+from detect.image_size import checked_size, own_size, size_for_lesions
 from detect.inference.linking import DEFAULT
 from detect.inference.scope import TrainedOn, trained_on
 from detect.linked_level import fit_linking
@@ -34,7 +34,6 @@ from detect.scoring import choose_point, detect_split, score
 from detect.settings import TrainSettings, parse_duration
 from detect.weights import choose_start
 
-LARGEST_DEFAULT_IMGSZ = 640
 # What may differ between an interrupted run and the one that resumes it.
 _FREE_ON_RESUME = {"device", "workers"}
 
@@ -102,11 +101,12 @@ def train(
         splits = load_split(dataset, "train"), load_split(dataset, "val")
     if not splits[0].boxes:
         raise InputError(data, "has no box in train", "convert with another --split")
+    imgsz, why = _imgsz(settings.imgsz, splits[0], dataset)
     spec = ModelSpec(
         family=family,
         model=model,
         classes=dataset.manifest.class_names,
-        imgsz=_imgsz(settings.imgsz, splits[0]),
+        imgsz=imgsz,
         **dict(dataset.manifest.request.recipe.representation),
     )
     out = out or Path("runs") / (f"{model}-fold{fold.number}" if fold else model)
@@ -141,7 +141,7 @@ def train(
         [case for case in dataset.manifest.cases if case.id in seen], dataset.manifest.body_parts
     )
     quiet = quiet or not first
-    return _finish(run_dir, out, detector, splits[1], request, codes, scope, fold, quiet)
+    return _finish(run_dir, out, detector, splits[1], request, codes, scope, fold, why, quiet)
 
 
 def _within_budget(
@@ -166,15 +166,14 @@ def _within_budget(
     return settings.model_copy(update={"epochs": epochs})
 
 
-def _imgsz(asked: int | None, split: Split) -> int:
+def _imgsz(asked: int | str | None, split: Split, dataset: Dataset) -> tuple[int, str]:
+    """Decide the side of the input, px, and say why where that is not plain."""
+    if isinstance(asked, int):
+        return checked_size(asked), ""
     if asked is None:
-        longest = max(max(size) for size in split.sizes)
-        return min(math.ceil(longest / 32) * 32, LARGEST_DEFAULT_IMGSZ)
-    if asked % 32:
-        raise InputError(
-            "--imgsz", f"{asked} is not a multiple of 32", f"use {round(asked / 32) * 32}"
-        )
-    return asked
+        return own_size(split), ""
+    cases = dataset.manifest.cases
+    return size_for_lesions(split, {c.id: c.placed.spacing(c.spacing_mm) for c in cases})
 
 
 def _started_from(weight_file: Path | None) -> str:
@@ -240,6 +239,7 @@ def _finish(
     codes: dict[str, Code],
     scope: TrainedOn | None,
     fold: Fold | None,
+    imgsz_reason: str,
     quiet: bool,
 ) -> TrainResult:
     """Score the best epoch on val, freeze its operating point, and make the run a bundle."""
@@ -258,6 +258,7 @@ def _finish(
         linking=linking,
         started_from=request["started_from"],
         training=request["settings"],
+        imgsz_reason=imgsz_reason,
         dataset_sha256=request["dataset_sha256"],
         trained_on=scope,
         codes=codes,

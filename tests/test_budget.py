@@ -8,6 +8,7 @@ import pytest
 
 from converters.dataset import open_dataset
 from converters.errors import InputError
+from detect.boxes import Boxes
 from detect.budget import epochs_within
 from detect.dataset import Split, load_split
 from detect.detectors.protocol import Advance
@@ -44,7 +45,13 @@ class Clockwork:
     once: float
     an_epoch: float
     a_slice: float
+    a_prediction: float = 0.0
     seen: list[int] = field(default_factory=list)
+    now: float = 0.0
+
+    def predict(self, images: list[object]) -> list[Boxes]:
+        self.now += self.a_prediction * len(images)
+        return [Boxes.empty()] * len(images)
 
     def train(
         self,
@@ -72,6 +79,26 @@ def test_what_an_epoch_costs_is_told_from_two_lengths(tiny_dataset: Path) -> Non
     # val is rounded to whole slices in the probes, so the pace is near, and not exact
     epoch = 4 + len(parts[0]) + len(parts[1])
     assert epochs == pytest.approx(6000 * 0.95 / epoch - 1, rel=0.05)
+
+
+def test_looking_for_hard_negatives_is_paid_for(
+    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(tiny_dataset)
+    parts = load_split(dataset, "train"), load_split(dataset, "val")
+    settings = SETTINGS.model_copy(update={"batch": 2, "negatives": 0.1})
+    counted = []
+    for share in (0.0, 0.5):
+        clockwork = Clockwork(once=300, an_epoch=4, a_slice=1, a_prediction=20)
+        monkeypatch.setattr("detect.budget.time.monotonic", lambda own=clockwork: own.now)
+        asked = settings.model_copy(update={"hard_negatives": share})
+        counted.append(epochs_within(20_000, lambda own=clockwork: own, *parts, asked))  # type: ignore[misc]
+    without = sum(not len(truth) for truth in parts[0].truth)
+    drawn = round(0.1 * (len(parts[0]) - without))
+    assert 2 <= drawn < without < len(parts[0]) - without + drawn
+    epoch = 4 + len(parts[0]) - without + drawn + len(parts[1])
+    probe = 13 * 20  # a slice to warm up, and those of the longer probe
+    assert counted[0] - counted[1] == pytest.approx((2 * 20 * without + probe) / epoch, abs=3)
 
 
 def test_a_budget_too_short_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:

@@ -46,7 +46,14 @@ Synthetic = Annotated[
     float | None,
     typer.Option(min=0, help="Slices of made-up lesions an epoch, for each one of real ones [1]."),
 ]
-InputSide = Annotated[int | None, typer.Option(min=32, max=4096, help="Input side, px.")]
+HardNegatives = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Share of those: next to a lesion, or like one [0]."),
+]
+InputSide = Annotated[
+    str | None,
+    typer.Option(metavar="PX", help="Input side, px; auto: as the lesions need [the pictures']."),
+]
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")]
 Patience = Annotated[
     int | None,

@@ -12,6 +12,7 @@ from detect.commands.options import (
     Data,
     Device,
     Epochs,
+    HardNegatives,
     InputSide,
     LearningRate,
     Models,
@@ -45,6 +46,7 @@ def train(
     batch: Batch = None,
     negatives: Negatives = None,
     synthetic: Synthetic = None,
+    hard_negatives: HardNegatives = None,
     imgsz: InputSide = None,
     lr: LearningRate = None,
     patience: Patience = None,
@@ -86,7 +88,8 @@ def train(
 
     given: dict[str, Any] = {
         "epochs": epochs, "budget": budget, "batch": batch, "negatives": negatives,
-        "synthetic": synthetic, "imgsz": imgsz, "lr": lr, "patience": patience,
+        "synthetic": synthetic, "hard_negatives": hard_negatives, "imgsz": imgsz, "lr": lr,
+        "patience": patience,
         "operating_point": operating_point,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
@@ -117,6 +120,8 @@ def train(
         return 0
     show("Best epoch on val:")
     print_metrics(result.metrics, result.card.operating_point, [result.note])
+    if result.card.imgsz_reason:
+        show(f"Input: {result.card.spec.imgsz} px, since {result.card.imgsz_reason}")
     show(f"Model: {result.bundle}")
     return 0
 
@@ -138,6 +143,7 @@ def benchmark(
     batch: Batch = None,
     negatives: Negatives = None,
     synthetic: Synthetic = None,
+    hard_negatives: HardNegatives = None,
     imgsz: InputSide = None,
     lr: LearningRate = None,
     patience: Patience = None,
@@ -154,7 +160,8 @@ def benchmark(
 
     given: dict[str, Any] = {
         "epochs": epochs, "budget": budget, "batch": batch, "negatives": negatives,
-        "synthetic": synthetic, "imgsz": imgsz, "lr": lr, "patience": patience,
+        "synthetic": synthetic, "hard_negatives": hard_negatives, "imgsz": imgsz, "lr": lr,
+        "patience": patience,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     given |= {"seed": seed, "device": device, "workers": workers}

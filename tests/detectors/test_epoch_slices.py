@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,20 @@ from detect.train import train
 from tests.tiny import SETTINGS, make_scans, recipe
 
 
-def split_of(boxes: list[int], synthetic: Iterable[int] = ()) -> Split:
-    """Slices with so many boxes each; those of some slices are made up."""
+def split_of(
+    boxes: list[int],
+    places: list[tuple[str, int]] | None = None,
+    synthetic: Iterable[int] = (),
+) -> Split:
+    """Slices with so many boxes each, of a case and an index in it; those of some are made up."""
     truth = [Boxes(np.zeros((n, 4)), np.zeros(n, np.int64), np.ones(n)) for n in boxes]
-    made_up = [k in synthetic for k in range(len(boxes))]
-    return Split("train", [], [], [], [], [], [], [], truth, [], [], [], made_up)
+    count = len(boxes)
+    cases, indices = zip(*(places or [("a", k) for k in range(count)]), strict=True)
+    blank: list[Any] = [None] * count
+    return Split(
+        "train", blank, list(range(count)), list(cases), list(cases), list(indices),
+        blank, blank, truth, blank, blank, blank, [k in synthetic for k in range(count)],
+    )  # fmt: skip
 
 
 COUNTS = [0, 2, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0]
@@ -80,6 +90,14 @@ def test_where_no_lesion_is_real_all_are_seen() -> None:
 def test_where_there_are_fewer_nothing_is_drawn() -> None:
     slices = EpochSlices(split_of([1, 0, 1, 1]), 1, 1, seed=0)
     assert [slices.of(epoch).tolist() for epoch in range(3)] == [[0, 1, 2, 3]] * 3
+
+
+def test_a_share_of_none_draws_as_ever() -> None:
+    slices = EpochSlices(split_of(COUNTS), 1, 1, seed=4)
+    without = [k for k in range(len(COUNTS)) if k not in WITH]
+    for epoch in range(5):
+        drawn = np.random.default_rng([4, epoch, 1]).choice(without, 3, replace=False)
+        assert slices.of(epoch).tolist() == sorted([*WITH, *drawn.tolist()])
 
 
 def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

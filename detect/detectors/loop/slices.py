@@ -166,4 +166,5 @@ def loader(slices: Slices, batches: Batches, workers: int) -> DataLoader[Batch]:
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else it draws from that of the noise, at times or not
     )

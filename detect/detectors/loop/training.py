@@ -9,18 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
 from converters.atomic import replacing
 from converters.errors import InputError
+from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.history import fitness, note, val_columns, write_history
 from detect.detectors.loop.average import AveragedNetwork
 from detect.detectors.loop.plan import Learner, Plan
 from detect.detectors.loop.slices import Batch, Batches, Slices, loader
+from detect.detectors.mining import mine, mining_epochs
 from detect.detectors.protocol import Advance
 from detect.detectors.weight_files import load_network, save_network
 from detect.evaluation.metrics import evaluate
@@ -28,7 +31,7 @@ from detect.model_card import ModelSpec
 from detect.processes import is_first, rank, world
 from detect.settings import TrainSettings
 
-VAL_BATCH = 16
+PREDICT_BATCH = 16
 
 
 def steps_per_epoch(train: Split, settings: TrainSettings) -> int:
@@ -37,7 +40,9 @@ def steps_per_epoch(train: Split, settings: TrainSettings) -> int:
 
 
 def _batches(train: Split, settings: TrainSettings) -> Batches:
-    slices = EpochSlices(train, settings.negatives, settings.synthetic, settings.seed)
+    slices = EpochSlices(
+        train, settings.negatives, settings.synthetic, settings.seed, settings.hard_negatives
+    )
     return Batches(slices, settings.batch, rank(), world())
 
 
@@ -58,11 +63,11 @@ def train_network(
     Raises:
         InputError: nothing to resume, divergence, or not enough memory.
     """
-    scoring = _Scoring(learner, plan, spec, val, settings, run_dir, advance)
+    batches = _batches(train, settings)
+    scoring = _Scoring(learner, plan, spec, (train, val), batches, settings, run_dir, advance)
     checkpoint = run_dir / "weights" / "resume.pt"
     if resume and _was_finished(checkpoint, scoring):
         return
-    batches = _batches(train, settings)
     slices = Slices(train, spec.imgsz, settings.seed, plan.augmentation)
     cuda = device.type == "cuda"
     workers = settings.workers if cuda else 0  # on a CPU the network is the bottleneck
@@ -180,12 +185,14 @@ class _Scoring(Callback):
         learner: Learner,
         plan: Plan,
         spec: ModelSpec,
-        val: Split,
+        splits: tuple[Split, Split],
+        batches: Batches,
         settings: TrainSettings,
         run_dir: Path,
         advance: Advance,
     ) -> None:
-        self.learner, self.plan, self.spec, self.val = learner, plan, spec, val
+        self.learner, self.plan, self.spec = learner, plan, spec
+        (self.train, self.val), self.batches = splits, batches
         self.settings, self.run_dir, self.advance = settings, run_dir, advance
         self.average = AveragedNetwork(learner.network, plan.average)
         self.history: list[dict[str, Any]] = []
@@ -197,6 +204,7 @@ class _Scoring(Callback):
         return {
             "average": self.average.network.state_dict(),
             "updates": self.average.updates,
+            "hardest": self.batches.slices.hardest.tolist(),
             "history": self.history,
             "best": self.best,
             "best_epoch": self.best_epoch,
@@ -207,14 +215,16 @@ class _Scoring(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.average.network.load_state_dict(state["average"])
         self.average.updates = state["updates"]
+        self.batches.slices.hardest = np.array(state["hardest"], np.int64)
         self.history = state["history"]
+        self.batches.epoch = len(self.history)  # loading begins before the epoch does
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.seconds = state["seconds"]
         for row in self.history:
             self.advance(note(row))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.began = time.monotonic()
+        self.began, self.device = time.monotonic(), pl_module.device
         self.average.network.to(pl_module.device)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -231,12 +241,15 @@ class _Scoring(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         loss = float(trainer.callback_metrics["loss"])
         if is_first():
-            self._score(trainer.current_epoch, loss, pl_module.device)
+            self._score(trainer.current_epoch, loss)
         said: list[Any] = [self.best, self.best_epoch, self.stopped]
         if world() > 1:
             torch.distributed.broadcast_object_list(said)
         self.best, self.best_epoch, self.stopped = said
         trainer.should_stop = trainer.should_stop or self.stopped
+        slices, coming = self.batches.slices, trainer.current_epoch + 1
+        if not self.stopped and coming in mining_epochs(slices, self.settings.epochs):
+            mine(slices, self.train, coming, self._find)
         checkpoint = self.run_dir / "weights" / "resume.pt"
         if is_first():
             with replacing(checkpoint) as temporary:
@@ -245,13 +258,17 @@ class _Scoring(Callback):
         else:
             trainer.save_checkpoint(checkpoint)  # writes nothing here, but the first one waits
 
-    def _score(self, epoch: int, loss: float, device: torch.device) -> None:
+    def _find(self, split: Split) -> list[Boxes]:
+        """Find boxes on the slices of a split with the averaged network."""
+        found = []
+        with torch.autocast(self.device.type, enabled=False):
+            for images in split.batches(PREDICT_BATCH):
+                found += self.learner.predict_with(self.average.network, images)
+        return found
+
+    def _score(self, epoch: int, loss: float) -> None:
         network, weights = self.average.network, self.run_dir / "weights"
-        detections = []
-        with torch.autocast(device.type, enabled=False):
-            for images in self.val.batches(VAL_BATCH):
-                detections += self.learner.predict_with(network, images)
-        metrics = evaluate(self.val.truth, detections, self.spec.classes)
+        metrics = evaluate(self.val.truth, self._find(self.val), self.spec.classes)
         if fitness(metrics) > self.best:
             self.best, self.best_epoch = fitness(metrics), epoch
             save_network(network, weights / "best.safetensors")

@@ -25,10 +25,12 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from converters.atomic import replacing
 from converters.errors import InputError
+from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.augmentation import GEOMETRY, grey_transforms
 from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.history import fitness, note, val_columns, write_history
+from detect.detectors.mining import mine, mining_epochs
 from detect.detectors.mixed_precision import trains_in_bfloat16
 from detect.detectors.protocol import Advance
 from detect.detectors.ultralytics.network import has_one2one
@@ -41,7 +43,7 @@ from detect.settings import TrainSettings
 
 YOLO_LR, RTDETR_LR = 1e-3, 1e-4  # AdamW from scratch or COCO weights on small data
 WEIGHT_DECAY = 5e-4
-VAL_BATCH = 16
+PREDICT_BATCH = 16
 MOSAIC_SHARE = 0.8  # of the epochs; in the last ones the network sees slices as they will be
 
 
@@ -72,7 +74,9 @@ def train_network(
     threads = torch.get_num_threads()
     loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
     torch.set_num_threads(threads)  # on a CPU it leaves one core idle: half of two
-    slices = EpochSlices(train, settings.negatives, settings.synthetic, settings.seed)
+    slices = EpochSlices(
+        train, settings.negatives, settings.synthetic, settings.seed, settings.hard_negatives
+    )
     loop.prepare(spec, network, train, val, slices, resume, advance)
     if resume and loop.was_finished():
         return
@@ -89,9 +93,8 @@ def _arguments(
     return {
         "model": f"{spec.model}.yaml",
         "data": "data.yaml",
-        "project": str(
-            run_dir.parent.absolute()
-        ),  # a relative one lands in ultralytics' own folder
+        # a relative one lands in ultralytics' own folder
+        "project": str(run_dir.parent.absolute()),
         "name": run_dir.name,
         "exist_ok": True,
         "epochs": settings.epochs,
@@ -140,8 +143,9 @@ def _autocast(enabled: Any, device: str = "cuda") -> Any:
     return _ULTRALYTICS_AUTOCAST(enabled, device)
 
 
-_ULTRALYTICS_AUTOCAST = ultralytics_trainer.autocast
-ultralytics_trainer.autocast = _autocast
+_ultralytics: Any = ultralytics_trainer
+_ULTRALYTICS_AUTOCAST = _ultralytics.autocast
+_ultralytics.autocast = _autocast
 
 
 def _device_name(device: torch.device) -> str:
@@ -252,6 +256,7 @@ class _Loop:
     train_loader: Any
     add_callback: Any
     _close_dataloader_mosaic: Any
+    data: dict[str, Any]
 
     def prepare(
         self,
@@ -277,8 +282,14 @@ class _Loop:
         self.weights_dir = Path(self.save_dir) / "weights"
         self.history: list[dict[str, Any]] = []
         self.seconds_before = 0.0
+        self.add_callback("on_train_epoch_start", lambda _: self.mine_negatives())
         self.add_callback("on_train_epoch_start", lambda _: self.seed_epoch())
         (Path(self.save_dir) / "args.yaml").unlink(missing_ok=True)  # it holds absolute paths
+
+    def mine_negatives(self) -> None:
+        """Between the stages, look for the slices that the coming epochs shall draw."""
+        if self.epoch in mining_epochs(self.slices, self.epochs):
+            mine(self.slices, self.data["splits"]["train"], self.epoch, self.find)
 
     def seed_epoch(self) -> None:
         """Begin each epoch's randomness anew, so that a resumed run goes on as if never stopped."""
@@ -347,6 +358,7 @@ class _Loop:
         self.stopper.best_fitness, self.stopper.best_epoch = ckpt["stopper"]
         self.start_epoch = ckpt["epoch"] + 1
         self.resume_balance()
+        self.slices.hardest = np.array(ckpt["hardest"], np.int64)
         self.history = ckpt["history"]
         self.seconds_before = self.history[-1]["seconds"]
         for row in self.history:
@@ -362,17 +374,20 @@ class _Loop:
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Score the averaged network on val with our evaluator; mAP50 says which epoch is best."""
-        from detect.detectors.ultralytics.detector import predict_boxes
-
-        network = self.ema.ema
-        detections = []
-        for images in self.val_split.batches(VAL_BATCH):
-            detections += predict_boxes(network, self.spec, images, self.device)
-        metrics = evaluate(self.val_split.truth, detections, self.spec.classes)
+        metrics = evaluate(self.val_split.truth, self.find(self.val_split), self.spec.classes)
         reached = fitness(metrics)
         if self.best_fitness is None or reached > self.best_fitness:
             self.best_fitness = reached
         return val_columns(metrics), reached
+
+    def find(self, split: Split) -> list[Boxes]:
+        """Find boxes on the slices of a split with the averaged network."""
+        from detect.detectors.ultralytics.detector import predict_boxes
+
+        found = []
+        for images in split.batches(PREDICT_BATCH):
+            found += predict_boxes(self.ema.ema, self.spec, images, self.device)
+        return found
 
     def save_metrics(self, metrics: dict[str, Any]) -> None:
         seconds = self.seconds_before + time.time() - self.train_time_start
@@ -397,6 +412,7 @@ class _Loop:
             "stopper": (self.stopper.best_fitness, self.stopper.best_epoch),
             "epoch": self.epoch,
             "stopped": bool(self.stop),
+            "hardest": self.slices.hardest.tolist(),
             "history": self.history,
         }
         packed = io.BytesIO()  # torch itself reports a full disk as an error of its own kind
