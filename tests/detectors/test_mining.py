@@ -173,7 +173,7 @@ from detect.detectors.mining import mine
 counts = [1, 0, 0, 0, 0, 0, 0, 1, 1]
 truth = [Boxes(np.zeros((n, 4)), np.zeros(n, int), np.ones(n)) for n in counts]
 column = list(range(9))
-split = Split("train", *[column] * 7, truth, *[column] * 3)
+split = Split("train", *[column] * 7, truth, *[column] * 3, [False] * 9)
 slices = EpochSlices(split, 1, 1, 0, 1.0)
 processes.join()
 def find(part):
