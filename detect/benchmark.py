@@ -250,7 +250,9 @@ def _heading(
         else "scored on the dataset's test split"
     )
     repeats = f", {seeds} seeds" if seeds > 1 else ""
-    length = f"{settings.budget} each" if settings.budget else f"up to {settings.epochs} epochs"
+    length = f"up to {settings.epochs} epochs"
+    if settings.budget or settings.iterations:
+        length = f"{settings.budget or f'{settings.iterations} iterations'} each"
     return f"Dataset `{recipe.name}`; {where}{repeats}; {length}, {how}." + (
         " Mean ± standard deviation over the runs." if folds or seeds > 1 else ""
     )

@@ -43,9 +43,7 @@ def epochs_within(
         InputError: not one epoch fits.
     """
     began = time.monotonic()
-    slices = EpochSlices(
-        train, settings.negatives, settings.synthetic, settings.seed, settings.hard_negatives
-    )
+    slices = EpochSlices.for_training(train, settings)
     whole = len(slices)
     sizes, times = [], []
     for batches in PROBES:

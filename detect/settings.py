@@ -37,6 +37,7 @@ class TrainSettings(BaseModel):
 
     Attributes:
         epochs: passes over the training slices with a lesion.
+        iterations: steps of the optimiser that decide the epochs instead, rounded up to whole ones.
         budget: wall-clock time, such as `20min`, that decides the epochs instead.
         batch: images a step.
         negatives: slices without a lesion that an epoch sees, for each one with; drawn anew for
@@ -61,6 +62,7 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(100, ge=1)
+    iterations: int | None = Field(None, ge=1)
     budget: str | None = None
     batch: int = Field(16, ge=1)
     negatives: float = Field(1.0, ge=0, le=1e6)
@@ -95,8 +97,9 @@ def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSetting
     Raises:
         InputError: a value is out of its range, or contradicts another; it names the option.
     """
-    if {"epochs", "budget"} <= given.keys():
-        raise InputError("--budget", "contradicts --epochs", "give one of them")
+    length = [name for name in ("epochs", "iterations", "budget") if name in given]
+    if len(length) > 1:
+        raise InputError(f"--{length[-1]}", f"contradicts --{length[0]}", "give one of them")
     try:
         return TrainSettings(**(base.model_dump(exclude_unset=True) | given))
     except ValidationError as error:

@@ -20,6 +20,7 @@ from converters.recipe import Code
 from detect import processes
 from detect.budget import epochs_within
 from detect.dataset import Split, load_split
+from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.protocol import Detector
 from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.evaluation.metrics import Metrics
@@ -101,6 +102,10 @@ def train(
         splits = load_split(dataset, "train"), load_split(dataset, "val")
     if not splits[0].boxes:
         raise InputError(data, "has no box in train", "convert with another --split")
+    if settings.iterations:
+        steps = EpochSlices.for_training(splits[0], settings).steps(settings.batch)
+        epochs = -(-settings.iterations // steps)
+        settings = settings.model_copy(update={"epochs": epochs})
     imgsz, why = _imgsz(settings.imgsz, splits[0], dataset)
     spec = ModelSpec(
         family=family,

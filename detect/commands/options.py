@@ -33,6 +33,9 @@ Protocol = Annotated[str | None, typer.Option(help="Published settings as defaul
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")]
+Iterations = Annotated[
+    int | None, typer.Option(min=1, help="Steps of the optimiser, in place of epochs.")
+]
 Budget = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="As many epochs as fit on this machine, e.g. into 20min."),

@@ -14,6 +14,7 @@ from detect.commands.options import (
     Epochs,
     HardNegatives,
     InputSide,
+    Iterations,
     LearningRate,
     Models,
     Negatives,
@@ -42,6 +43,7 @@ def train(
         bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")
     ] = False,
     epochs: Epochs = None,
+    iterations: Iterations = None,
     budget: Budget = None,
     batch: Batch = None,
     negatives: Negatives = None,
@@ -87,10 +89,9 @@ def train(
         return code
 
     given: dict[str, Any] = {
-        "epochs": epochs, "budget": budget, "batch": batch, "negatives": negatives,
-        "synthetic": synthetic, "hard_negatives": hard_negatives, "imgsz": imgsz, "lr": lr,
-        "patience": patience,
-        "operating_point": operating_point,
+        "epochs": epochs, "iterations": iterations, "budget": budget, "batch": batch,
+        "negatives": negatives, "synthetic": synthetic, "hard_negatives": hard_negatives,
+        "imgsz": imgsz, "lr": lr, "patience": patience, "operating_point": operating_point,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
@@ -139,6 +140,7 @@ def benchmark(
     ] = None,
     protocol: Protocol = None,
     epochs: Epochs = None,
+    iterations: Iterations = None,
     budget: Budget = None,
     batch: Batch = None,
     negatives: Negatives = None,
@@ -159,9 +161,9 @@ def benchmark(
     from detect.settings import TrainSettings, resolve_settings
 
     given: dict[str, Any] = {
-        "epochs": epochs, "budget": budget, "batch": batch, "negatives": negatives,
-        "synthetic": synthetic, "hard_negatives": hard_negatives, "imgsz": imgsz, "lr": lr,
-        "patience": patience,
+        "epochs": epochs, "iterations": iterations, "budget": budget, "batch": batch,
+        "negatives": negatives, "synthetic": synthetic, "hard_negatives": hard_negatives,
+        "imgsz": imgsz, "lr": lr, "patience": patience,
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     given |= {"seed": seed, "device": device, "workers": workers}

@@ -1,9 +1,12 @@
 """Which slices an epoch sees: all with a real lesion, and so many others as are wanted."""
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
 from detect.dataset import Split
+from detect.settings import TrainSettings
 
 Indices = NDArray[np.int64]
 
@@ -52,9 +55,20 @@ class EpochSlices:
         self._near = _beside(split, has_box) if self.hard else self._without[:0]
         self.hardest: Indices = self._without[:0]
 
+    @classmethod
+    def for_training(cls, train: Split, settings: TrainSettings) -> Self:
+        """Draw as a training is told to."""
+        return cls(
+            train, settings.negatives, settings.synthetic, settings.seed, settings.hard_negatives
+        )
+
     def __len__(self) -> int:
         """Count the slices, the same in every epoch."""
         return len(self._real) + self._grown + self._drawn
+
+    def steps(self, batch: int) -> int:
+        """Count the steps of an epoch; the last one takes what is left."""
+        return -(-len(self) // batch)
 
     def of(self, epoch: int) -> Indices:
         """Return the indices of an epoch's slices, rising."""

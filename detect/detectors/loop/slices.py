@@ -144,8 +144,8 @@ class Batches(Sampler[list[tuple[int, int]]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        """Count the batches of an epoch; what does not fill one is left for another epoch."""
-        return max(len(self.slices) // self.size, 1)
+        """Count the batches of an epoch."""
+        return self.slices.steps(self.size)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield (epoch, index) of the slices of each batch."""

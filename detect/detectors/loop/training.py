@@ -40,9 +40,7 @@ def steps_per_epoch(train: Split, settings: TrainSettings) -> int:
 
 
 def _batches(train: Split, settings: TrainSettings) -> Batches:
-    slices = EpochSlices(
-        train, settings.negatives, settings.synthetic, settings.seed, settings.hard_negatives
-    )
+    slices = EpochSlices.for_training(train, settings)
     return Batches(slices, settings.batch, rank(), world())
 
 

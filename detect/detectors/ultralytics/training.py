@@ -70,9 +70,7 @@ def train_network(
     threads = torch.get_num_threads()
     loop: Any = kind(overrides=_arguments(spec, device, settings, run_dir))
     torch.set_num_threads(threads)  # on a CPU it leaves one core idle: half of two
-    slices = EpochSlices(
-        train, settings.negatives, settings.synthetic, settings.seed, settings.hard_negatives
-    )
+    slices = EpochSlices.for_training(train, settings)
     loop.prepare(spec, network, train, val, slices, resume, advance)
     if resume and loop.was_finished():
         return
@@ -250,7 +248,8 @@ class _Loop:
         advance: Advance,
     ) -> None:
         """Hand over everything that its constructor cannot take."""
-        self.spec, self.model, self.val_split, self.slices = spec, network, val, slices
+        self.spec, self.model, self.slices = spec, network, slices
+        self.train_split, self.val_split = train, val
         self.data = {
             "splits": {"train": train, "val": val},
             "train": "train",
@@ -270,7 +269,7 @@ class _Loop:
     def mine_negatives(self) -> None:
         """Between the stages, look for the slices that the coming epochs shall draw."""
         if self.epoch in mining_epochs(self.slices, self.epochs):
-            mine(self.slices, self.data["splits"]["train"], self.epoch, self.find)
+            mine(self.slices, self.train_split, self.epoch, self.find)
 
     def seed_epoch(self) -> None:
         """Begin each epoch's randomness anew, so that a resumed run goes on as if never stopped."""
