@@ -225,12 +225,12 @@ def test_a_network_sees_three_equal_channels_as_it_sees_grey(model: str) -> None
 def test_both_loops_feed_channels_in_the_order_of_the_dataset(dataset: Path) -> None:
     from ultralytics.cfg import get_cfg
 
-    from detect.detectors.ultralytics.training import _YOLOData
+    from detect.detectors.ultralytics.slices import YOLOSlices
 
     split = load_split(open_dataset(dataset), "train")
     side = 96
     plain = Slices(split, side, 0, lambda epoch: Augmentation(policy=False))
-    theirs = _YOLOData(
+    theirs = YOLOSlices(
         img_path="train", imgsz=side, batch_size=1, augment=False, hyp=get_cfg(), rect=False,
         stride=32, data={"splits": {"train": split}, "nc": 1, "names": {0: "ball"}, "channels": 3},
     )  # fmt: skip

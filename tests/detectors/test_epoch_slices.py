@@ -108,7 +108,7 @@ def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     split = load_split(open_dataset(data), "train")
     read: list[list[int]] = []
     seed_epoch = training._Loop.seed_epoch
-    load_image = training._YOLOData.load_image
+    load_image = training.YOLOSlices.load_image
 
     def begin(self: training._Loop) -> None:
         seed_epoch(self)
@@ -119,7 +119,7 @@ def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.Mo
         return load_image(self, i, *more)
 
     monkeypatch.setattr(training._Loop, "seed_epoch", begin)
-    monkeypatch.setattr(training._YOLOData, "load_image", load)
+    monkeypatch.setattr(training.YOLOSlices, "load_image", load)
     settings = SETTINGS.model_copy(update={"negatives": 0.0, "batch": 4, "epochs": 5})
     train("yolov8n", data, out=tmp_path / "run", settings=settings, quiet=True)
     expected = EpochSlices(split, 0, 1, settings.seed)
