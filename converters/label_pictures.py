@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from converters import dicom
 from converters.errors import InputError
 from converters.orientation import canonical
 from converters.pictures import SUFFIXES, grey
@@ -44,8 +45,6 @@ def read(folder: Path, scan: Path) -> Volume:
         raise InputError(
             folder, "holds label pictures, but the scan is no DICOM series", "give one"
         )
-    from converters import dicom  # which other masks do without
-
     slices, affine = dicom.ordered(scan)
     pictures = files(folder)
     if len(pictures) != len(slices):

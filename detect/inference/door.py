@@ -7,14 +7,12 @@ with a reason. What is named itself is taken where it can be read at all, with a
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from converters.dicom import holds_objects
+from converters.dicom_study import SeriesOutline, outline
 from converters.errors import InputError
 from converters.progress import progress
 from converters.reading import find_scans, is_scan
-
-if TYPE_CHECKING:  # pydicom, which other formats do without
-    from converters.dicom_study import SeriesOutline
 
 
 @dataclass(frozen=True)
@@ -109,17 +107,11 @@ def _inside(path: Path, modality: str, out: Path) -> Found:
 
 
 def _worth_a_look(path: Path) -> bool:
-    if not path.is_dir():
-        return is_scan(path)
-    from converters.dicom import holds_objects
-
-    return holds_objects(path)
+    return holds_objects(path) if path.is_dir() else is_scan(path)
 
 
 def _look(folder: Path, named: bool, modality: str, found: Found) -> None:
     """Sort the DICOM files of a folder into scans and what is none."""
-    from converters.dicom_study import outline
-
     try:
         every = outline(folder, modality)
     except InputError as error:
@@ -136,7 +128,7 @@ def _look(folder: Path, named: bool, modality: str, found: Found) -> None:
             found.skipped.append(_reason(one, alone, modality))
 
 
-def _reason(one: "SeriesOutline", alone: bool, modality: str) -> InputError:
+def _reason(one: SeriesOutline, alone: bool, modality: str) -> InputError:
     """Name the folder where the series is all that lies in it, else the series' first file."""
     path, problem = one.first, one.refused or one.doubted
     if alone and one.slices:

@@ -118,7 +118,7 @@ def test_an_export_needs_no_torch(yolo: Path, runtime: str, tmp_path: Path) -> N
     )  # fmt: skip
     ended, modules = json.loads(done.stdout.splitlines()[-1])
     assert ended == 0 and (tmp_path / "out" / "scan" / "detections.json").exists()
-    heavy = {"torch", "torchvision", "ultralytics", "pydicom", "pandas", "matplotlib"}
+    heavy = {"torch", "torchvision", "ultralytics", "pandas", "matplotlib"}
     assert not heavy & set(modules)
 
 
