@@ -10,7 +10,9 @@ has any, are timed too. On a generated CT of 512 x 512 x 150 voxels, in one run,
   writes label volume, tables and report.
 
 Every job is a process of its own and starts from nothing, as a command does: with one scan, and
-with several, the models loaded once by both. The ratios of processor seconds (user + system, all
+with several, the models loaded once by both. A last row sets a loop of the shell, which starts
+`yolo predict` anew for each scan, beside one `detect predict` of all of them: what a user of today
+who has a script for one scan does with many. The ratios of processor seconds (user + system, all
 threads) are disturbed least by whatever else runs; the wall clock and the load stand beside them.
 Where other programs want the cores, set OMP_NUM_THREADS=1: ultralytics takes one thread by itself,
 while torch with more spins when they are held up, and that counts as processor seconds.
@@ -183,8 +185,7 @@ GROUPS = {  # thread → its stages; those behind a + are inside the one before
 def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
     """Predict on one scan with every stage timed; one thread a network, so that seconds add up."""
     began = time.process_time()
-    import torch
-
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a runtime is imported
     import detect.predict
     from converters.channels import Pictures
     from detect import prediction_summary
@@ -192,7 +193,6 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
     from detect.inference import one_scan, outputs
     from detect.inference import scan as slices
 
-    torch.set_num_threads(1)
     timer = Stages()
     timer.of(one_scan, "hash_files", "hash")
     timer.of(one_scan, "read_volume", "read and decode")
@@ -216,9 +216,10 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
             return family.decode(raw, [image.shape[:2] for image in images])
 
     steps.find_boxes = find_boxes
-    import detect.detectors.ultralytics.detector as family
+    if runtime == "torch":
+        import detect.detectors.ultralytics.detector as family
 
-    family.find_boxes = find_boxes  # type: ignore[attr-defined]
+        family.find_boxes = find_boxes  # type: ignore[attr-defined]
     imports = time.process_time() - began
     start, wall = time.process_time(), time.perf_counter()
     detect.predict.predict(run, [scan], out=out, device="cpu", runtime=runtime, quiet=True)
@@ -335,10 +336,24 @@ def compare(run: Path, folder: Path, confidence: float) -> None:
         one, all_ = seconds[name, 1], seconds[name, SEVERAL]
         seconds[name, 0] = (all_[0] - one[0]) / (SEVERAL - 1), (all_[1] - one[1]) / (SEVERAL - 1)
         row(f"{name}, each further scan", seconds, name, 0, load)
+    by_command(seconds, runtimes)
     boxes = json.loads((folder / "yolo-1" / "boxes.json").read_text())
     for runtime in runtimes:
         own = all_boxes(run, runtime, scan, confidence)
         print(f"{'ours, ' + runtime:22}{agreement(boxes, own)}", flush=True)
+
+
+def by_command(seconds: dict[tuple[str, int], tuple[float, float]], runtimes: list[str]) -> None:
+    """Print one command of ours for several scans against a command of theirs for each."""
+    print(f"{SEVERAL} scans, theirs with a command each ({SEVERAL} times theirs of 1 scan):")
+    cpu, wall = (SEVERAL * value for value in seconds["yolo", 1])
+    for name in runtimes:
+        own = seconds[name, SEVERAL]
+        print(
+            f"{'  ' + name + ', one command':26}{own[0]:8.1f}{cpu / own[0]:7.1f}x"
+            f"{own[1]:8.1f}{wall / own[1]:7.1f}x",
+            flush=True,
+        )
 
 
 def row(

@@ -11,6 +11,7 @@ from converters.atomic import replacing, write_json
 from converters.errors import InputError
 from detect.detectors.protocol import Predictor
 from detect.detectors.registry import load_detector, read_known_card, steps_of
+from detect.detectors.runtimes.threads import default_threads
 from detect.detectors.steps import Exported, Runtime, Steps
 from detect.model_card import ModelCard
 
@@ -144,13 +145,16 @@ def hashes(files: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
-def load_predictor(bundle: Path, device: str, runtime: str = "torch") -> Predictor:
+def load_predictor(
+    bundle: Path, device: str, runtime: str = "torch", threads: int | None = None
+) -> Predictor:
     """Load a trained model to predict with.
 
     Args:
         bundle: of `detect train`.
         device: `auto`, `cpu`, or a GPU's number, which only torch takes.
         runtime: of `RUNTIMES`.
+        threads: that its network runs in on a CPU; None takes the usual number.
 
     Raises:
         InputError: no such model, or no such export of it, or one that was changed.
@@ -158,13 +162,20 @@ def load_predictor(bundle: Path, device: str, runtime: str = "torch") -> Predict
     if runtime not in RUNTIMES:
         raise InputError("--runtime", f"`{runtime}` is no runtime", f"use {', '.join(RUNTIMES)}")
     if runtime == "torch":
-        return load_detector(bundle, device)
+        detector = load_detector(bundle, device)
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
+        return detector
     card = read_known_card(bundle)
     steps = steps_of(card.spec)
-    return Exported(steps, _load(bundle, card, steps, device, runtime))
+    return Exported(steps, _load(bundle, card, steps, device, runtime, threads))
 
 
-def _load(bundle: Path, card: ModelCard, steps: Steps, device: str, name: str) -> Runtime:
+def _load(
+    bundle: Path, card: ModelCard, steps: Steps, device: str, name: str, threads: int | None
+) -> Runtime:
     known = read_exports(bundle, card).exports.get(name)
     if known is None:
         kind, _, int8 = name.partition("-")
@@ -172,10 +183,17 @@ def _load(bundle: Path, card: ModelCard, steps: Steps, device: str, name: str) -
         raise InputError(bundle, f"holds no {name} export of its weights", f"run {how}")
     files = _read(bundle, name, known)
     path = bundle / FOLDER / FILES[name][0]
-    return start(path, name, files, steps, device)
+    return start(path, name, files, steps, device, threads)
 
 
-def start(path: Path, name: str, files: Mapping[str, bytes], steps: Steps, device: str) -> Runtime:
+def start(
+    path: Path,
+    name: str,
+    files: Mapping[str, bytes],
+    steps: Steps,
+    device: str,
+    threads: int | None = None,
+) -> Runtime:
     """Start the runtime of an export.
 
     Args:
@@ -184,18 +202,20 @@ def start(path: Path, name: str, files: Mapping[str, bytes], steps: Steps, devic
         files: content of its files.
         steps: of its family.
         device: `auto` or `cpu`.
+        threads: to run in; None takes the usual number.
 
     Raises:
         InputError: a missing package, or no model that it runs.
     """
     contents = [files[file] for file in FILES[name]]
+    threads = threads or default_threads()
     if name == "onnx":
         from detect.detectors.runtimes.onnx import OnnxRuntime
 
-        return OnnxRuntime(path, contents[0], steps.outputs, device)
+        return OnnxRuntime(path, contents[0], steps.outputs, device, threads)
     from detect.detectors.runtimes.openvino import OpenVinoRuntime
 
-    return OpenVinoRuntime(path, contents[0], contents[1], steps.outputs, device)
+    return OpenVinoRuntime(path, contents[0], contents[1], steps.outputs, device, threads)
 
 
 def _read(bundle: Path, name: str, known: Export) -> dict[str, bytes]:

@@ -9,12 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from converters.errors import InputError
 from converters.manifest import tool_versions
 from converters.progress import progress
 from converters.workers import open_pool, run_all
+from detect.detectors.runtimes.threads import default_threads
 from detect.exports import FILE_NAME as LIST_OF_EXPORTS
 from detect.exports import FOLDER as EXPORTS
 from detect.inference.appearing import remove_unfinished
@@ -153,7 +152,7 @@ def _process(
         return
     job.out.mkdir(parents=True, exist_ok=True)  # for all workers to see
     if scheduler is None:
-        job = replace(job, threads=max(1, torch.get_num_threads() // workers))
+        job = replace(job, threads=max(1, default_threads() // workers))
         pool = open_pool(workers, None, {}, [])
     else:
         pool = open_pool(workers, scheduler, _needs(job.used.runtime), _shared(job, todo))

@@ -20,11 +20,12 @@ from detect.detectors.registry import load_detector
 from detect.evaluate import evaluate
 from detect.evaluation.metrics import evaluate as score
 from detect.inference.ensembles import FILE_NAME
-from detect.inference.fusion import FUSION_IOU, nms, weighted_box_fusion
+from detect.inference.fusion import FUSION_IOU, weighted_box_fusion
 from detect.inference.used_models import MEAN_RULE, use_models
 from detect.model_card import Fold, read_model_card, sha256
 from detect.operating_point import set_operating_point
 from detect.predict import predict
+from detect.suppression import nms
 from tests.tiny import make_scans
 
 

@@ -1,17 +1,22 @@
 """What every detector family offers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from detect.boxes import Boxes
-from detect.dataset import Split
 from detect.model_card import ModelSpec, Parameters
-from detect.settings import TrainSettings
+
+if TYPE_CHECKING:  # which exports run without
+    import torch
+
+    from detect.dataset import Split
+    from detect.settings import TrainSettings
 
 SCORE_FLOOR = 0.001  # raw detections reach the evaluator down to here …
 MAX_DETECTIONS = 300  # … and up to so many an image

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from detect.boxes import Boxes
@@ -24,9 +23,11 @@ class QuerySteps:
 
     def inputs(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Stretch into the square."""
-        return to_square(images, self.spec.imgsz).numpy()
+        return to_square(images, self.spec.imgsz)
 
-    def decode(self, raw: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Boxes]:
+    def decode(
+        self, raw: Sequence[NDArray[np.float32]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Boxes]:
         """Turn queries into boxes."""
         logits, boxes = raw
         return to_boxes(logits, boxes, sizes)
@@ -35,7 +36,7 @@ class QuerySteps:
 STEPS = QuerySteps
 
 
-def to_square(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
+def to_square(images: Sequence[NDArray[np.uint8]], side: int) -> NDArray[np.float32]:
     """Stretch pictures of any size into a batch ``(n, 3, side, side)`` in [0, 1]."""
     stretched = [
         image
@@ -43,11 +44,11 @@ def to_square(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
         else np.asarray(cv2.resize(image, (side, side)), np.uint8)
         for image in images
     ]
-    return three_planes(stretched).float() / 255
+    return three_planes(stretched)
 
 
 def to_boxes(
-    logits: torch.Tensor, boxes: torch.Tensor, sizes: Sequence[tuple[int, int]]
+    logits: NDArray[np.float32], boxes: NDArray[np.float32], sizes: Sequence[tuple[int, int]]
 ) -> list[Boxes]:
     """Turn queries into boxes: each pair of query and class is a detection, the best are kept.
 
@@ -60,16 +61,20 @@ def to_boxes(
         sizes: (height, width) of each picture, px.
     """
     classes = logits.shape[-1]
-    scores = logits.float().sigmoid().flatten(1)
-    score, index = scores.sort(dim=1, descending=True, stable=True)
+    scores = sigmoid(logits).reshape(len(logits), -1)
+    index = np.argsort(-scores, axis=1, kind="stable")
     half = boxes[..., 2:] / 2
-    corners = torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1).clamp(0, 1).double()
+    corners = np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], -1).clip(0, 1)
     found = []
     for k, (height, width) in enumerate(sizes):
         is_box = (boxes[k, :, 2:] >= 0).all(1)  # not true of NaN either
-        kept = index[k][(score[k] >= SCORE_FLOOR) & is_box[index[k] // classes]][:MAX_DETECTIONS]
-        xyxy = corners[k, kept // classes].cpu().numpy() * np.array([width, height] * 2)
-        found.append(
-            Boxes(xyxy, (kept % classes).cpu().numpy(), scores[k, kept].double().cpu().numpy())
-        )
+        best = index[k]
+        kept = best[(scores[k, best] >= SCORE_FLOOR) & is_box[best // classes]][:MAX_DETECTIONS]
+        xyxy = corners[k, kept // classes] * np.array([width, height] * 2, float)
+        found.append(Boxes(xyxy, kept % classes, scores[k, kept].astype(float)))
     return found
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)), written so that nothing overflows."""
+    return ((1 + np.tanh(x.astype(float) / 2)) / 2).astype(np.float32)

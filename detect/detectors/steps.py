@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from detect.boxes import Boxes
 from detect.model_card import ModelSpec
 
-# Runs a network: ``(n, 3, side, side)`` in [0, 1] → its raw outputs, on any device.
-Runtime = Callable[[NDArray[np.float32]], Sequence[torch.Tensor]]
+# Runs a network: ``(n, 3, side, side)`` in [0, 1] → its raw outputs.
+Runtime = Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]
 
 
 class Steps(Protocol):
-    """What a family does around its network; it needs no weights.
+    """What a family does around its network; it needs neither weights nor torch.
 
     Attributes:
         spec: of the model.
@@ -32,7 +31,9 @@ class Steps(Protocol):
     def inputs(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Make the network's input ``(n, 3, side, side)`` in [0, 1] of pictures of any size."""
 
-    def decode(self, raw: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Boxes]:
+    def decode(
+        self, raw: Sequence[NDArray[np.float32]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Boxes]:
         """Turn raw outputs into boxes; see `Detector.predict`.
 
         Args:

@@ -1,4 +1,4 @@
-"""Suppress and fuse boxes on one picture: per-class NMS, weighted box fusion, ensembles."""
+"""Fuse the boxes of several detectors on one picture: weighted box fusion, ensembles."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,9 @@ from numpy.typing import NDArray
 from detect.boxes import Boxes
 from detect.detectors.protocol import Predictor
 from detect.inference.linking import iou
+from detect.suppression import nms
 
 FUSION_IOU = 0.55  # boxes of one lesion, as in the paper of weighted box fusion
-
-
-def nms(boxes: Boxes, overlap: float) -> Boxes:
-    """Drop a box that overlaps a surer one of its class by more than an IoU; best score first."""
-    import torch
-    from torchvision.ops import batched_nms
-
-    kept = batched_nms(
-        torch.from_numpy(boxes.xyxy), torch.from_numpy(boxes.score), torch.from_numpy(boxes.label),
-        overlap,
-    )  # fmt: skip
-    return boxes[kept.numpy()]
 
 
 def weighted_box_fusion(members: Sequence[Boxes], overlap: float = FUSION_IOU) -> Boxes:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from converters.case import hash_files
 from converters.channels import Pictures, pictures
 from converters.errors import InputError
@@ -18,7 +16,6 @@ from converters.reading import read_volume
 from converters.volume import Volume
 from converters.workers import WorkersEnded, WorkersError
 from detect.boxes import Boxes
-from detect.detectors.device import choose_device
 from detect.detectors.protocol import Predictor
 from detect.inference.appearing import appearing
 from detect.inference.label_volume import LABEL_FILE, write_label_volume
@@ -173,12 +170,20 @@ def find(job: Job, detector: Predictor, scan: Scan) -> Found:
         InputError: there is not memory enough.
     """
     used = job.used
-    on_gpu = used.runtime == "torch" and choose_device(job.device).type == "cuda"
     with _plain_errors(scan.todo.scan, "cannot be processed", _AGAIN):
         boxes, lesions = find_lesions(
-            detector, scan.pictures, used.confidence, used.linking, GPU_BATCH if on_gpu else BATCH
+            detector, scan.pictures, used.confidence, used.linking, _batch(job)
         )
     return Found(scan, boxes, lesions)
+
+
+def _batch(job: Job) -> int:
+    """Slices a call."""
+    if job.used.runtime != "torch":
+        return BATCH
+    from detect.detectors.device import choose_device  # torch, which exports run without
+
+    return GPU_BATCH if choose_device(job.device).type == "cuda" else BATCH
 
 
 def write(job: Job, found: Found) -> Outcome:
@@ -260,9 +265,7 @@ _LOADED: dict[str, Predictor] = {}  # of the run that this process works for
 def _detector(job: Job) -> Predictor:
     if job.token not in _LOADED:
         _LOADED.clear()
-        if job.threads:
-            torch.set_num_threads(job.threads)
-        _LOADED[job.token] = load_models(job.used, job.device)
+        _LOADED[job.token] = load_models(job.used, job.device, job.threads)
     return _LOADED[job.token]
 
 
@@ -321,5 +324,5 @@ def _plain_errors(path: Path, problem: str, remedy: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(path, f"{problem} ({error.strerror or error})", remedy) from error
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except MemoryError as error:
         raise InputError(path, "does not fit into the memory", "use a larger machine") from error

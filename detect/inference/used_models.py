@@ -203,10 +203,10 @@ def joint_hash(cards: Sequence[ModelCard]) -> str:
     return hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
 
 
-def load_models(used: UsedModels, device: str) -> Predictor:
-    """Load the detector, or the ensemble."""
+def load_models(used: UsedModels, device: str, threads: int | None = None) -> Predictor:
+    """Load the detector, or the ensemble; see `load_predictor`."""
     detectors: list[Predictor] = [
-        load_predictor(bundle, device, used.runtime) for bundle in used.bundles
+        load_predictor(bundle, device, used.runtime, threads) for bundle in used.bundles
     ]
     if used.augment:
         detectors = [Augmented(detector) for detector in detectors]

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 
 from converters.dataset import open_dataset
 from converters.errors import InputError
+from converters.write_nifti import write_nifti
 from detect.agreement import compare
 from detect.boxes import Boxes
 from detect.cli import main
@@ -95,6 +96,30 @@ def test_a_transformer_finds_the_same_in_onnx(model: str, tmp_path: Path) -> Non
     assert known.px is None or known.px < 0.5
     ours = load_detector(bundle, "cpu").predict(pictures())
     same(ours, load_predictor(bundle, "cpu", "onnx").predict(pictures()))
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_an_export_needs_no_torch(yolo: Path, runtime: str, tmp_path: Path) -> None:
+    """A command a scan pays for what it imports each time."""
+    rng = np.random.default_rng(0)
+    hu = rng.integers(-200, 300, (4, 50, 60), dtype=np.int16)
+    write_nifti(tmp_path / "scan.nii.gz", hu, np.eye(4))
+    words = ["predict", tmp_path / "scan.nii.gz", "--model", yolo, "--out", tmp_path / "out"]
+    words += ["--runtime", runtime, "--confidence", 0, "--quiet"]
+    code = (
+        "import json, sys\n"
+        "from detect.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: print(json.dumps([end.code, sorted(sys.modules)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        capture_output=True, encoding="utf-8", check=True,
+    )  # fmt: skip
+    ended, modules = json.loads(done.stdout.splitlines()[-1])
+    assert ended == 0 and (tmp_path / "out" / "scan" / "detections.json").exists()
+    heavy = {"torch", "torchvision", "ultralytics", "pandas", "matplotlib"}
+    assert not heavy & set(modules)
 
 
 def test_what_is_known_of_an_export(yolo: Path) -> None:

@@ -18,7 +18,7 @@ from detect.boxes import Boxes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 from detect.detectors.registry import count_parameters, create_detector, load_detector
 from detect.detectors.ultralytics.network import build_network
-from detect.detectors.ultralytics.steps import back, place, placement
+from detect.detectors.ultralytics.steps import UltralyticsSteps, back, place, placement
 from detect.model_card import ModelSpec, read_model_card
 from detect.train import train
 from tests.tiny import SETTINGS
@@ -142,6 +142,34 @@ def test_divergence_is_one_error(tiny_dataset: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+# Suppression
+
+
+@pytest.mark.parametrize(("places", "classes"), [(40, 3), (400, 2), (2000, 1), (9000, 4)])
+def test_duplicates_are_those_of_ultralytics(places: int, classes: int) -> None:
+    """Clusters of boxes around twelve lesions, to more than its limits."""
+    import torchvision  # noqa: F401  # once it is loaded, ultralytics takes its suppression
+    from ultralytics.utils.nms import non_max_suppression
+
+    rng = np.random.default_rng(places)
+    lesion = rng.integers(0, 12, places)
+    centre = rng.uniform(50, 460, (12, 2))[lesion] + rng.normal(0, 4, (places, 2))
+    size = rng.uniform(15, 40, (12, 2))[lesion] * rng.uniform(0.8, 1.25, (places, 2))
+    score = rng.beta(0.3, 6, (places, classes))
+    raw = np.hstack([centre, size, score]).T.astype(np.float32)
+    (expected,) = non_max_suppression(
+        torch.from_numpy(raw[None]), SCORE_FLOOR, 0.7,
+        multi_label=True, max_det=MAX_DETECTIONS, nc=classes, max_time_img=3600,
+    )  # fmt: skip
+    steps = UltralyticsSteps(spec("yolov8n", classes, 512))
+    (found,) = steps.decode([raw[None]], [(512, 512)])
+    assert 20 < len(found) <= MAX_DETECTIONS
+    rows = expected.double().numpy()
+    np.testing.assert_array_equal(found.xyxy, rows[:, :4].clip(0, 512))
+    np.testing.assert_array_equal(found.score, rows[:, 4])
+    np.testing.assert_array_equal(found.label, rows[:, 5])
+
+
 # Geometry
 
 
@@ -157,8 +185,7 @@ def test_the_way_into_the_square_and_back_is_exact(shape: tuple[int, int], stret
     boxes = np.array([[0, 0, width, height], [width / 4, height / 3, width / 2, height]])
     scale, offset = np.array(where.scale * 2), np.array(where.offset * 2)
     there = boxes * scale + offset
-    rows = np.column_stack([there, [0.5, 0.4], [1, 0]])
-    found = back(rows, where, shape)
+    found = back(Boxes(there, np.array([1, 0]), np.array([0.5, 0.4])), where, shape)
     np.testing.assert_allclose(found.xyxy, boxes, atol=1e-9)
     assert found.label.tolist() == [1, 0] and found.score.tolist() == [0.5, 0.4]
     # the picture lies where the placement says, and nowhere else

@@ -11,13 +11,20 @@ import pytest
 from dicomweb_client import DICOMwebClient
 from dicomweb_client.session_utils import create_session_from_user_pass
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from detect.phantom.cases import make_case
 from detect.predict import predict
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.dicomweb.orthanc import PASSWORD, USER, Orthanc, orthanc  # noqa: F401
-from tests.inference.test_dicom_out import check_report, study
+from tests.inference.test_dicom_out import (
+    bone_model,  # noqa: F401
+    check_real_series,
+    check_report,
+    coded_model,  # noqa: F401
+    study,
+)
 from tests.test_predict import detections, run, threshold_model  # noqa: F401
 
 
@@ -43,19 +50,34 @@ class Study:
         found = self.client.search_for_series(self.uid)
         return sorted(item["00080060"]["Value"][0] for item in found)
 
+    def results(self) -> dict[str, Dataset]:
+        """What the server returns that is no CT, by the UID of the object."""
+        back = {}
+        for item in self.client.search_for_series(self.uid):
+            if item["00080060"]["Value"][0] != "CT":
+                (ds,) = self.client.retrieve_series(self.uid, item["0020000E"]["Value"][0])
+                back[ds.SOPInstanceUID] = ds
+        return back
+
 
 @pytest.fixture
-def pushed(
+def archive(
     orthanc: Orthanc,  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Study:
+) -> Orthanc:
+    """The server, for whom `detect` has the password."""
     monkeypatch.setenv("DETECT_DICOMWEB_USER", USER)
     monkeypatch.setenv("DETECT_DICOMWEB_PASSWORD", PASSWORD)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("detect.dicomweb.server.WAITS", (0.05, 0.05))
     (tmp_path / "temp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temp"))
+    return orthanc
+
+
+@pytest.fixture
+def pushed(archive: Orthanc, tmp_path: Path) -> Study:
     edit, folders, series = study(), [], []
     for index in range(2):
         hu, _, affine = make_case(seed=1, index=index, size=48, slices=8)
@@ -68,10 +90,10 @@ def pushed(
 
         stored = np.clip(hu.astype(int) + 1024, 0, 4095).astype(np.uint16)
         files = write_series(folder, stored, same_spacing, step=(0, 0, float(affine[2, 2])))
-        orthanc.push(files)
+        archive.push(files)
         folders.append(folder)
         series.append(dcmread(files[0]).SeriesInstanceUID)
-    return Study(orthanc, dcmread(files[0]).StudyInstanceUID, series, folders)
+    return Study(archive, dcmread(files[0]).StudyInstanceUID, series, folders)
 
 
 def test_a_study_is_predicted_as_its_folders_are(
@@ -142,11 +164,7 @@ def test_results_go_back_into_the_study(
     slices = {
         ds.SOPInstanceUID: ds for folder in pushed.folders for ds in map(dcmread, folder.iterdir())
     }
-    back = {}
-    for item in pushed.client.search_for_series(pushed.uid):
-        if item["00080060"]["Value"][0] != "CT":
-            (ds,) = pushed.client.retrieve_series(pushed.uid, item["0020000E"]["Value"][0])
-            back[ds.SOPInstanceUID] = ds
+    back = pushed.results()
     cases = sorted(out.glob("scan-*"))
     for case in cases:
         sent = {name: dcmread(case / f"lesions-{name}.dcm") for name in ("sr", "seg")}
@@ -168,6 +186,34 @@ def test_results_go_back_into_the_study(
         seg = hd.seg.segread(returned / "lesions-seg.dcm")
         assert {uid[2] for uid in seg.get_source_image_uids()} <= set(slices)
     assert not back and len(cases) == 2
+
+
+@pytest.mark.realdata
+def test_a_real_study(
+    archive: Orthanc,
+    bone_model: Path,  # noqa: F811
+    realdata: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From the archive to lesions and back; what it returns is valid and says the same."""
+    folder, out = realdata / "sts" / "STS_019" / "CT" / "image", tmp_path / "out"
+    files = sorted(folder.iterdir())
+    archive.push(files)
+    first = dcmread(files[0], stop_before_pixels=True)
+    series = [first.SeriesInstanceUID]
+    archived = Study(archive, first.StudyInstanceUID, series, [folder])
+    ask = ["predict", "--model", bone_model, "--from", archived.url, "--out", out]
+    assert run(*ask, "--store", "--dicom-seg") == 0
+    assert "stored in the study: 2 DICOM objects" in capsys.readouterr().out
+    assert archived.modalities() == ["CT", "SEG", "SR"]
+    (case,) = out.glob("scan-*")
+    returned = tmp_path / "returned"
+    returned.mkdir()
+    (returned / "lesions.csv").write_bytes((case / "lesions.csv").read_bytes())
+    for ds in archived.results().values():
+        ds.save_as(returned / f"lesions-{ds.Modality.lower()}.dcm")
+    check_real_series(returned, folder)
 
 
 def failing(ask: list[object], code: int, capsys: pytest.CaptureFixture[str]) -> str:

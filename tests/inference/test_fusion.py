@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 
 from detect.boxes import Boxes
-from detect.inference.fusion import Ensemble, nms, weighted_box_fusion
+from detect.inference.fusion import Ensemble, weighted_box_fusion
+from detect.suppression import nms
 
 from .test_linking import boxes, stacks
 

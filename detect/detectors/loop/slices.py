@@ -112,7 +112,7 @@ def _tensors(
     x1, y1, x2, y2 = xyxy.T / side
     boxes = np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], axis=1)
     target = {"labels": torch.from_numpy(labels), "boxes": torch.from_numpy(boxes).float()}
-    return three_planes([picture])[0].float() / 255, target
+    return torch.from_numpy(three_planes([picture])[0]), target
 
 
 def _mix(

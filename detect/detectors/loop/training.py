@@ -94,7 +94,7 @@ def train_network(
                 ckpt_path=checkpoint if resume else None,
                 weights_only=True,  # a checkpoint holds tensors and numbers; nothing may run
             )
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, torch.OutOfMemoryError) as error:
             raise InputError("--batch", "does not fit into memory", "use a smaller one") from error
         except SystemExit as error:  # what it makes of an interrupt
             raise KeyboardInterrupt from error

@@ -35,7 +35,18 @@ class TorchRuntime:
         self.device = device
         self.half = half
 
-    def __call__(self, batch: NDArray[np.float32]) -> tuple[torch.Tensor, ...]:
+    def __call__(self, batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Return the raw outputs.
+
+        Raises:
+            MemoryError: the device has not enough.
+        """
+        try:
+            return tuple(own.cpu().numpy() for own in self._outputs(batch))
+        except torch.OutOfMemoryError as error:  # for those who know nothing of torch
+            raise MemoryError(str(error)) from error
+
+    def _outputs(self, batch: NDArray[np.float32]) -> tuple[torch.Tensor, ...]:
         """Return the raw outputs in float32, on the device."""
         images = torch.from_numpy(batch).to(self.device)
         with torch.no_grad():

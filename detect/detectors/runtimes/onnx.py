@@ -1,17 +1,21 @@
 """ONNX: write a network with torch's exporter, run it with ONNX Runtime."""
 
+from __future__ import annotations
+
 import io
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from converters.errors import InputError
 from detect.detectors.runtimes.packages import cpu_only, load
+
+if TYPE_CHECKING:
+    import torch
 
 OPSET = 17  # the newest that torch's tracing exporter writes without a conversion, bar none
 INPUT = "images"
@@ -28,6 +32,8 @@ def to_onnx(network: torch.nn.Module, side: int, outputs: Sequence[str]) -> byte
     Raises:
         InputError: the package is missing.
     """
+    import torch  # which running an export needs not
+
     load("onnx", "onnx")
     example = torch.zeros(2, 3, side, side)  # one picture would let the tracer fix the batch
     file = io.BytesIO()
@@ -46,9 +52,11 @@ def to_onnx(network: torch.nn.Module, side: int, outputs: Sequence[str]) -> byte
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU, with as many threads as torch has; see `Runtime`."""
+    """ONNX Runtime on the CPU; see `Runtime`."""
 
-    def __init__(self, path: Path, content: bytes, outputs: Sequence[str], device: str) -> None:
+    def __init__(
+        self, path: Path, content: bytes, outputs: Sequence[str], device: str, threads: int
+    ) -> None:
         """Load a model.
 
         Args:
@@ -56,6 +64,7 @@ class OnnxRuntime:
             content: of the file.
             outputs: names to ask for.
             device: `auto` or `cpu`.
+            threads: to run in.
 
         Raises:
             InputError: a missing package, or no model, or one that reads other files.
@@ -66,7 +75,7 @@ class OnnxRuntime:
         ort.set_default_logger_severity(3)
         check_self_contained(path, content)
         options = ort.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = threads
         self.outputs = list(outputs)
         try:
             self.session = ort.InferenceSession(
@@ -75,9 +84,9 @@ class OnnxRuntime:
         except Exception as error:
             raise InputError(path, "is no model that ONNX Runtime runs", "export again") from error
 
-    def __call__(self, batch: NDArray[np.float32]) -> list[torch.Tensor]:
+    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Return the raw outputs."""
-        return [torch.from_numpy(raw) for raw in self.session.run(self.outputs, {INPUT: batch})]
+        return list(self.session.run(self.outputs, {INPUT: batch}))
 
 
 def check_self_contained(path: Path, content: bytes) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from converters.errors import InputError
@@ -56,10 +55,16 @@ def _quantise(model: Any, calibration: Sequence[NDArray[np.float32]]) -> Any:
 
 
 class OpenVinoRuntime:
-    """OpenVINO on the CPU, with as many threads as torch has; see `Runtime`."""
+    """OpenVINO on the CPU; see `Runtime`."""
 
     def __init__(
-        self, path: Path, graph: bytes, weights: bytes, outputs: Sequence[str], device: str
+        self,
+        path: Path,
+        graph: bytes,
+        weights: bytes,
+        outputs: Sequence[str],
+        device: str,
+        threads: int,
     ) -> None:
         """Load a model.
 
@@ -68,6 +73,7 @@ class OpenVinoRuntime:
             graph, weights: content of its files.
             outputs: names to ask for.
             device: `auto` or `cpu`.
+            threads: to run in.
 
         Raises:
             InputError: a missing package, or no model.
@@ -78,7 +84,7 @@ class OpenVinoRuntime:
         # f32: processors with bfloat16 would use that, and find other boxes
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
@@ -89,7 +95,7 @@ class OpenVinoRuntime:
         except Exception as error:
             raise InputError(path, "is no model that OpenVINO runs", "export again") from error
 
-    def __call__(self, batch: NDArray[np.float32]) -> list[torch.Tensor]:
+    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Return the raw outputs."""
         raw = self.model(batch)
-        return [torch.from_numpy(np.array(raw[name])) for name in self.outputs]
+        return [np.array(raw[name]) for name in self.outputs]

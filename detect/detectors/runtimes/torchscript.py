@@ -33,8 +33,8 @@ class TorchScriptRuntime:
         with warnings.catch_warnings(action="ignore"):
             self.network = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
 
-    def __call__(self, batch: NDArray[np.float32]) -> Sequence[torch.Tensor]:
+    def __call__(self, batch: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         """Return the raw outputs."""
         with torch.no_grad():
             raw: Sequence[torch.Tensor] = self.network(torch.from_numpy(batch))
-        return raw
+        return [own.numpy() for own in raw]

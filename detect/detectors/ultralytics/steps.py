@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
-import torchvision  # noqa: F401  # once it is loaded, ultralytics takes its faster suppression
 from numpy.typing import NDArray
-from ultralytics.utils.nms import non_max_suppression
 
 from detect.boxes import Boxes
 from detect.detectors.planes import three_planes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 from detect.model_card import ModelSpec
+from detect.suppression import nms
 
 NMS_IOU = 0.7  # ultralytics' validation default
+CANDIDATES = 30_000  # the best so many of a picture are looked at, as in ultralytics
+ROW = 6  # numbers: x1, y1, x2, y2, score, class
 PADDING = 114  # grey that ultralytics trains with around and between pictures
 
 
@@ -43,19 +43,25 @@ class UltralyticsSteps:
         """Letterbox or stretch."""
         side = self.spec.imgsz
         squares = [place(image, self._where(image.shape), side) for image in images]
-        return (three_planes(squares).float() / 255).numpy()
+        return three_planes(squares)
 
-    def decode(self, raw: Sequence[torch.Tensor], sizes: Sequence[tuple[int, int]]) -> list[Boxes]:
+    def decode(
+        self, raw: Sequence[NDArray[np.float32]], sizes: Sequence[tuple[int, int]]
+    ) -> list[Boxes]:
         """Suppress duplicates and map boxes back to the pictures."""
-        rows = (
-            _rtdetr_rows(raw[0], self.spec.imgsz)
-            if self._rtdetr
-            else _yolo_rows(raw[0], len(self.spec.classes))
-        )
         return [
-            back(own.cpu().double().numpy(), self._where(size), size)
-            for own, size in zip(rows, sizes, strict=True)
+            back(self._boxes(own), self._where(size), size)
+            for own, size in zip(raw[0], sizes, strict=True)
         ]
+
+    def _boxes(self, raw: NDArray[np.float32]) -> Boxes:
+        """Turn the output for one picture into boxes in px of the square."""
+        if self._rtdetr:
+            return _of_queries(raw, self.spec.imgsz)
+        # a model that needs no suppression is told by this shape: a row a lesion, best first
+        own = _of_rows(raw) if raw.shape[1] == ROW else _of_places(raw, len(self.spec.classes))
+        # without bins, as in YOLO26, a distance can be negative: such a box ends before it begins
+        return own[(own.xyxy[:, 2:] >= own.xyxy[:, :2]).all(axis=1)]
 
     def _where(self, size: tuple[int, ...]) -> Placement:
         return placement((size[0], size[1]), self.spec.imgsz, stretch=self._rtdetr)
@@ -89,46 +95,41 @@ def place(image: NDArray[np.uint8], where: Placement, side: int) -> NDArray[np.u
     return square
 
 
-def _yolo_rows(raw: torch.Tensor, classes: int) -> list[torch.Tensor]:
-    """Suppress duplicates, if there can be any, and low scores.
-
-    Args:
-        raw: ``(n, 4 + classes, places)``, or of a model that needs no suppression, which is told
-            by this shape, ``(n, rows, 6)``: rows already, one a lesion, best first.
-        classes: their number.
-
-    Returns:
-        Rows (x1, y1, x2, y2, score, class) in px of the square.
-    """
-    rows = non_max_suppression(
-        raw,
-        conf_thres=SCORE_FLOOR,
-        iou_thres=NMS_IOU,
-        multi_label=True,
-        max_det=MAX_DETECTIONS,
-        nc=classes,
-        max_time_img=3600,  # its default gives up silently on a slow machine
-    )
-    # without bins, as in YOLO26, a distance can be negative: such a box ends before it begins
-    return [own[(own[:, 2:4] >= own[:, :2]).all(1)] for own in rows]
+def _of_places(raw: NDArray[np.float32], classes: int) -> Boxes:
+    """Suppress duplicates; ``(4 + classes, places)``, of (cx, cy, w, h, score of each class)."""
+    place, label = np.nonzero(raw[4 : 4 + classes].T > SCORE_FLOOR)
+    score = raw[4 + label, place]
+    if len(score) > CANDIDATES:
+        best = np.argsort(-score, kind="stable")[:CANDIDATES]
+        place, label, score = place[best], label[best], score[best]
+    boxes = Boxes(_corners(raw[:4, place].T).astype(float), label, score.astype(float))
+    return nms(boxes, NMS_IOU)[:MAX_DETECTIONS]
 
 
-def _rtdetr_rows(queries: torch.Tensor, side: int) -> list[torch.Tensor]:
-    """Turn queries (cx, cy, w, h, score, class), as fractions, into rows in px of the square."""
-    half = queries[..., 2:4] / 2
-    corners = torch.cat([queries[..., :2] - half, queries[..., :2] + half], -1) * side
-    rows = torch.cat([corners, queries[..., 4:6]], -1)
-    kept = []
-    for own in rows:
-        own = own[own[:, 4] >= SCORE_FLOOR]
-        kept.append(own[own[:, 4].argsort(descending=True, stable=True)][:MAX_DETECTIONS])
-    return kept
+def _of_rows(rows: NDArray[np.float32]) -> Boxes:
+    """Take ``(n, 6)`` of (x1, y1, x2, y2, score, class), best first."""
+    kept = rows[rows[:, 4] > SCORE_FLOOR][:MAX_DETECTIONS].astype(float)
+    return Boxes(kept[:, :4], kept[:, 5].astype(np.int64), kept[:, 4])
 
 
-def back(rows: NDArray[np.float64], where: Placement, size: tuple[int, int]) -> Boxes:
-    """Map rows from the square to px of the picture, cut at its edges."""
+def _of_queries(queries: NDArray[np.float32], side: int) -> Boxes:
+    """Take ``(n, 6)`` of (cx, cy, w, h, score, class), as fractions."""
+    kept = queries[queries[:, 4] >= SCORE_FLOOR]
+    kept = kept[np.argsort(-kept[:, 4], kind="stable")][:MAX_DETECTIONS]
+    corners = (_corners(kept[:, :4]) * np.float32(side)).astype(float)
+    return Boxes(corners, kept[:, 5].astype(np.int64), kept[:, 4].astype(float))
+
+
+def _corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn (cx, cy, w, h) into (x1, y1, x2, y2)."""
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+
+
+def back(boxes: Boxes, where: Placement, size: tuple[int, int]) -> Boxes:
+    """Map boxes from the square to px of the picture, cut at its edges."""
     scale = np.array(where.scale * 2)
     offset = np.array(where.offset * 2)
     limit = np.array([size[1], size[0]] * 2, dtype=float)
-    xyxy = np.clip((rows[:, :4] - offset) / scale, 0, limit)
-    return Boxes(xyxy, rows[:, 5].astype(np.int64), np.clip(rows[:, 4], 0, 1))
+    xyxy = np.clip((boxes.xyxy - offset) / scale, 0, limit)
+    return Boxes(xyxy, boxes.label, np.clip(boxes.score, 0, 1))

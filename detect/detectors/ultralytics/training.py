@@ -73,7 +73,7 @@ def train_network(
         return
     try:
         loop.train()
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, torch.OutOfMemoryError) as error:
         raise InputError("--batch", "does not fit into memory", "use a smaller one") from error
 
 
