@@ -35,7 +35,8 @@ class Geometry:
 
 
 GEOMETRY = Geometry()
-MOSAIC_GEOMETRY = Geometry(rotation=10.0, translation=0.1, scale=0.5, mirror=0.5)  # DEIM's, after its mosaic
+# DEIM's, after its mosaic
+MOSAIC_GEOMETRY = Geometry(rotation=10.0)
 
 
 @dataclass(frozen=True)
