@@ -67,7 +67,7 @@ def to_boxes(
     corners = np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], -1).clip(0, 1)
     found = []
     for k, (height, width) in enumerate(sizes):
-        is_box = (boxes[k, :, 2:] >= 0).all(1)  # not true of NaN either
+        is_box = np.all(boxes[k, :, 2:] >= 0, axis=1)  # not true of NaN either
         best = index[k]
         kept = best[(scores[k, best] >= SCORE_FLOOR) & is_box[best // classes]][:MAX_DETECTIONS]
         xyxy = corners[k, kept // classes] * np.array([width, height] * 2, float)

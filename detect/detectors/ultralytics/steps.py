@@ -61,7 +61,7 @@ class UltralyticsSteps:
         # a model that needs no suppression is told by this shape: a row a lesion, best first
         own = _of_rows(raw) if raw.shape[1] == ROW else _of_places(raw, len(self.spec.classes))
         # without bins, as in YOLO26, a distance can be negative: such a box ends before it begins
-        return own[(own.xyxy[:, 2:] >= own.xyxy[:, :2]).all(axis=1)]
+        return own[np.all(own.xyxy[:, 2:] >= own.xyxy[:, :2], axis=1)]
 
     def _where(self, size: tuple[int, ...]) -> Placement:
         return placement((size[0], size[1]), self.spec.imgsz, stretch=self._rtdetr)
