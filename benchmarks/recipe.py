@@ -11,7 +11,7 @@ default, and of synthetic cases (`detect synthesize`), which our side learns fro
 Prints mAP50 with its interval over patients, the paired difference with p, sensitivity at one false
 positive an image, and lesions found at one false positive a scan by their diameter. Levers are left
 out one at a time with `--set KEY=VALUE` (a setting of `detect train`) and `--argument KEY=VALUE`
-(one of ultralytics, such as mosaic=1), each with an --out of its own and `--stock-from` the first
+(one of ultralytics, such as mosaic=0), each with an --out of its own and `--stock-from` the first
 one. Interrupted, the same command goes on with the trainings that are missing.
 """
 
