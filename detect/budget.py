@@ -18,7 +18,7 @@ from detect.settings import TrainSettings
 
 PROBES = (2, 6)  # batches: two lengths tell what a slice costs from what an epoch costs
 EVERY = 1e6  # slices of a kind for each lesion slice: all that a probe has
-RESERVE = 0.05  # of the budget, for what is slower later than at first
+RESERVE = 0.1  # of the budget, for what is slower later than at first, such as mosaics
 
 
 def epochs_within(

@@ -1,19 +1,33 @@
-"""A starting point that needs no download: a model trained on made-up patients."""
+"""A starting point that needs no download: a model trained on made-up patients.
+
+The patients are the phantom's, with its own simple lesions, and in the same livers lesions that
+`detect.synthesis` grew: of other sizes (those of LiTS), shapes, edges and textures.
+"""
 
 import shutil
 from pathlib import Path
 
+from converters.atomic import write_text
+from converters.convert import convert
 from converters.errors import InputError
-from detect.demo import phantom_dataset
+from converters.manifest import FILE_NAME as MANIFEST
+from converters.recipe import load_recipe
 from detect.detectors.registry import family_of
+from detect.phantom import make_phantom
+from detect.recipes import find_recipe
 from detect.settings import TrainSettings
-from detect.train import train
+from detect.synthesize import synthesize
+from detect.train import tool_versions, train
 from detect.weights import add_weights, synthetic_file
 from weights import resolve
 
 PATIENTS = 200
 SEED = 1  # not the demo's, whose patients are there to be tested on
-SETTINGS = TrainSettings(epochs=20, batch=8, imgsz=160, warmup_epochs=1, seed=SEED)
+SIDE = 224  # px of 1.56 mm, as a real abdomen has at 256 px
+SETTINGS = TrainSettings(
+    epochs=8, batch=8, imgsz=SIDE, lr=2e-3, warmup_epochs=1, negatives=0.3, seed=SEED
+)
+WORKERS = 2
 
 
 def pretrain(
@@ -24,10 +38,10 @@ def pretrain(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Path:
-    """Train on the phantom, and keep the weights where `--weights synthetic` finds them.
+    """Train on made-up patients, and keep the weights where `--weights synthetic` finds them.
 
-    Interrupted, the same call goes on. Model and settings decide the file, whatever the machine has
-    besides.
+    Interrupted, the same call goes on. The pictures are the same on every machine, to the byte. The
+    weights are where the processor and the versions of torch and numpy are the same.
 
     Args:
         model: a name of `detect models`.
@@ -42,12 +56,13 @@ def pretrain(
     Raises:
         InputError: it is there already, or the model is unknown.
     """
-    family_of(model)  # a wrong name must not cost the making of the phantom
+    family_of(model)  # a wrong name must not cost the making of the patients
     file = resolve.folder() / synthetic_file(model)
     if file.exists() and not overwrite:
         raise InputError(file, "is here already", "use it with --weights synthetic, or --overwrite")
     work = resolve.folder() / f".{file.stem}.partial"
-    data = phantom_dataset(work / "phantom", patients, SEED, quiet=quiet)
+    _open(work, f"{patients} {settings.model_dump_json(exclude={'device', 'workers'})}")
+    data = _made_up_dataset(work, patients, quiet)
     run, partial = work / "run", work / "run.partial"
     resume = (partial / "weights" / "resume.pt").is_file()
     if not run.exists():
@@ -64,3 +79,32 @@ def pretrain(
     add_weights(run / "weights" / "best.safetensors", file.name)
     shutil.rmtree(work)
     return file
+
+
+def _open(work: Path, asked: str) -> None:
+    """Keep what the same request left there; clear anything else away."""
+    plan, text = work / "plan", f"{asked}\n{tool_versions()}\n"
+    if not (plan.is_file() and plan.read_text(encoding="utf-8") == text):
+        shutil.rmtree(work, ignore_errors=True)
+        write_text(plan, text)
+
+
+def _made_up_dataset(work: Path, patients: int, quiet: bool) -> Path:
+    """Make the patients, grow lesions in them and convert them; what is there already is kept."""
+    scans, grown, dataset = work / "scans", work / "grown", work / "dataset"
+    if not (dataset / MANIFEST).is_file():
+        make_phantom(scans, patients, SEED, SIDE)
+        made = synthesize(
+            find_recipe("limt"), scans, grown, seed=SEED, workers=WORKERS, quiet=quiet
+        )
+        convert(
+            load_recipe(made.recipe),
+            grown,
+            dataset,
+            split=(0.9, 0.1, 0),
+            negatives="train=0.5,val=0.5,test=0.5",
+            seed=SEED,
+            workers=WORKERS,
+            quiet=quiet,
+        )
+    return dataset

@@ -78,7 +78,7 @@ def test_what_an_epoch_costs_is_told_from_two_lengths(tiny_dataset: Path) -> Non
     assert clockwork.seen == [4, 12]
     # val is rounded to whole slices in the probes, so the pace is near, and not exact
     epoch = 4 + len(parts[0]) + len(parts[1])
-    assert epochs == pytest.approx(6000 * 0.95 / epoch - 1, rel=0.05)
+    assert epochs == pytest.approx(6000 * 0.9 / epoch - 1, rel=0.05)
 
 
 def test_looking_for_hard_negatives_is_paid_for(

@@ -319,7 +319,9 @@ def test_synthetic_weights_are_asked_for_in_one_line(folder: Path) -> None:
     assert "detect weights pretrain yolov8n" in error.value.remedy
 
 
-def test_pretrained_on_the_phantom_and_started_from(folder: Path) -> None:
+def test_pretrained_on_made_up_patients_and_started_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = TrainSettings(epochs=1, batch=8, imgsz=64, device="cpu", workers=0)
     given = {"patients": 12, "settings": settings, "quiet": True}
     file = pretrain("yolov8n", **given)  # type: ignore[arg-type]
@@ -328,8 +330,21 @@ def test_pretrained_on_the_phantom_and_started_from(folder: Path) -> None:
     with pytest.raises(InputError, match="is here already"):
         pretrain("yolov8n", **given)  # type: ignore[arg-type]
     before = file.read_bytes()
-    pretrain("yolov8n", overwrite=True, **given)  # type: ignore[arg-type]
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("detect.pretrain.train", stopped)
+        pretrain("yolov8n", overwrite=True, **given)  # type: ignore[arg-type]
     assert file.read_bytes() == before
+    work = folder / f".{file.stem}.partial"
+    grown = json.loads((work / "grown" / "synthesis.json").read_text(encoding="utf-8"))
+    assert len(grown["cases"]) == 12
+    with monkeypatch.context() as patched:
+        patched.setattr("detect.pretrain.make_phantom", stopped)  # what is there already is kept
+        pretrain("yolov8n", overwrite=True, **given)  # type: ignore[arg-type]
+    assert file.read_bytes() == before and not work.exists()
 
     assert choose_start("yolov8n", "synthetic").path == file
     window = Window(level=60, width=200)

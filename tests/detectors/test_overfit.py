@@ -61,7 +61,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, ultralytics = "detect.detectors.loop.training", "detect.detectors.ultralytics.training"
     monkeypatch.setattr(
         f"{loop}.Slices",
-        lambda split, side, seed, augmentation: Slices(split, side, seed, lambda epoch: PLAIN),
+        lambda split, side, seed, *_: Slices(split, side, seed, lambda epoch: PLAIN),
     )
     monkeypatch.setattr(f"{ultralytics}.GEOMETRY", Geometry(0, 0, 0, 0))
     monkeypatch.setattr(f"{ultralytics}.grey_transforms", list)
