@@ -1,0 +1,85 @@
+"""Train from several starts alike, and draw how they learn.
+
+Run: ``python benchmarks/starts.py DATASET --start coco=yolov8n.pt --start synthetic --start scratch
+--epochs 8 --fold 1/3 --out OUT`` on a folder of `detect convert … --negatives all`. A start is a
+name and a weight file, or `synthetic` (of `detect weights pretrain`), or `scratch`. All train with
+the same settings, seed and patients. Prints val mAP50 of the best and the last epoch, and test
+mAP50 with its interval over patients, of the epoch that was best on val; `OUT/starts.png` has the
+curves of val. Interrupted, the same command goes on with the starts that are missing.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from converters.atomic import replacing
+from converters.dataset import open_dataset
+from detect.dataset import Split
+from detect.detectors.registry import load_detector
+from detect.evaluation.bootstrap import draw_patients, interval
+from detect.evaluation.matching import match
+from detect.folds import fold_splits
+from detect.model_card import parse_fold
+from detect.scoring import detect_split, score
+from detect.settings import TrainSettings
+from detect.train import train
+
+MODEL = "yolov8n"
+
+
+def main() -> None:
+    """Train what is missing, score, print and draw."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", action="append", required=True, metavar="NAME[=FILE]")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--imgsz", type=int, default=256)
+    parser.add_argument("--fold", default="1/3")
+    options = parser.parse_args()
+    fold = parse_fold(options.fold, 0)
+    dataset = open_dataset(options.data)
+    test = fold_splits(dataset, fold)["test"]
+    settings = TrainSettings(epochs=options.epochs, imgsz=options.imgsz, patience=0)
+    curves = {}
+    for start in options.start:
+        name, _, file = start.partition("=")
+        run = options.out / name
+        if not run.exists():
+            weights = file or (None if name == "scratch" else name)
+            train(
+                MODEL, options.data, out=run, weights=weights, settings=settings, fold=fold,
+                overwrite=True,
+            )  # fmt: skip
+        with (run / "history.csv").open(encoding="utf-8", newline="") as rows:
+            curves[name] = [float(row["val/mAP50"]) for row in csv.DictReader(rows)]
+        said = _tested(run, test, dataset.manifest.class_names)
+        print(f"{name:10} val best {max(curves[name]):.3f}, last {curves[name][-1]:.3f}; {said}")
+    _draw(options.out / "starts.png", curves)
+
+
+def _tested(run: Path, test: Split, classes: list[str]) -> str:
+    found = detect_split(load_detector(run, "auto"), test, quiet=True)
+    low, high = interval(
+        draw_patients(match(test.truth, found, len(classes)), test.patient_ids, None).map50
+    )
+    return f"test mAP50 {score(classes, test, found).map50:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _draw(path: Path, curves: dict[str, list[float]]) -> None:
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="epoch", ylabel="val mAP50")
+    for name, values in curves.items():
+        axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()
