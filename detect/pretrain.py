@@ -41,7 +41,7 @@ def pretrain(
     """Train on made-up patients, and keep the weights where `--weights synthetic` finds them.
 
     Interrupted, the same call goes on. The pictures are the same on every machine, to the byte. The
-    weights are where the processor and the versions of torch and numpy are the same.
+    weights are where processor, number of threads and versions of torch and numpy are the same.
 
     Args:
         model: a name of `detect models`.
