@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
+from pycocotools import mask
 
 from converters.convert import convert
 from converters.dataset import open_dataset, read_png
@@ -80,9 +82,18 @@ def assert_same_boxes(dataset: Path, split: str, folder: Path) -> None:
     ours, theirs = tables
     assert ours.keys() == theirs.keys()
     for name, own in ours.items():
-        apart = np.abs(np.array(own)[:, None] - np.array(theirs[name])).max(axis=2)
-        assert apart.shape[0] == apart.shape[1]
-        assert apart.min(axis=0).max() < 0.01 and apart.min(axis=1).max() < 0.01, name
+        sides = np.array(own), np.array(theirs[name])
+        apart = np.abs(sides[0][:, None] - sides[1]).max(axis=2)
+        for side, nearest in zip(sides, (apart.min(axis=1), apart.min(axis=0)), strict=True):
+            for alone in side[nearest >= 0.01]:
+                assert at_the_edge(alone, side), (name, alone)
+
+
+def at_the_edge(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
+    """Whether rounding alone decides if a surer box suppresses this one, at an IoU of 0.7."""
+    surer = others[others[:, 0] > box[0]][:, 1:]
+    overlaps = mask.iou([box[1:].tolist()], surer.tolist(), [0] * len(surer))
+    return bool(len(surer) and (np.abs(overlaps - 0.7) < 1e-3).any())
 
 
 def assert_same_numbers(
