@@ -8,6 +8,7 @@ ranges. Its index is built outside the clock; ours starts from the boxes and inc
 recall and F1, which pycocotools has not.
 """
 
+import argparse
 import contextlib
 import io
 import time
@@ -174,6 +175,7 @@ def print_parts(truth: list[Boxes], detections: list[Boxes], origins: Origins) -
 
 def main() -> None:
     """Print the comparison."""
+    argparse.ArgumentParser(description="Time the evaluator.").parse_args()
     truth, detections = synthetic(seed=0)
     for k in range(0, IMAGES, 10 * IMAGES // PATIENTS):
         for j in range(k, k + IMAGES // PATIENTS):

@@ -152,7 +152,7 @@ class Stages:
         self._lock = threading.Lock()
 
     @contextmanager
-    def time(self, name: str, clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
+    def measure(self, name: str, clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
         """Add what the block takes."""
         cpu, wall = clock(), time.perf_counter()
         yield
@@ -168,7 +168,7 @@ class Stages:
         function: Callable[..., Any] = getattr(owner, attribute)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.time(name, clock):
+            with self.measure(name, clock):
                 return function(*args, **kwargs)
 
         setattr(owner, attribute, timed)
@@ -208,11 +208,11 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
     timer.of(prediction_summary, "prediction_report", "report", time.process_time)
 
     def find_boxes(family: Any, network: Any, images: Any) -> Any:
-        with timer.time("network input"):
+        with timer.measure("network input"):
             batch = family.inputs(images)
-        with timer.time("network"):
+        with timer.measure("network"):
             raw = network(batch)
-        with timer.time("boxes of outputs"):
+        with timer.measure("boxes of outputs"):
             return family.decode(raw, [image.shape[:2] for image in images])
 
     steps.find_boxes = find_boxes
