@@ -1,12 +1,12 @@
 """Nothing uses the network: the whole suite runs with every other machine out of reach."""
 
-import json
 import socket
 import subprocess
 import sys
 
 import pytest
 
+from tests.imports import end_and_modules
 from tests.no_network.sitecustomize import NetworkUsed
 
 OUTSIDE = ("192.0.2.1", 80)  # a block reserved for documentation (RFC 5737)
@@ -36,16 +36,7 @@ def test_the_guard_reaches_other_processes() -> None:
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["train", "--help"], ["predict", "--help"]])
 def test_help_waits_for_no_heavy_import(words: list[str]) -> None:
-    code = (
-        "import json, sys\n"
-        "from detect.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: print(json.dumps([end.code, sorted(sys.modules)]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, encoding="utf-8", check=True
-    )
-    code_, modules = json.loads(done.stdout.splitlines()[-1])
-    assert code_ == 0
+    ended, modules = end_and_modules(words)
+    assert ended == 0
     heavy = {"torch", "ultralytics", "cv2", "pydicom", "SimpleITK", "albumentations"}
-    assert not heavy & set(modules)
+    assert not heavy & modules

@@ -25,6 +25,7 @@ from detect.export import export
 from detect.export_model import export_model
 from detect.exports import load_predictor
 from detect.model_card import ModelCard, ModelSpec, Parameters, sha256
+from tests.imports import end_and_modules
 
 LARGE = [pytest.param(model, marks=pytest.mark.slow) for model in ("rtdetr-l", "rfdetr-nano")]
 
@@ -106,20 +107,10 @@ def test_an_export_needs_no_torch(yolo: Path, runtime: str, tmp_path: Path) -> N
     write_nifti(tmp_path / "scan.nii.gz", hu, np.eye(4))
     words = ["predict", tmp_path / "scan.nii.gz", "--model", yolo, "--out", tmp_path / "out"]
     words += ["--runtime", runtime, "--confidence", 0, "--quiet"]
-    code = (
-        "import json, sys\n"
-        "from detect.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: print(json.dumps([end.code, sorted(sys.modules)]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
-        capture_output=True, encoding="utf-8", check=True,
-    )  # fmt: skip
-    ended, modules = json.loads(done.stdout.splitlines()[-1])
+    ended, modules = end_and_modules(words)
     assert ended == 0 and (tmp_path / "out" / "scan" / "detections.json").exists()
     heavy = {"torch", "torchvision", "ultralytics", "pandas", "matplotlib"}
-    assert not heavy & set(modules)
+    assert not heavy & modules
 
 
 def test_what_is_known_of_an_export(yolo: Path) -> None:
