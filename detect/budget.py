@@ -18,7 +18,7 @@ from detect.settings import TrainSettings
 
 PROBES = (2, 6)  # batches: two lengths tell what a slice costs from what an epoch costs
 EVERY = 1e6  # slices of a kind for each lesion slice: all that a probe has
-RESERVE = 0.1  # of the budget, for what is slower later than at first, such as mosaics
+RESERVE = 0.05  # of the budget, for what is slower later than at first, such as mosaics
 
 
 def epochs_within(
@@ -59,11 +59,12 @@ def epochs_within(
     else:
         slope = max((times[1] - times[0]) / (sizes[1] - sizes[0]), 0.0)
         epoch = times[1] + slope * (whole - sizes[1])
-    mining = 0.0
+    predicted = len(val)  # by the best epoch's network, to choose the operating point
     if slices.hard:
-        mining = (STAGES - 1) * len(slices.candidates(0)) * _predicting(detector, part)
-    left = seconds * (1 - RESERVE) - mining - (time.monotonic() - began)
-    epochs = int(left / epoch) - 1  # the last one pays for the final scoring
+        predicted += (STAGES - 1) * len(slices.candidates(0))
+    predicting = predicted * _predicting(detector, part)
+    left = seconds * (1 - RESERVE) - predicting - (time.monotonic() - began)
+    epochs = int(left / epoch)
     if epochs < 1:
         raise InputError(
             "--budget",

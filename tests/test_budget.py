@@ -78,7 +78,7 @@ def test_what_an_epoch_costs_is_told_from_two_lengths(tiny_dataset: Path) -> Non
     assert clockwork.seen == [4, 12]
     # val is rounded to whole slices in the probes, so the pace is near, and not exact
     epoch = 4 + len(parts[0]) + len(parts[1])
-    assert epochs == pytest.approx(6000 * 0.9 / epoch - 1, rel=0.05)
+    assert epochs == pytest.approx(6000 * 0.95 / epoch, rel=0.05)
 
 
 def test_looking_for_hard_negatives_is_paid_for(
@@ -97,8 +97,10 @@ def test_looking_for_hard_negatives_is_paid_for(
     drawn = round(0.1 * (len(parts[0]) - without))
     assert 2 <= drawn < without < len(parts[0]) - without + drawn
     epoch = 4 + len(parts[0]) - without + drawn + len(parts[1])
-    probe = 13 * 20  # a slice to warm up, and those of the longer probe
-    assert counted[0] - counted[1] == pytest.approx((2 * 20 * without + probe) / epoch, abs=3)
+    assert counted[0] - counted[1] == pytest.approx(2 * 20 * without / epoch, abs=1)
+    probe = 13  # a slice to warm up, and those of the longer probe
+    left = 20_000 * 0.95 - 20 * (probe + len(parts[1]))
+    assert counted[0] == pytest.approx(left / epoch, rel=0.05)
 
 
 def test_a_budget_too_short_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
