@@ -1,25 +1,33 @@
 """Cross-validate `detect train` against the plain `yolo detect train`: same slices, same time.
 
 Run: ``python benchmarks/recipe.py DATASET --weights yolov8n.pt --budget 6min --out OUT`` on a
-folder of `detect convert … --negatives all`. In each fold both train on the same patients from the
-same weights for the same wall-clock time, one after the other, and our evaluator scores both on the
-patients that the fold leaves out; the folds' detections are then pooled, so that every patient is
-tested on once. The stock side is ultralytics with no argument but data, size, batch and time; of
+folder of `detect convert … --negatives all`. In each fold all arms train on the same patients from
+the same weights for the same wall-clock time, one after the other, and our evaluator scores them on
+the patients that the fold leaves out; the folds' detections are then pooled, so that every patient
+is tested on once. The stock arm is ultralytics with no argument but data, size, batch and time; of
 the slices without a lesion it gets as many as there are with one, as `detect convert` gives by
-default, and of synthetic cases (`detect synthesize`), which our side learns from, none.
+default, and of synthetic cases (`detect synthesize`), which our arm learns from, none.
 
-Prints mAP50 with its interval over patients, the paired difference with p, sensitivity at one false
-positive an image, and lesions found at one false positive a scan by their diameter. Levers are left
-out one at a time with `--set KEY=VALUE` (a setting of `detect train`) and `--argument KEY=VALUE`
-(one of ultralytics, such as mosaic=0), each with an --out of its own and `--stock-from` the first
-one. Interrupted, the same command goes on with the trainings that are missing.
+``--arm`` names others (`ARMS`): a lever of ours alone, on top of stock, or left out of ours.
+``--seed`` may be given several times; each one draws other folds, too. Arms can be trained by
+several commands with the same OUT, each on cores of its own; the last one that finds all there
+prints. Interrupted, the same command goes on with the trainings that are missing.
+
+Prints for each arm and seed mAP50 with its interval over patients, sensitivity at one false
+positive an image, and lesions found at one false-positive box a scan and at one false finding a
+scan (boxes linked through the slices) by their diameter; then, over all seeds together, the paired
+difference to the first arm and to the second, with p. A patient's slices are drawn together, of all
+seeds.
 """
 
 import argparse
 import json
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -28,24 +36,73 @@ import torch
 from converters.atomic import write_json
 from converters.dataset import Dataset, open_dataset
 from detect.boxes import Boxes
-from detect.compare import compare
 from detect.dataset import Split
+from detect.detectors.epoch_slices import EpochSlices, Indices
 from detect.detectors.registry import load_detector
 from detect.detectors.ultralytics import training
 from detect.detectors.weight_files import read_state
 from detect.evaluate import write_evaluation
 from detect.evaluation.coco_results import detections_from_coco, detections_to_coco
-from detect.evaluation.matching import match
+from detect.evaluation.lesions import LesionDiameter
+from detect.evaluation.matching import Matches, match
 from detect.evaluation.operating_choice import choose, parse_rule
+from detect.evaluation.paired import compare_paired
 from detect.folds import fold_splits
-from detect.model_card import Fold, OperatingPoint
+from detect.model_card import Fold, ModelSpec, OperatingPoint
 from detect.scoring import detect_split
 from detect.settings import TrainSettings, parse_duration, resolve_settings
 from detect.train import train
 from detect.weights import choose_start
 
 MODEL = "yolov8n"
-SIDES = ("stock", "recipe")
+
+# Arguments of ultralytics that make up a lever: ours and its own defaults are exchanged.
+SCHEDULE = ("optimizer", "lr0", "momentum", "weight_decay", "nbs", "cos_lr", "warmup_bias_lr")
+GREY = ("hsv_h", "hsv_s", "hsv_v", "augmentations")
+GEOMETRY = ("degrees", "translate", "scale", "fliplr", "flipud", "mosaic")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Attributes:
+        ours: by `detect train`, or the stock way.
+        exchanged: arguments of ultralytics whose values are the other way's.
+        grown: synthetic cases are learned from.
+        drawn_anew: slices without a lesion are other ones in every epoch.
+        start: where to start instead of --weights: `synthetic`, or `scratch`.
+        settings: of `detect train`, for ours.
+    """
+
+    ours: bool
+    exchanged: tuple[str, ...] = ()
+    grown: bool = False
+    drawn_anew: bool = False
+    start: str | None = None
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+def _ours(**changed: Any) -> Arm:
+    return Arm(**{"ours": True, "grown": True, "drawn_anew": True} | changed)
+
+
+ARMS = {
+    "stock": Arm(ours=False),
+    "recipe": _ours(),
+    "stock-with-grown": Arm(ours=False, grown=True),
+    "stock-with-schedule": Arm(ours=False, exchanged=SCHEDULE),
+    "stock-with-grey": Arm(ours=False, exchanged=GREY),
+    "stock-with-geometry": Arm(ours=False, exchanged=GEOMETRY),
+    "without-grown": _ours(grown=False),
+    "without-schedule": _ours(exchanged=SCHEDULE),
+    "without-grey": _ours(exchanged=GREY),
+    "without-geometry": _ours(exchanged=GEOMETRY),
+    "without-drawing": _ours(drawn_anew=False),
+    "with-hard-negatives": _ours(settings=(("hard_negatives", 0.5),)),
+    "from-synthetic": _ours(start="synthetic"),
+    "from-scratch": _ours(start="scratch"),
+}
 
 
 def main() -> None:
@@ -53,80 +110,99 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--weights", help="to start from; neither side gets any if not given")
+    parser.add_argument("--weights", help="to start from; no arm gets any if not given")
     parser.add_argument("--budget", default="6min")
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, action="append")
     parser.add_argument("--imgsz", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--argument", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--stock-from", type=Path, help="--out of a run whose stock side to take")
+    parser.add_argument("--arm", action="append", choices=tuple(ARMS))
     options = parser.parse_args()
+    arms = list(dict.fromkeys(["stock", "recipe", *(options.arm or [])]))
+    seeds = options.seed or [0]
     dataset = open_dataset(options.data)
-    changed = dict(item.split("=", 1) for item in options.set)
-    _change_arguments({k: float(v) for k, v in (item.split("=", 1) for item in options.argument)})
-    for number in range(1, options.folds + 1):
-        fold = Fold(number=number, of=options.folds, seed=options.seed)
-        splits = fold_splits(dataset, fold)
-        for side in SIDES:
-            where = options.stock_from if side == "stock" and options.stock_from else options.out
-            found = where / f"{side}-{number}.json"
-            if found.exists():
-                continue
-            if side == "stock":
-                boxes = _stock(options, dataset, splits, options.out / f"stock-{number}")
-            else:
-                boxes = _recipe(options, changed, fold, splits, options.out / f"recipe-{number}")
-            write_json(found, detections_to_coco(boxes, splits["test"].image_ids))
-    _report(options, dataset)
+    for seed in seeds:
+        for number in range(1, options.folds + 1):
+            fold = Fold(number=number, of=options.folds, seed=seed)
+            splits = fold_splits(dataset, fold)
+            for name in options.arm or arms:
+                found = _found(options.out, name, fold)
+                if found.exists():
+                    continue
+                out = found.with_suffix("")
+                boxes = (_recipe if ARMS[name].ours else _stock)(
+                    options, ARMS[name], dataset, fold, splits, out
+                )
+                write_json(found, detections_to_coco(boxes, splits["test"].image_ids))
+    _report(options, dataset, arms, seeds)
 
 
-def _change_arguments(changed: dict[str, float]) -> None:
-    """Let our side hand ultralytics other arguments than the recipe's."""
-    ours = training._arguments
-
-    def arguments(*given: Any) -> dict[str, Any]:
-        made = ours(*given)
-        return made | {key: type(made.get(key, value))(value) for key, value in changed.items()}
-
-    training._arguments = arguments
+def _found(out: Path, arm: str, fold: Fold) -> Path:
+    """Return where an arm's detections on a fold's test patients lie."""
+    return out / f"{arm}-seed{fold.seed}-{fold.number}.json"
 
 
 def _recipe(
     options: argparse.Namespace,
-    changed: dict[str, str],
+    arm: Arm,
+    dataset: Dataset,
     fold: Fold,
     splits: dict[str, Split],
     out: Path,
 ) -> list[Boxes]:
-    given: dict[str, Any] = {"imgsz": options.imgsz, "batch": options.batch, **changed}
-    settings = resolve_settings(
-        TrainSettings(),
-        {"budget": options.budget, "device": "auto", "patience": 0, "seed": options.seed} | given,
-    )
-    run = train(
-        MODEL, options.data, out=out, weights=options.weights, settings=settings, fold=fold,
-        overwrite=True,
-    )  # fmt: skip
-    print(f"{out}: {run.card.training['epochs']} epochs")
+    given = {
+        "imgsz": options.imgsz, "batch": options.batch, "budget": options.budget, "patience": 0,
+        "seed": fold.seed, "synthetic": float(arm.grown), **dict(arm.settings),
+    }  # fmt: skip
+    weights = {None: options.weights, "scratch": None}.get(arm.start, arm.start)
+    with _exchanged(arm.exchanged), _same_negatives(not arm.drawn_anew):
+        run = train(
+            MODEL, dataset.folder, out=out, weights=weights, fold=fold, overwrite=True,
+            settings=resolve_settings(TrainSettings(), given),
+        )  # fmt: skip
+    print(f"{out}: {run.card.training['epochs']} epochs", flush=True)
     return detect_split(load_detector(run.bundle, "auto"), splits["test"])
 
 
+@contextmanager
+def _exchanged(names: tuple[str, ...]) -> Iterator[None]:
+    """Let our side hand ultralytics its own defaults for some arguments."""
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    ours = training._arguments
+
+    def arguments(*given: Any) -> dict[str, Any]:
+        return ours(*given) | {name: DEFAULT_CFG_DICT.get(name) for name in names}
+
+    with patch.object(training, "_arguments", arguments):
+        yield
+
+
+@contextmanager
+def _same_negatives(wanted: bool) -> Iterator[None]:
+    """Let every epoch of ours see the first one's slices without a lesion."""
+    drawn = EpochSlices.of
+
+    def of(self: EpochSlices, epoch: int) -> Indices:
+        first, own = drawn(self, 0), drawn(self, epoch)
+        without = self._without
+        return np.union1d(np.setdiff1d(own, without), np.intersect1d(first, without))
+
+    with patch.object(EpochSlices, "of", of if wanted else drawn):
+        yield
+
+
 def _stock(
-    options: argparse.Namespace, dataset: Dataset, splits: dict[str, Split], out: Path
+    options: argparse.Namespace,
+    arm: Arm,
+    dataset: Dataset,
+    fold: Fold,
+    splits: dict[str, Split],
+    out: Path,
 ) -> list[Boxes]:
     from ultralytics import YOLO
 
-    rng = np.random.default_rng(options.seed)
-    train_split = splits["train"]
-    train_split = train_split.select(
-        [k for k, made_up in enumerate(train_split.synthetic) if not made_up]
-    )
-    with_box = [k for k, truth in enumerate(train_split.truth) if len(truth)]
-    without = [k for k, truth in enumerate(train_split.truth) if not len(truth)]
-    negatives = rng.permutation(without)[: len(with_box)].tolist()
-    _write_yolo(out / "data", "train", train_split.select(sorted([*with_box, *negatives])))
+    _write_yolo(out / "data", "train", _stock_slices(splits["train"], arm, fold.seed))
     _write_yolo(out / "data", "val", splits["val"])
     names = dataset.manifest.class_names
     yaml = {"path": str((out / "data").absolute()), "train": "images/train", "val": "images/val"}
@@ -142,11 +218,15 @@ def _stock(
         taken = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
         network.model.load_state_dict(taken, strict=False)
         network.ckpt = {"model": network.model}  # else its trainer builds a fresh network
+    settings = TrainSettings(batch=options.batch, seed=fold.seed, epochs=1)  # what is short is ours
+    spec = ModelSpec.model_construct(model=MODEL, imgsz=options.imgsz)
+    ours = training._arguments(spec, torch.device("cpu"), settings, out)
     network.train(
         data=str(out / "data" / "data.yaml"), imgsz=options.imgsz, batch=options.batch,
-        time=parse_duration(options.budget) / 3600, seed=options.seed, plots=False,
+        time=parse_duration(options.budget) / 3600, seed=fold.seed, plots=False,
         project=str(out.absolute()), name="run", exist_ok=True,
         device=0 if torch.cuda.is_available() else "cpu",
+        **{name: ours[name] for name in arm.exchanged},
     )  # fmt: skip
     trained = YOLO(str(out / "run" / "weights" / "best.pt"))
     return [
@@ -154,6 +234,18 @@ def _stock(
                                max_det=300, imgsz=options.imgsz, verbose=False)[0])
         for batch in splits["test"].batches(16) for picture in batch
     ]  # fmt: skip
+
+
+def _stock_slices(split: Split, arm: Arm, seed: int) -> Split:
+    """All slices with a real lesion, as many grown ones if wanted, as many real ones without."""
+    rng = np.random.default_rng(seed)
+    grown = np.array(split.synthetic)
+    has_box = np.array([len(truth) > 0 for truth in split.truth])
+    real = np.flatnonzero(has_box & ~grown)
+    taken = [real, rng.permutation(np.flatnonzero(~has_box & ~grown))[: len(real)]]
+    if arm.grown:
+        taken.append(rng.permutation(np.flatnonzero(has_box & grown))[: len(real)])
+    return split.select(sorted(np.concatenate(taken).tolist()))
 
 
 def _write_yolo(folder: Path, name: str, split: Split) -> None:
@@ -175,51 +267,94 @@ def _boxes(result: Any) -> Boxes:
     return Boxes(own.xyxy.double().numpy(), own.cls.long().numpy(), own.conf.double().numpy())
 
 
-def _report(options: argparse.Namespace, dataset: Dataset) -> None:
-    """Pool the folds, score both sides and compare them."""
-    classes = dataset.manifest.class_names
+def _report(
+    options: argparse.Namespace, dataset: Dataset, arms: list[str], seeds: list[int]
+) -> None:
+    """Pool the folds of each seed, score all arms and compare them."""
     folds = [
-        fold_splits(dataset, Fold(number=k, of=options.folds, seed=options.seed))["test"]
-        for k in range(1, options.folds + 1)
+        [Fold(number=k, of=options.folds, seed=seed) for k in range(1, options.folds + 1)]
+        for seed in seeds
     ]
-    pooled = _joined(folds)
-    for side in SIDES:
-        where = options.stock_from if side == "stock" and options.stock_from else options.out
-        found: list[Boxes] = []
-        for number, test in enumerate(folds, start=1):
-            source = where / f"{side}-{number}.json"
-            content = json.loads(source.read_text(encoding="utf-8"))
-            found += detections_from_coco(content, test.image_ids, len(classes), source)
-        scans = len(set(pooled.case_ids))
-        choice = choose(
-            match(pooled.truth, found, len(classes)), scans, parse_rule("fp-per-scan=1")
+    missing = [
+        name
+        for name in arms
+        for own in folds
+        for fold in own
+        if not _found(options.out, name, fold).exists()
+    ]
+    if missing:
+        print(f"not all trained yet: {', '.join(dict.fromkeys(missing))}")
+        return
+    tests = [[fold_splits(dataset, fold)["test"] for fold in own] for own in folds]
+    matches: dict[str, Matches] = {}
+    for name in arms:
+        truth, found = [], []
+        for own, parts in zip(folds, tests, strict=True):
+            boxes = _pooled(options.out, name, own, parts, dataset)
+            _print_row(options.out, name, own[0].seed, _joined(parts), boxes, dataset)
+            truth += _joined(parts).truth
+            found += boxes
+        matches[name] = match(truth, found, len(dataset.manifest.class_names))
+    patients = [patient for parts in tests for part in parts for patient in part.patient_ids]
+    print(f"all seeds, {len(set(patients))} patients:")
+    for name in arms:
+        said = []
+        for first in arms[:2]:
+            gain = compare_paired(matches[first], matches[name], patients)["map50"]
+            ratio = gain.second / gain.first if gain.first else float("nan")
+            said.append(
+                f"against {first} x{ratio:.2f}, {gain.difference:+.3f}"
+                f" ({gain.low:+.3f} to {gain.high:+.3f}), p {gain.p:.3f}"
+            )
+        print(f"{name:20} mAP50 {gain.second:.3f}; {'; '.join(said)}")
+
+
+def _pooled(
+    out: Path, arm: str, folds: list[Fold], tests: list[Split], dataset: Dataset
+) -> list[Boxes]:
+    boxes: list[Boxes] = []
+    for fold, test in zip(folds, tests, strict=True):
+        source = _found(out, arm, fold)
+        content = json.loads(source.read_text(encoding="utf-8"))
+        boxes += detections_from_coco(
+            content, test.image_ids, len(dataset.manifest.class_names), source
         )
-        point = choice and OperatingPoint(confidence=choice.confidence, rule="1 FP a scan, on test")
-        folder = options.out / f"evaluation-{side}"
-        result = write_evaluation(
-            folder, pooled, found, classes, point, name=side,
-            window=dataset.manifest.request.recipe.shown_window, pictures=12,
-            facts={"predictions": {"name": side, "form": "of the folds", "score": None}},
-        )  # fmt: skip
-        low, high = result.study.intervals["map50"]
-        image = result.study.froc.image
-        one = image.sensitivity[list(image.false_positives).index(1.0)]
-        lesions = result.study.lesions
-        sizes = ", ".join(
-            f"{row.low:g}-{row.high:g} mm {row.found:g}/{row.total}" for row in lesions.by_diameter
-        )
-        print(
-            f"{side:7} mAP50 {result.metrics.map50:.3f} ({low:.3f} to {high:.3f}), mAP50-95"
-            f" {result.metrics.map50_95:.3f}, sensitivity at 1 FP an image {one:.3f}, lesions at"
-            f" 1 FP a scan {lesions.all.found:g}/{lesions.all.total} ({sizes})"
-        )
-    comparison = compare(*(options.out / f"evaluation-{side}" for side in SIDES))
-    gain = comparison.numbers["map50"]
-    ratio = gain.second / gain.first if gain.first else float("nan")
+    return boxes
+
+
+def _print_row(
+    out: Path, arm: str, seed: int, pooled: Split, found: list[Boxes], dataset: Dataset
+) -> None:
+    classes = dataset.manifest.class_names
+    choice = choose(
+        match(pooled.truth, found, len(classes)), len(set(pooled.case_ids)),
+        parse_rule("fp-per-scan=1"),
+    )  # fmt: skip
+    point = choice and OperatingPoint(confidence=choice.confidence, rule="1 FP a scan, on test")
+    result = write_evaluation(
+        out / f"evaluation-{arm}-seed{seed}", pooled, found, classes, point, name=arm,
+        window=dataset.manifest.request.recipe.shown_window, pictures=12,
+        facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
+    )  # fmt: skip
+    low, high = result.study.intervals["map50"]
+    image = result.study.froc.image
+    one = image.sensitivity[list(image.false_positives).index(1.0)]
+    lesions = result.study.lesions
+    said = f"{lesions.all.found:g}/{lesions.all.total}{_sizes(lesions.by_diameter)}"
+    if result.linked:
+        rows = result.linked.froc.by_diameter
+        found = sum(row.found for row in rows)
+        said += f"; at 1 false finding a scan {found:g}{_sizes(rows)}"
     print(
-        f"recipe against stock: mAP50 x{ratio:.2f}, difference {gain.difference:+.3f}"
-        f" ({gain.low:+.3f} to {gain.high:+.3f}), p {gain.p:.3f}, {comparison.patients} patients"
+        f"{arm:20} seed {seed} mAP50 {result.metrics.map50:.3f} ({low:.3f} to {high:.3f}), mAP50-95"
+        f" {result.metrics.map50_95:.3f}, sensitivity at 1 FP an image {one:.3f}, lesions at"
+        f" 1 FP a scan {said}"
     )
+
+
+def _sizes(rows: Sequence[LesionDiameter]) -> str:
+    parts = [f"{row.low:g}-{row.high:g} mm {row.found:g}/{row.total}" for row in rows]
+    return f" ({', '.join(parts)})"
 
 
 def _joined(folds: list[Split]) -> Split:

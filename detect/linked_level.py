@@ -1,26 +1,20 @@
 """Link a detector's boxes on a split, score the findings, and choose how to link."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from detect.boxes import Boxes
 from detect.dataset import Split
-from detect.evaluation.linked import RULE, Linked, Tube, score_linked
-from detect.inference.linking import (
-    DEFAULT,
-    LinkedLesion,
-    Linking,
-    iou,
-    link,
-    one_finding_each,
-)
+from detect.evaluation.linked import RULE, Linked, LinkedFroc, Tube, score_linked
+from detect.inference.linking import DEFAULT, Linking, iou, link
+from detect.linked_froc import linked_froc
+from detect.tubes import scans_of, tube_of, tubes_of
 
 # What `fit_linking` tries; every default is among them.
 IOU = (0.1, 0.2, 0.3, 0.5)
@@ -40,6 +34,7 @@ class LinkedLevel:
         linked: the numbers.
         one_per_box: each box a finding of its own.
         stacked: boxes of a class on adjacent slices that overlap at all, and theirs, are one.
+        froc: lesions found at numbers of false findings, whatever the confidence above is.
     """
 
     confidence: float
@@ -47,6 +42,7 @@ class LinkedLevel:
     linked: Linked
     one_per_box: Linked
     stacked: Linked
+    froc: LinkedFroc
 
     def to_json(self) -> dict[str, Any]:
         """For `metrics.json`."""
@@ -57,6 +53,7 @@ class LinkedLevel:
             **self.linked.to_json(),
             "one_finding_per_box": self.one_per_box.to_json(),
             "greedy_stacking": self.stacked.to_json(),
+            "froc": self.froc.to_json(),
         }
 
 
@@ -64,15 +61,15 @@ def linked_level(
     split: Split, detections: Sequence[Boxes], confidence: float, linking: Linking
 ) -> LinkedLevel:
     """Link the boxes of a split as `predict` does, and score the findings."""
-    cases = list(_cases(split, detections, confidence))
-    truth = [own for _, own in cases]
-    stacks = [stack for stack, _ in cases]
+    scans = list(scans_of(split, detections, confidence))
+    truth, stacks = [one.lesions for one in scans], [one.stack for one in scans]
     return LinkedLevel(
         confidence,
         linking,
-        score_linked(truth, [_tubes(link(stack, linking), stack) for stack in stacks]),
+        score_linked(truth, [tubes_of(link(stack, linking), stack) for stack in stacks]),
         score_linked(truth, [_one_per_box(stack) for stack in stacks]),
         score_linked(truth, [_stacked(stack) for stack in stacks]),
+        linked_froc(split, detections, linking),
     )
 
 
@@ -86,15 +83,15 @@ def fit_linking(split: Split, detections: Sequence[Boxes], confidence: float) ->
         detections: on each of its pictures.
         confidence: of the operating point.
     """
-    cases = list(_cases(split, detections, confidence))
-    truth = [own for _, own in cases]
+    scans = list(scans_of(split, detections, confidence))
+    truth, stacks = [one.lesions for one in scans], [one.stack for one in scans]
     reached: dict[tuple[float, float, int, int], float] = {}
     for overlap, distance, gap in itertools.product(IOU, MAX_DISTANCE, MAX_GAP):
         linking = Linking(iou=overlap, max_distance=distance, max_gap=gap)
-        found = [(link(stack, linking), stack) for stack, _ in cases]
+        found = [(link(stack, linking), stack) for stack in stacks]
         for fewest in MIN_BOXES:
             kept = [
-                _tubes([one for one in own if len(one.members) >= min(fewest, len(stack))], stack)
+                tubes_of([one for one in own if len(one.members) >= min(fewest, len(stack))], stack)
                 for own, stack in found
             ]
             reached[overlap, distance, gap, fewest] = score_linked(truth, kept).f1
@@ -108,53 +105,12 @@ def fit_linking(split: Split, detections: Sequence[Boxes], confidence: float) ->
     best = Linking(iou=overlap, max_distance=distance, max_gap=gap, min_boxes=fewest)
     top = best.model_copy(update={"score": "top"})
     by_highest, by_top = (
-        score_linked(truth, [_tubes(link(s, one), s) for s, _ in cases]).average_precision
+        score_linked(
+            truth, [tubes_of(link(stack, one), stack) for stack in stacks]
+        ).average_precision
         for one in (best, top)
     )
     return top if by_top >= by_highest + WORTH else best
-
-
-def _cases(
-    split: Split, detections: Sequence[Boxes], confidence: float
-) -> Iterator[tuple[list[Boxes], list[Tube]]]:
-    """Boxes of each slice of a case, as `predict` would link them, and its true lesions.
-
-    The stack reaches from the first to the last slice in the split; one that is not in it is empty.
-    """
-    by_case: dict[str, dict[int, int]] = {}
-    for k, case in enumerate(split.case_ids):
-        by_case.setdefault(case, {})[split.slice_indices[k]] = k
-    for pictures in by_case.values():
-        first, last = min(pictures), max(pictures)
-        stack = [Boxes.empty()] * (last - first + 1)
-        parts: dict[tuple[int, ...], list[tuple[int, NDArray[np.float64], int]]] = {}
-        for z, k in pictures.items():
-            own = detections[k]
-            stack[z - first] = one_finding_each(own[own.score >= confidence])
-            truth = split.truth[k]
-            for b, lesion in enumerate(split.lesion_ids[k].tolist()):
-                key = (lesion,) if lesion >= 0 else (-1, z, b)
-                parts.setdefault(key, []).append((z - first, truth.xyxy[b], int(truth.label[b])))
-        yield (
-            stack,
-            [_tube(own[0][2], 1.0, [(z, box) for z, box, _ in own]) for own in parts.values()],
-        )
-
-
-def _tube(label: int, score: float, boxes: Sequence[tuple[int, NDArray[np.float64]]]) -> Tube:
-    """Join boxes; several on one slice, such as the two arms of a lesion, give the one around."""
-    joined: dict[int, NDArray[np.float64]] = {}
-    for z, box in boxes:
-        around = joined.get(z, box)
-        joined[z] = np.append(np.minimum(around[:2], box[:2]), np.maximum(around[2:], box[2:]))
-    return Tube(label, score, joined)
-
-
-def _tubes(lesions: Sequence[LinkedLesion], stack: Sequence[Boxes]) -> list[Tube]:
-    return [
-        _tube(one.label, one.score, [(z, stack[z].xyxy[b]) for z, b in one.members])
-        for one in lesions
-    ]
 
 
 def _one_per_box(stack: Sequence[Boxes]) -> list[Tube]:
@@ -181,5 +137,5 @@ def _stacked(stack: Sequence[Boxes]) -> list[Tube]:
     for g in range(int(group.max(initial=-1)) + 1):
         own = [single[k] for k in np.flatnonzero(group == g)]
         boxes = [item for one in own for item in one.boxes.items()]
-        findings.append(_tube(own[0].label, max(one.score for one in own), boxes))
+        findings.append(tube_of(own[0].label, max(one.score for one in own), boxes))
     return findings

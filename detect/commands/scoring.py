@@ -77,8 +77,9 @@ def evaluate(
     else:
         raise InputError("--model, --predictions", "are alternatives", "give one of them")
     print_metrics(result.metrics, result.point, result.notes)
-    linked = result.linked.linked if result.linked else None
-    show(render_study(result.metrics, result.study, linked))
+    level = result.linked
+    numbers = (level.linked, level.froc) if level else ()
+    show(render_study(result.metrics, result.study, *numbers))
     show(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
 

@@ -6,9 +6,13 @@ that a link bridges without a box are no part of it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from detect.evaluation.lesions import LesionDiameter
+from detect.evaluation.plain import from_to, plain
 
 HIT_IOU = 0.1  # of volumes, as nnDetection's lesion level (Baumgartner et al., MICCAI 2021)
 COVERED = 0.5  # share of the smaller tube that must lie in the larger one
@@ -78,6 +82,39 @@ class Linked:
         rates = {name: getattr(self, name) for name in ("precision", "recall", "f1")}
         values = {**rates, **asdict(self)}
         return {name: None if value != value else value for name, value in values.items()}
+
+
+SIZES_AT = 1.0  # false findings a scan
+
+
+@dataclass(frozen=True)
+class LinkedFroc:
+    """How many lesions are found at numbers of false findings a scan; NaN without lesions.
+
+    Attributes:
+        false_positives: false findings a scan, rising.
+        sensitivity: at each of them: the highest at a confidence that leaves at most so many.
+        confidence: that one, from which boxes are linked; infinity: that of no findings.
+        mean: of the sensitivities.
+        by_diameter: at `SIZES_AT`, by longest axial diameter.
+    """
+
+    false_positives: Sequence[float]
+    sensitivity: Sequence[float]
+    confidence: Sequence[float]
+    mean: float
+    by_diameter: Sequence[LesionDiameter]
+
+    @property
+    def at_one(self) -> float:
+        """Sensitivity at `SIZES_AT`."""
+        return self.sensitivity[list(self.false_positives).index(SIZES_AT)]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `metrics.json`."""
+        rows = [from_to(asdict(one)) for one in self.by_diameter]
+        content = {key: value for key, value in vars(self).items() if key != "by_diameter"}
+        return dict(plain({**content, "by_diameter_mm": rows}))
 
 
 def match_linked(truth: Sequence[Tube], findings: Sequence[Tube]) -> tuple[list[int], int, int]:

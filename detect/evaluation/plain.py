@@ -21,3 +21,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def from_to(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the ends of a range as the files do; no upper end is infinity, which becomes None."""
+    rest = {key: value for key, value in row.items() if key not in ("low", "high")}
+    return {"from": row["low"], "to": row["high"], **rest}

@@ -34,7 +34,7 @@ from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_point import IOU
 from detect.evaluation.origins import Origins, find_lesions, flat
 from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
-from detect.evaluation.plain import plain
+from detect.evaluation.plain import from_to, plain
 from detect.evaluation.sizes import (
     AreaRow,
     DiameterRow,
@@ -136,7 +136,7 @@ class Study:
                 name: None if np.isnan(ends).any() else list(ends)
                 for name, ends in self.intervals.items()
             },
-            "by_diameter_mm": [_from_to(asdict(row)) for row in self.by_diameter],
+            "by_diameter_mm": [from_to(asdict(row)) for row in self.by_diameter],
             "by_coco_area": self.by_coco_area,
             "curves": self.curves,
             "confusion": self.confusion
@@ -161,7 +161,7 @@ class Study:
             "lesions": {
                 **asdict(lesions.all),
                 "by_class": lesions.by_class,
-                "by_diameter_mm": [_from_to(asdict(row)) for row in lesions.by_diameter],
+                "by_diameter_mm": [from_to(asdict(row)) for row in lesions.by_diameter],
                 "froc_scan": lesions.froc_scan,
             },
             "cases": {
@@ -282,8 +282,3 @@ def _short(one: Froc) -> dict[str, object]:
 
 def _froc_json(one: Froc, by_class: Mapping[str, Froc]) -> dict[str, object]:
     return {**vars(one), "by_class": {name: _short(own) for name, own in by_class.items()}}
-
-
-def _from_to(row: dict[str, object]) -> dict[str, object]:
-    """Name the ends of a range as the file does; no upper end is None."""
-    return {"from": row.pop("low"), "to": row.pop("high"), **row}

@@ -5,12 +5,17 @@ import math
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from detect.evaluation.linked import Linked
+from detect.evaluation.linked import Linked, LinkedFroc
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.study import Study
 
 
-def render_study(metrics: Metrics, study: Study, linked: Linked | None = None) -> Table:
+def render_study(
+    metrics: Metrics,
+    study: Study,
+    linked: Linked | None = None,
+    linked_froc: LinkedFroc | None = None,
+) -> Table:
     """One row a number: level, what it is, its value, its 95 % interval."""
     lesions, cases, frozen = study.lesions.all, study.cases, metrics.frozen
     nan = float("nan")
@@ -52,6 +57,8 @@ def render_study(metrics: Metrics, study: Study, linked: Linked | None = None) -
     if linked:
         rates = f"P {_value(linked.precision)}, R {_value(linked.recall)}"
         of_lesions.append((f"F1 of {linked.findings} linked findings ({rates})", linked.f1, ""))
+    if linked_froc:
+        of_lesions.append(("sensitivity at 1 false finding a scan", linked_froc.at_one, ""))
     for level, rows in (("boxes", boxes), ("lesions", of_lesions), ("scans", of_cases)):
         for k, (what, value, name) in enumerate(rows):
             table.add_row(

@@ -44,6 +44,10 @@ def evaluation_charts(metrics: Mapping[str, Any]) -> list[Markup]:
     ):
         if own:
             charts.append(froc_chart(title, {"": own}, unit, ticks, said))
+    if linked := (metrics.get("linked") or {}).get("froc"):
+        title = "FROC: sensitivity for 3D lesions by linked findings"
+        said = "A false positive is a finding, on however many slices."
+        charts.append(froc_chart(title, {"": linked}, "scan", SCAN_TICKS, said))
     return charts
 
 

@@ -134,6 +134,9 @@ def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
         findings = f"{thousands(linked['findings'])} for {linked['lesions']} lesions"
         at = f"confidence {rate(linked['confidence'])}; 3D IoU from {HIT_IOU} on"
         add(f"F1 of linked findings ({findings})", linked["f1"], at)
+        if own := linked.get("froc"):
+            points = ", ".join(f"{v:g}" for v in own["false_positives"])
+            add("FROC mean, linked findings", own["mean"], f"{points} false findings per scan")
     if cases:
         add("Case sensitivity", cases["sensitivity"], point, "case_sensitivity")
         add("Case specificity", cases["specificity"], point, "case_specificity")
@@ -152,8 +155,10 @@ def _sizes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """By diameter, boxes and lesions of one range in one row."""
     lesions = (metrics.get("lesions") or {}).get("by_diameter_mm") or []
     own = {(one["from"], one["to"]): one for one in lesions}
+    froc = (metrics.get("linked") or {}).get("froc") or {}
+    found = {(one["from"], one["to"]): one for one in froc.get("by_diameter_mm") or []}
     return [
-        {**one, "range": range_of(*ends), "lesions": own.get(ends)}
+        {**one, "range": range_of(*ends), "lesions": own.get(ends), "findings": found.get(ends)}
         for one in metrics.get("by_diameter_mm") or []
         for ends in [(one["from"], one["to"])]
     ]
