@@ -155,10 +155,8 @@ def _sizes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """By diameter, boxes and lesions of one range in one row."""
     lesions = (metrics.get("lesions") or {}).get("by_diameter_mm") or []
     own = {(one["from"], one["to"]): one for one in lesions}
-    froc = (metrics.get("linked") or {}).get("froc") or {}
-    found = {(one["from"], one["to"]): one for one in froc.get("by_diameter_mm") or []}
     return [
-        {**one, "range": range_of(*ends), "lesions": own.get(ends), "findings": found.get(ends)}
+        {**one, "range": range_of(*ends), "lesions": own.get(ends)}
         for one in metrics.get("by_diameter_mm") or []
         for ends in [(one["from"], one["to"])]
     ]
@@ -189,7 +187,13 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _findings(linked: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Linked findings, and plainer ones of the same boxes beside them."""
     named = [(said, linked.get(key) if key else linked) for key, said in FINDINGS.items()]
-    return [{"way": said, **own} for said, own in named if own]
+    rows = [{"way": said, **own} for said, own in named if own]
+    if froc := linked.get("froc"):
+        sizes = [
+            {**one, "range": range_of(one["from"], one["to"])} for one in froc["by_diameter_mm"]
+        ]
+        rows[0]["froc"] = {**froc, "by_diameter_mm": sizes}
+    return rows
 
 
 def _confusion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:

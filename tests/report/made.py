@@ -140,6 +140,14 @@ LEVELS = {
             "lesions": 3, "findings": 1200, "hits": 1, "splits": 0, "merges": 2,
             "precision": 1 / 1200, "recall": 1 / 3, "f1": 0.002, "average_precision": 0.25,
         },
+        "froc": {
+            "false_positives": [1, 2], "sensitivity": [0.25, 0.5], "confidence": [0.6, 0.2],
+            "mean": 0.375,
+            "by_diameter_mm": [
+                {"from": 0, "to": 20, "total": 0, "found": 0, "sensitivity": None},
+                {"from": 20, "to": None, "total": 4, "found": 1, "sensitivity": 0.25},
+            ],
+        },
     },
     "cases": {
         "total": 2, "with_lesions": 2, "true_positives": 1, "false_positives": 0,

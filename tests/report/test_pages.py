@@ -79,6 +79,9 @@ def test_the_page_holds_the_numbers(metrics: dict[str, Any], write: Write) -> No
     assert "overlap at all 1 200 1 0.001 0.333 0.002 0.250 0 2" in text
     assert "Rule: 3D IoU <of tubes>." in text
     assert "F1 of linked findings (4 for 3 lesions) 0.571 confidence 0.300; 3D IoU from" in text
+    assert "FROC mean, linked findings 0.375 1, 2 false findings per scan" in text
+    assert "< 20 0 0 – > 20 4 1 0.250 At the confidence that finds most" in text
+    assert "FROC: sensitivity for 3D lesions by linked findings" in text
     assert "16 of 16 slices are in this file, among them 5 of the 5" in text
     headings = {v["id"] for tag, v in reader.elements if tag == "h2"}
     links = {v["href"][1:] for tag, v in reader.elements if tag == "a" and v["href"] != "#main"}
