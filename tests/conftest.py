@@ -68,3 +68,11 @@ def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     out = tmp_path_factory.mktemp("lits") / "dataset"
     convert(find_recipe("lits"), realdata / "lits256", out, negatives="all", workers=2, quiet=True)
     return out
+
+
+@pytest.fixture
+def threshold_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Bundle of a detector that finds what is bright, at once."""
+    from tests.threshold_detector import make_threshold_model
+
+    return make_threshold_model(tmp_path, monkeypatch)

@@ -27,7 +27,7 @@ from detect.inference.used_models import choose_models
 from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
 from detect.predict import predict
 from tests.converters.dicom_series import write_series
-from tests.test_predict import run, threshold_model  # noqa: F401
+from tests.threshold_detector import run
 from tests.tiny import make_scans
 
 CASES = [f"case{n}-{kind}" for n in range(4) for kind in ("mask", "scan")]
@@ -157,7 +157,7 @@ def test_a_cluster_of_other_versions_is_refused(
 
 
 def test_no_stage_that_fails_stops_the_other_scans(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     scans: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -205,7 +205,7 @@ def test_no_stage_that_fails_stops_the_other_scans(
 
 
 def test_one_series_under_two_names_is_one_result(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     pixels = np.full((4, 48, 64), 1024, np.uint16)
@@ -219,7 +219,7 @@ def test_one_series_under_two_names_is_one_result(
 
 
 def test_killed_ten_times_it_ends_with_the_same_results_and_none_twice(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     """The processes are forked, so that a kill costs no start of Python."""
@@ -256,7 +256,7 @@ def test_killed_ten_times_it_ends_with_the_same_results_and_none_twice(
 
 
 def test_augmented_boxes_are_those_of_all_views(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

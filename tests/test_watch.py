@@ -24,7 +24,7 @@ from detect.watch import Listener, WatchResult, watch
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.inference.test_dicom_out import study, two_bright_blocks
 from tests.inference.test_warnings import SCOPE
-from tests.test_predict import detections, run, threshold_model  # noqa: F401
+from tests.threshold_detector import detections, run
 from tests.tiny import make_scans
 
 # Rounds
@@ -50,7 +50,7 @@ def once(inbox: Path, model: Path, out: Path, settle: float = 0, **more: bool) -
 
 
 def test_each_scan_once_under_whatever_name(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     inbox, out = make_scans(tmp_path / "in", cases=2), tmp_path / "in" / "results"
@@ -81,7 +81,7 @@ def test_each_scan_once_under_whatever_name(
 
 
 def test_copies_that_arrive_together(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
@@ -97,7 +97,7 @@ def test_copies_that_arrive_together(
 
 
 def test_the_same_name_in_two_folders(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
@@ -113,7 +113,7 @@ def test_the_same_name_in_two_folders(
 
 
 def test_a_study_in_one_folder(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     """Its scans are processed, one of which comes late; the localizer is passed over, once."""
@@ -144,7 +144,7 @@ def test_a_study_in_one_folder(
 
 
 def test_augmented_and_strict(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -172,7 +172,7 @@ def test_augmented_and_strict(
 
 
 def test_no_room_for_the_summary_stops_nothing(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
@@ -184,7 +184,7 @@ def test_no_room_for_the_summary_stops_nothing(
 
 
 def test_what_failed_is_listed_once_and_tried_again_when_it_changes(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
@@ -200,7 +200,7 @@ def test_what_failed_is_listed_once_and_tried_again_when_it_changes(
 
 
 def test_half_a_result_of_a_killed_run_is_none(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
@@ -217,7 +217,7 @@ def test_half_a_result_of_a_killed_run_is_none(
 
 
 def test_a_scan_that_changes_after_it_was_processed(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     inbox, out = tmp_path / "in", tmp_path / "out"
@@ -241,7 +241,7 @@ def test_a_scan_that_changes_after_it_was_processed(
 
 
 def test_another_watch_of_the_same_results_is_refused(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -264,7 +264,7 @@ def test_another_watch_of_the_same_results_is_refused(
 
 
 def test_a_share_that_goes_away_for_a_while(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -371,7 +371,7 @@ def test_killed_midway_and_started_again(tiny_run: Path, tmp_path: Path) -> None
 
 
 def test_memory_and_model_are_kept_between_scans(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

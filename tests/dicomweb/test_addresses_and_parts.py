@@ -8,7 +8,7 @@ from detect.dicomweb.address import parse_address
 from detect.dicomweb.parts import boundary, write_parts
 from detect.dicomweb.server import ServerError
 from tests.dicomweb.strangers import MULTIPART, multipart
-from tests.test_predict import run
+from tests.threshold_detector import run
 
 
 @pytest.mark.parametrize(

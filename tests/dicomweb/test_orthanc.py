@@ -25,7 +25,7 @@ from tests.inference.test_dicom_out import (
     coded_model,  # noqa: F401
     study,
 )
-from tests.test_predict import detections, run, threshold_model  # noqa: F401
+from tests.threshold_detector import detections, run
 
 
 @dataclass
@@ -98,7 +98,7 @@ def pushed(archive: Orthanc, tmp_path: Path) -> Study:
 
 def test_a_study_is_predicted_as_its_folders_are(
     pushed: Study,
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -131,7 +131,7 @@ def test_a_study_is_predicted_as_its_folders_are(
 
 def test_one_series(
     pushed: Study,
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
@@ -143,7 +143,7 @@ def test_one_series(
 
 def test_results_go_back_into_the_study(
     pushed: Study,
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -224,7 +224,7 @@ def failing(ask: list[object], code: int, capsys: pytest.CaptureFixture[str]) ->
 
 def test_wrong_password_and_unknown_study(
     pushed: Study,
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -23,11 +23,11 @@ from tests.dicomweb.strangers import (
     one_series,
     stranger,
 )
-from tests.test_predict import detections, run, threshold_model  # noqa: F401
+from tests.threshold_detector import detections, run
 
 
 def test_busy_twice_then_well(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     slices: tuple[str, list[bytes]],
 ) -> None:
@@ -53,7 +53,7 @@ def chunked(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("way", ["short length", "chunked", "well-formed", "until closed"])
 def test_an_answer_cut_short_is_asked_for_again_and_never_taken(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     slices: tuple[str, list[bytes]],
     capsys: pytest.CaptureFixture[str],
@@ -85,7 +85,7 @@ def test_an_answer_cut_short_is_asked_for_again_and_never_taken(
 
 
 def test_gone_in_the_middle_the_series_that_came_are_done(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     slices: tuple[str, list[bytes]],
     capsys: pytest.CaptureFixture[str],
@@ -131,7 +131,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("raw", "problem"), WRONG, ids=lambda value: str(value)[:30])
 def test_what_a_hostile_server_sends_is_one_line(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     quick: Path,
@@ -146,7 +146,7 @@ def test_what_a_hostile_server_sends_is_one_line(
 
 
 def test_objects_of_another_study_are_refused(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     slices: tuple[str, list[bytes]],
     capsys: pytest.CaptureFixture[str],
@@ -158,7 +158,7 @@ def test_objects_of_another_study_are_refused(
 
 
 def test_fewer_objects_than_announced_are_refused(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     slices: tuple[str, list[bytes]],
     capsys: pytest.CaptureFixture[str],
@@ -189,7 +189,7 @@ LISTS = [
 
 @pytest.mark.parametrize(("raw", "problem"), LISTS, ids=lambda value: str(value)[:30])
 def test_what_a_hostile_server_lists_is_one_line(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     raw: bytes,
@@ -203,7 +203,7 @@ def test_what_a_hostile_server_lists_is_one_line(
 
 
 def test_nobody_there_and_no_answer(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -220,7 +220,7 @@ def test_nobody_there_and_no_answer(
 
 
 def test_the_options_of_predict_hold_for_a_study(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     slices: tuple[str, list[bytes]],
     capsys: pytest.CaptureFixture[str],
@@ -240,7 +240,7 @@ def test_the_options_of_predict_hold_for_a_study(
 
 
 def test_a_token_goes_to_the_server_and_nowhere_else(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -296,7 +296,7 @@ def test_what_the_server_does_not_store(tmp_path: Path, raw: bytes, problem: str
 
 
 def test_what_is_not_stored_is_listed(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     slices: tuple[str, list[bytes]],
     capsys: pytest.CaptureFixture[str],

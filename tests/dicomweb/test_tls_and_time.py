@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.dicomweb.strangers import MULTIPART, answer, ask, multipart, one_series, stranger
-from tests.test_predict import run, threshold_model  # noqa: F401
+from tests.threshold_detector import run
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def certificate(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
 
 
 def test_over_tls_a_server_is_asked_only_where_its_certificate_is_trusted(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     slices: tuple[str, list[bytes]],
     capfd: pytest.CaptureFixture[str],
@@ -79,7 +79,7 @@ HEAD = f"HTTP/1.1 200 OK\r\nContent-Type: {MULTIPART}\r\n".encode()
     ids=["head", "body", "chunk"],
 )
 def test_a_server_that_drips_is_left(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     quick: Path,

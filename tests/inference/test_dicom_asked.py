@@ -13,13 +13,13 @@ from pydicom import dcmread
 
 from detect.predict import predict
 from tests.converters.dicom_series import SECRETS, write_series
-from tests.test_predict import run, threshold_model  # noqa: F401
+from tests.threshold_detector import run
 
 from .test_dicom_out import UIDS, by_uid, coded_model, series, study, two_bright_blocks  # noqa: F401
 
 
 def test_what_cannot_be_written_is_said_in_one_line(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -45,7 +45,7 @@ def test_what_cannot_be_written_is_said_in_one_line(
 
 
 def test_without_highdicom_the_remedy_is_told(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -115,7 +115,7 @@ def test_only_the_objects_asked_for_name_the_patient(
     [("ISO_IR 100", "Müller^Jörg"), (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎")],
 )
 def test_names_in_other_character_sets(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     tmp_path: Path,
     charset: Any,
     name: str,

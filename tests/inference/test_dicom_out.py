@@ -21,7 +21,6 @@ from pydicom.uid import generate_uid
 from detect.model_card import read_model_card
 from detect.predict import predict
 from tests.converters.dicom_series import write_enhanced, write_series
-from tests.test_predict import run, threshold_model  # noqa: F401
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 OBLIQUE = np.array([[0.98, -0.15, 0.13], [0.17, 0.97, -0.17], [-0.1, 0.19, 0.98]])
@@ -37,7 +36,7 @@ PLANES = {  # direction of columns, of rows, of slices
 
 
 @pytest.fixture
-def coded_model(threshold_model: Path) -> Path:  # noqa: F811
+def coded_model(threshold_model: Path) -> Path:
     """The model of the tests, whose one class has a code."""
     card = json.loads((threshold_model / "model.json").read_text(encoding="utf-8"))
     card["codes"] = {"bright": {"value": "109841003", "meaning": "Liver cell carcinoma"}}

@@ -14,7 +14,7 @@ from detect.inference.scope import Range, TrainedOn
 from detect.model_card import read_model_card
 from tests.converters.dicom_series import write_series
 from tests.inference.test_dicom_out import study, two_bright_blocks, validate
-from tests.test_predict import another, detections, run, threshold_model  # noqa: F401
+from tests.threshold_detector import another, detections, run
 
 SCOPE = TrainedOn(
     cases=3, pixel_mm=Range(low=0.5, high=0.9), slice_mm=Range(low=1, high=3),
@@ -24,7 +24,7 @@ SAID = "pixels of 2 x 2 mm; the model was trained on 0.5 to 0.9 mm"
 
 
 @pytest.fixture
-def model(threshold_model: Path) -> Path:  # noqa: F811
+def model(threshold_model: Path) -> Path:
     read_model_card(threshold_model).model_copy(update={"trained_on": SCOPE}).write(threshold_model)
     return threshold_model
 
@@ -77,7 +77,7 @@ def test_strict_refuses_what_else_has_a_warning(model: Path, tmp_path: Path, cap
 
 
 def test_a_model_that_does_not_say(
-    threshold_model: Path,  # noqa: F811
+    threshold_model: Path,
     model: Path,
     tmp_path: Path,
     capsys,
