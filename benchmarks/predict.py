@@ -30,10 +30,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,100 +136,6 @@ def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
     )
 
 
-# Stages
-
-
-class Stages:
-    """Adds up what each stage takes of its own thread's processor time and of the wall clock."""
-
-    def __init__(self) -> None:
-        """Start at zero."""
-        self.cpu: Counter[str] = Counter()
-        self.wall: Counter[str] = Counter()
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def measure(self, name: str, clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
-        """Add what the block takes."""
-        cpu, wall = clock(), time.perf_counter()
-        yield
-        with self._lock:
-            self.cpu[name] += clock() - cpu
-            self.wall[name] += time.perf_counter() - wall
-
-    def of(
-        self, owner: Any, attribute: str, name: str,
-        clock: Callable[[], float] = time.thread_time,
-    ) -> None:  # fmt: skip
-        """Time all calls of a function."""
-        function: Callable[..., Any] = getattr(owner, attribute)
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.measure(name, clock):
-                return function(*args, **kwargs)
-
-        setattr(owner, attribute, timed)
-
-
-GROUPS = {  # thread → its stages; those behind a + are inside the one before
-    "reader": ("hash", "read and decode", "settle pictures"),
-    "detector": ("window", "network input", "network", "boxes of outputs", "link"),
-    "writer": ("tables", "draw", "PNG", "label volume"),
-    "at the end": ("report",),
-}
-
-
-def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
-    """Predict on one scan with every stage timed; one thread a network, so that seconds add up."""
-    began = time.process_time()
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when a runtime is imported
-    import detect.predict
-    from converters.channels import Pictures
-    from detect import prediction_summary
-    from detect.detectors import steps
-    from detect.inference import one_scan, outputs
-    from detect.inference import scan as slices
-
-    timer = Stages()
-    timer.of(one_scan, "hash_files", "hash")
-    timer.of(one_scan, "read_volume", "read and decode")
-    timer.of(one_scan, "pictures", "settle pictures")
-    timer.of(Pictures, "__getitem__", "window")
-    timer.of(slices, "link", "link")
-    timer.of(slices, "one_finding_each", "link")
-    timer.of(one_scan, "write_case_outputs", "tables")
-    timer.of(outputs, "draw", "draw")
-    timer.of(outputs, "write_png", "PNG")
-    timer.of(one_scan, "write_label_volume", "label volume")
-    # of all threads: nothing else runs then
-    timer.of(prediction_summary, "prediction_report", "report", time.process_time)
-
-    def find_boxes(family: Any, network: Any, images: Any) -> Any:
-        with timer.measure("network input"):
-            batch = family.inputs(images)
-        with timer.measure("network"):
-            raw = network(batch)
-        with timer.measure("boxes of outputs"):
-            return family.decode(raw, [image.shape[:2] for image in images])
-
-    steps.find_boxes = find_boxes
-    if runtime == "torch":
-        import detect.detectors.ultralytics.detector as family
-
-        family.find_boxes = find_boxes  # type: ignore[attr-defined]
-    imports = time.process_time() - began
-    start, wall = time.process_time(), time.perf_counter()
-    detect.predict.predict(run, [scan], out=out, device="cpu", runtime=runtime, quiet=True)
-    total = time.process_time() - start
-    for inner in ("draw", "PNG"):
-        timer.cpu["tables"] -= timer.cpu[inner]
-    return {
-        "imports": imports, "cpu": dict(timer.cpu), "total": total,
-        "wall": time.perf_counter() - wall,
-        "overlays": len(list(out.rglob("*.png"))),
-    }  # fmt: skip
-
-
 # Memory
 
 
@@ -282,6 +185,14 @@ def measure(words: list[str]) -> tuple[float, float, float, str]:
     return clock.cpu, clock.wall, load, said
 
 
+def generated(folder: Path) -> Path:
+    """Make the CT, by a process of its own, so that this one stays small."""
+    if not (folder / "scans").is_dir():
+        words = ["--make", str(folder / "scans"), "1", str(SLICES), str(SIDE)]
+        subprocess.run([sys.executable, __file__, *words], check=True)
+    return next((folder / "scans" / "images").glob("*.nii.gz"))
+
+
 def job(*words: object) -> list[str]:
     """A command that runs one job of this script."""
     return [sys.executable, __file__, "--job", *map(str, words)]
@@ -293,7 +204,7 @@ def compare(run: Path, folder: Path, confidence: float) -> None:
     from detect.model_card import read_model_card
 
     card = read_model_card(run)
-    scan = next((folder / "scans" / "images").glob("*.nii.gz"))
+    scan = generated(folder)
     to_checkpoint(run, folder / "weights.pt")
     known = read_exports(run, card).exports
     request = {
@@ -369,29 +280,6 @@ def row(
     print(f"{title:26}{cpu:8.1f}{ratios[0]:>8}{wall:8.1f}{ratios[1]:>8}{load:6.1f}", flush=True)
 
 
-def table(run: Path, folder: Path) -> None:
-    """Print the stages of one scan, in processor seconds of their threads."""
-    from detect.exports import RUNTIMES, read_exports
-    from detect.model_card import read_model_card
-
-    scan = next((folder / "scans" / "images").glob("*.nii.gz"))
-    known = read_exports(run, read_model_card(run)).exports
-    print("\nstages of one scan, processor seconds of the thread they run in, one thread a network")
-    for runtime in [name for name in RUNTIMES if name == "torch" or name in known]:
-        words = job("stages", run, runtime, scan, folder / f"s-{runtime}")
-        own = json.loads(measure(words)[3].splitlines()[-1])
-        print(f"{runtime}: {own['total']:.1f} s, and {own['imports']:.1f} s of imports before")
-        sums = {}
-        for thread, names in GROUPS.items():
-            parts = {name: own["cpu"].get(name, 0.0) for name in names}
-            sums[thread] = sum(parts.values())
-            listed = ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items())
-            print(f"  {thread:11}{sums[thread]:6.2f}   {listed}")
-        overlapping = {name: value for name, value in sums.items() if name != "at the end"}
-        bound = max(overlapping, key=lambda name: overlapping[name])
-        print(f"  of many scans it is bound by the {bound}; {own['overlays']} overlays", flush=True)
-
-
 def flat(run: Path, folder: Path) -> None:
     """Print the memory after 5, 10, 25 and 50 scans."""
     many = folder / "many"
@@ -415,8 +303,6 @@ def run_job(words: list[str]) -> None:
     if what == "yolo":
         asked = json.loads(rest[2])
         yolo([Path(path) for path in rest[3:]], Path(rest[0]), Path(rest[1]), **asked)
-    elif what == "stages":
-        print(json.dumps(stages(Path(rest[0]), rest[1], Path(rest[2]), Path(rest[3]))))
     else:
         print(json.dumps(memory(Path(rest[0]), Path(rest[1]), Path(rest[2]))))
 
@@ -427,7 +313,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--confidence", type=float, default=0.25)
     parser.add_argument("--folder", type=Path, help="keep scans and results here")
-    parser.add_argument("--only", choices=("compare", "stages", "memory"))
+    parser.add_argument("--only", choices=("compare", "memory"))
     parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--make", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -443,13 +329,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "scans").is_dir():
-            words = ["--make", str(folder / "scans"), "1", str(SLICES), str(SIDE)]
-            subprocess.run([sys.executable, __file__, *words], check=True)
         if options.only in (None, "compare"):
             compare(options.run, folder, options.confidence)
-        if options.only in (None, "stages"):
-            table(options.run, folder)
         if options.only in (None, "memory"):
             flat(options.run, folder)
 
