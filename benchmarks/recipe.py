@@ -99,6 +99,7 @@ ARMS = {
     "without-grey": _ours(exchanged=GREY),
     "without-geometry": _ours(exchanged=GEOMETRY),
     "without-drawing": _ours(drawn_anew=False),
+    "without-grown-or-geometry": _ours(grown=False, exchanged=GEOMETRY),
     "with-hard-negatives": _ours(settings=(("hard_negatives", 0.5),)),
     "from-synthetic": _ours(start="synthetic"),
     "from-scratch": _ours(start="scratch"),
