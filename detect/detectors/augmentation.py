@@ -6,10 +6,11 @@ saturation in CT, and nobody is scanned upside down.
 
 How far pictures are bent depends on how often a network sees them. In a long training left and
 right are exchanged and sizes varied more than bodies do, as nnU-Net does, so that a dozen patients
-are not learned by heart; in a short one that only costs time. By `benchmarks/recipe.py`, gentle
-against ultralytics' own: liver tumours with grown lesions after 4 to 7 epochs mAP50 .24 against .19
-(two seeds), without grown ones after 13 to 20 epochs .10 against .15; soft-tissue sarcomas after 25
-to 60 epochs, gentle .02 against .16.
+are not learned by heart; in a short one with lesions enough that only costs time, and with few real
+ones alone it would have paid already. By `benchmarks/recipe.py`, mAP50, gentle against
+ultralytics' own: liver tumours with grown lesions after 4 to 7 epochs .24 against .19 (two seeds),
+without grown ones after 13 to 20 epochs .10 against .15. Gentle against `STRONG` and mosaics:
+soft-tissue sarcomas after 25 to 60 epochs .02 against .16.
 """
 
 import os
