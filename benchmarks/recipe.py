@@ -60,6 +60,7 @@ MODEL = "yolov8n"
 SCHEDULE = ("optimizer", "lr0", "momentum", "weight_decay", "nbs", "cos_lr", "warmup_bias_lr")
 GREY = ("hsv_h", "hsv_s", "hsv_v", "augmentations")
 GEOMETRY = ("degrees", "translate", "scale", "fliplr", "flipud", "mosaic")
+STOCK = SCHEDULE + GREY + GEOMETRY
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ ARMS = {
     "stock-with-schedule": Arm(ours=False, exchanged=SCHEDULE),
     "stock-with-grey": Arm(ours=False, exchanged=GREY),
     "stock-with-geometry": Arm(ours=False, exchanged=GEOMETRY),
+    # ultralytics' trainer cannot draw anew; what our loop brings by itself is the first of the two
+    "stock-in-our-loop": _ours(exchanged=STOCK, grown=False, drawn_anew=False),
+    "stock-with-drawing": _ours(exchanged=STOCK, grown=False),
     "without-grown": _ours(grown=False),
     "without-schedule": _ours(exchanged=SCHEDULE),
     "without-grey": _ours(exchanged=GREY),
