@@ -70,6 +70,7 @@ class Arm:
     Attributes:
         ours: by `detect train`, or the stock way.
         exchanged: arguments of ultralytics whose values are the other way's.
+        real: slices with real lesions are learned from; they choose the epoch even if not.
         grown: synthetic cases are learned from.
         drawn_anew: slices without a lesion are other ones in every epoch.
         start: where to start instead of --weights: `synthetic`, or `scratch`.
@@ -78,6 +79,7 @@ class Arm:
 
     ours: bool
     exchanged: tuple[str, ...] = ()
+    real: bool = True
     grown: bool = False
     drawn_anew: bool = False
     start: str | None = None
@@ -103,6 +105,7 @@ ARMS = {
     "without-grey": _ours(exchanged=GREY),
     "without-geometry": _ours(exchanged=GEOMETRY),
     "without-drawing": _ours(drawn_anew=False),
+    "without-real": _ours(real=False),
     "without-grown-or-geometry": _ours(grown=False, exchanged=GEOMETRY),
     "with-hard-negatives": _ours(settings=(("hard_negatives", 0.5),)),
     "from-synthetic": _ours(start="synthetic"),
@@ -160,7 +163,7 @@ def _recipe(
         "seed": fold.seed, "synthetic": float(arm.grown), **dict(arm.settings),
     }  # fmt: skip
     weights = {None: options.weights, "scratch": None}.get(arm.start, arm.start)
-    with _exchanged(arm.exchanged), _same_negatives(not arm.drawn_anew):
+    with _exchanged(arm.exchanged), _same_negatives(not arm.drawn_anew), _grown_alone(not arm.real):
         run = train(
             MODEL, dataset.folder, out=out, weights=weights, fold=fold, overwrite=True,
             settings=resolve_settings(TrainSettings(), given),
@@ -194,6 +197,20 @@ def _same_negatives(wanted: bool) -> Iterator[None]:
         return np.union1d(np.setdiff1d(own, without), np.intersect1d(first, without))
 
     with patch.object(EpochSlices, "of", of if wanted else drawn):
+        yield
+
+
+@contextmanager
+def _grown_alone(wanted: bool) -> Iterator[None]:
+    """Let ours learn from no slice with a real lesion."""
+
+    def without(*given: Any) -> dict[str, Split]:
+        splits = fold_splits(*given)
+        own = splits["train"]
+        kept = [k for k, made in enumerate(own.synthetic) if made or not len(own.truth[k])]
+        return splits | {"train": own.select(kept)}
+
+    with patch("detect.train.fold_splits", without if wanted else fold_splits):
         yield
 
 
