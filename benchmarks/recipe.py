@@ -70,7 +70,7 @@ class Arm:
     Attributes:
         ours: by `detect train`, or the stock way.
         exchanged: arguments of ultralytics whose values are the other way's.
-        real: slices with real lesions are learned from; they choose the epoch even if not.
+        real: slices with real lesions are learned from.
         grown: synthetic cases are learned from.
         drawn_anew: slices without a lesion are other ones in every epoch.
         start: where to start instead of --weights: `synthetic`, or `scratch`.

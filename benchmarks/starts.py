@@ -4,8 +4,8 @@ Run: ``python benchmarks/starts.py DATASET --start coco=yolov8n.pt --start synth
 --epochs 8 --fold 1/3 --out OUT`` on a folder of `detect convert … --negatives all`. A start is a
 name and a weight file, or `synthetic` (of `detect weights pretrain`), or `scratch`. All train with
 the same settings, seed and patients. Prints val mAP50 of the best and the last epoch, and test
-mAP50 with its interval over patients, of the epoch that was best on val; `OUT/starts.png` has the
-curves of val. Interrupted, the same command goes on with the starts that are missing.
+mAP50 with its interval over patients, of the network that is left; `OUT/starts.png` has the curves
+of val. Interrupted, the same command goes on with the starts that are missing.
 """
 
 import argparse

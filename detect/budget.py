@@ -59,7 +59,7 @@ def epochs_within(
     else:
         slope = max((times[1] - times[0]) / (sizes[1] - sizes[0]), 0.0)
         epoch = times[1] + slope * (whole - sizes[1])
-    predicted = len(val)  # by the best epoch's network, to choose the operating point
+    predicted = len(val)  # by the finished network, to choose the operating point
     if slices.hard:
         predicted += (STAGES - 1) * len(slices.candidates(0))
     predicting = predicted * _predicting(detector, part)

@@ -13,6 +13,7 @@ from converters.errors import InputError
 from converters.manifest import FILE_NAME as MANIFEST
 from converters.recipe import load_recipe
 from detect.detectors.registry import family_of
+from detect.model_card import read_model_card
 from detect.phantom import make_phantom
 from detect.recipes import find_recipe
 from detect.settings import TrainSettings
@@ -76,7 +77,7 @@ def pretrain(
             quiet=quiet,
         )
     file.unlink(missing_ok=True)
-    add_weights(run / "weights" / "best.safetensors", file.name)
+    add_weights(run / read_model_card(run).weights, file.name)
     shutil.rmtree(work)
     return file
 

@@ -52,7 +52,8 @@ class TrainSettings(BaseModel):
         lr: peak learning rate of AdamW. None: the family's own default.
         weight_decay: AdamW's. None: the family's own default.
         warmup_epochs: epochs over which the learning rate rises.
-        patience: stop after so many epochs without a better val mAP50; 0 never stops early.
+        patience: stop after so many epochs without a better val mAP50, and go back to the best; 0
+            never stops early. A training that ends by itself keeps its last epoch.
         seed: of initialisation, order and augmentation.
         device: `auto`, `cpu`, or a CUDA index such as `0`.
         workers: processes that load images; not used on a CPU, where the model is the bottleneck.

@@ -45,7 +45,7 @@ class TrainResult:
 
     Attributes:
         bundle: folder of the model.
-        metrics: of the best epoch on val.
+        metrics: of the kept epoch (`detectors.kept_epoch`) on val.
         card: its `model.json`.
         note: one line where val did not give the operating point that was asked for, else empty.
     """
@@ -139,14 +139,16 @@ def train(
         write_json(run_dir / "request.json", request)
     processes.wait()
     with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
-        detector.train(*splits, settings, run_dir, resume, advance)
+        weights = detector.train(*splits, settings, run_dir, resume, advance)
     processes.wait()
     codes, seen = dataset.manifest.codes, set(splits[0].case_ids)
     scope = trained_on(
         [case for case in dataset.manifest.cases if case.id in seen], dataset.manifest.body_parts
     )
     quiet = quiet or not first
-    return _finish(run_dir, out, detector, splits[1], request, codes, scope, fold, why, quiet)
+    return _finish(
+        run_dir, out, detector, weights, splits[1], request, codes, scope, fold, why, quiet
+    )
 
 
 def _within_budget(
@@ -239,6 +241,7 @@ def _finish(
     run_dir: Path,
     out: Path,
     detector: Detector,
+    weights: Path,
     val: Split,
     request: dict[str, Any],
     codes: dict[str, Code],
@@ -247,8 +250,7 @@ def _finish(
     imgsz_reason: str,
     quiet: bool,
 ) -> TrainResult:
-    """Score the best epoch on val, freeze its operating point, and make the run a bundle."""
-    weights = "weights/best.safetensors"
+    """Score the kept epoch on val, freeze its operating point, and make the run a bundle."""
     detections = detect_split(detector, val, quiet)
     classes, rule = detector.spec.classes, request["settings"]["operating_point"]
     point, note = choose_point(classes, val, detections, parse_rule(rule))
@@ -257,8 +259,8 @@ def _finish(
     card = ModelCard(
         spec=detector.spec,
         parameters=count_parameters(detector.spec.model, len(detector.spec.classes)),
-        weights=weights,
-        weights_sha256=sha256(run_dir / weights),
+        weights=weights.relative_to(run_dir).as_posix(),
+        weights_sha256=sha256(weights),
         operating_point=point,
         linking=linking,
         started_from=request["started_from"],

@@ -243,9 +243,9 @@ def _(place: Place) -> tuple[list[str], int, str]:
 @case("weights changed after training")
 def _(place: Place) -> tuple[list[str], int, str]:
     bundle = place.own(place.bundle)
-    with (bundle / "weights/best.safetensors").open("ab") as file:
+    with (bundle / "weights/last.safetensors").open("ab") as file:
         file.write(b"x")
-    return place.predict(place.scan, bundle=bundle), 2, "best.safetensors"
+    return place.predict(place.scan, bundle=bundle), 2, "last.safetensors"
 
 
 @case("model.json that leads outside")

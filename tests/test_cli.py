@@ -113,7 +113,7 @@ def pantry(
     card("run-unknown", spec={"model": "yolov99"})
     card("run-other", spec={"model": "yolo11n"})
     card("run-newer", schema="detect-model/9")
-    (copy("run-without", tiny_run) / "weights" / "best.safetensors").unlink()
+    (copy("run-without", tiny_run) / "weights" / "last.safetensors").unlink()
 
     torch.save({"model": Runs()}, new("unsafe.pt"))
     new("weights.onnx", b"onnx")
@@ -214,7 +214,7 @@ REFUSED: dict[str, tuple[str, int, str]] = {
     "model unknown to this version": (ON + "{run_unknown}", 2, "yolov99"),
     "model.json of another network": (ON + "{run_other}", 2, "does not fit"),
     "model.json of a later schema": (ON + "{run_newer}", 2, "schema"),
-    "model without its weights": (ON + "{run_without}", 2, "best.safetensors"),
+    "model without its weights": (ON + "{run_without}", 2, "last.safetensors"),
     # predict
     "confidence above 1": (PREDICT + "{scan} --confidence 2", 2, "--confidence"),
     "confidence nan": (PREDICT + "{scan} --confidence nan", 2, "--confidence"),

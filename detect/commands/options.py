@@ -60,5 +60,7 @@ InputSide = Annotated[
 LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")]
 Patience = Annotated[
     int | None,
-    typer.Option(min=0, help="Stop after so many epochs without a better val mAP50 [50]."),
+    typer.Option(
+        min=0, help="Stop after so many epochs without a better val mAP50, then keep the best [50]."
+    ),
 ]

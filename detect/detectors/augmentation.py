@@ -5,12 +5,11 @@ phase, blur and sharpening for the reconstruction kernel, noise for the dose. Th
 saturation in CT, and nobody is scanned upside down.
 
 How far pictures are bent depends on how often a network sees them. In a long training left and
-right are exchanged and sizes varied more than bodies do, as nnU-Net does, so that a dozen patients
-are not learned by heart; in a short one with lesions enough that only costs time, and with few real
-ones alone it would have paid already. By `benchmarks/recipe.py`, mAP50, gentle against
-ultralytics' own: liver tumours with grown lesions after 4 to 7 epochs .24 against .19 (two seeds),
-without grown ones after 13 to 20 epochs .10 against .15. Gentle against `STRONG` and mosaics:
-soft-tissue sarcomas after 25 to 60 epochs .02 against .16.
+right are exchanged, sizes varied more than bodies do, as nnU-Net does, and slices laid together in
+mosaics, so that a dozen patients are not learned by heart; in a short one that only costs time. By
+`benchmarks/recipe.py`, pooled mAP50 of two seeds: on liver tumours with grown lesions, 4 to 9
+epochs, gentle .24 and ultralytics' own .19; without grown ones, 10 to 16 epochs, gentle .10 (one
+seed) and strong .14; on soft-tissue sarcomas, 25 to 60 epochs, gentle .02 and strong .16.
 """
 
 import os
@@ -40,7 +39,7 @@ class Geometry:
     mirror: float = 0.0
 
 
-LONG = 20  # epochs: between those that were measured
+LONG = 10  # epochs: between those that were measured
 GENTLE = Geometry()
 STRONG = Geometry(scale=0.5, mirror=0.5)
 MOSAIC_GEOMETRY = Geometry(rotation=10.0, scale=0.5)  # DEIM's, after its mosaic

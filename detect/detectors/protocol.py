@@ -71,15 +71,18 @@ class Detector(Predictor, Protocol):
         run_dir: Path,
         resume: bool,
         advance: Advance,
-    ) -> None:
-        """Train and leave the weights of the best val epoch in the network.
+    ) -> Path:
+        """Train and leave the weights of the epoch that is kept in the network.
 
         Args:
-            train, val: what to learn from, and what chooses the best epoch.
+            train, val: what to learn from, and what says whether it still gets better.
             settings: as resolved.
             run_dir: gets `history.csv`, `weights/` and whatever `resume` needs.
             resume: go on from what lies in `run_dir`.
             advance: call once an epoch with a short note.
+
+        Returns:
+            The file of these weights in `run_dir`, see `kept_epoch`.
 
         Raises:
             InputError: nothing to resume from, or training cannot go on (divergence, memory).

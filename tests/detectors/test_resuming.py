@@ -130,8 +130,8 @@ def test_stopped_between_training_and_the_bundle(
         patch.setattr("detect.train._finish", fail)
         with pytest.raises(Stopped):
             train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, quiet=True)
-    weights = (tmp_path / "run.partial/weights/best.safetensors").read_bytes()
+    weights = (tmp_path / "run.partial/weights/last.safetensors").read_bytes()
     train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, resume=True, quiet=True)
     assert set(files(out)) == BUNDLE
-    assert (out / "weights/best.safetensors").read_bytes() == weights
+    assert (out / "weights/last.safetensors").read_bytes() == weights
     assert epochs_in(out / "history.csv") == ["1", "2"]

@@ -134,7 +134,7 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
 def test_a_bundle_whose_weights_do_not_fit(tiny_run: Path, tmp_path: Path) -> None:
     from detect.detectors.ultralytics.detector import UltralyticsDetector
 
-    state = load_file(tiny_run / "weights" / "best.safetensors")
+    state = load_file(tiny_run / "weights" / "last.safetensors")
     first = next(iter(state))
     state[first] = torch.zeros(1, 2, 3)
     save_file(state, tmp_path / "changed.safetensors")

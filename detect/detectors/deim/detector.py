@@ -23,6 +23,7 @@ from detect.detectors.deim.network import (
 )
 from detect.detectors.deim.schedule import average, flat_cosine, stages
 from detect.detectors.device import choose_device
+from detect.detectors.kept_epoch import kept_weights
 from detect.detectors.loop.plan import Plan, Target
 from detect.detectors.loop.training import steps_per_epoch, train_network
 from detect.detectors.protocol import Advance
@@ -83,15 +84,17 @@ class DeimDetector:
         run_dir: Path,
         resume: bool,
         advance: Advance,
-    ) -> None:
-        """Train and leave the weights of the best val epoch in the network."""
+    ) -> Path:
+        """Train; the network ends with the weights of the file that is returned."""
         self._deployed = None
         plan = _plan(self.network, settings, steps_per_epoch(train, settings))
         train_network(
             self, plan, self.spec, self.device, train, val, settings, run_dir, resume, advance
         )
         self.network.to(self.device)
-        load_network(self.network, run_dir / "weights" / "best.safetensors")
+        kept = kept_weights(run_dir, settings.epochs)
+        load_network(self.network, kept)
+        return kept
 
     def losses(self, images: torch.Tensor, targets: list[Target]) -> dict[str, torch.Tensor]:
         """Return DEIM's losses of a batch."""

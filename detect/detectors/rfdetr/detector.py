@@ -13,6 +13,7 @@ from torch import nn
 from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.device import choose_device
+from detect.detectors.kept_epoch import kept_weights
 from detect.detectors.loop.plan import Average, Plan, Target
 from detect.detectors.loop.training import steps_per_epoch, train_network
 from detect.detectors.protocol import Advance
@@ -85,8 +86,8 @@ class RfDetrDetector:
         run_dir: Path,
         resume: bool,
         advance: Advance,
-    ) -> None:
-        """Train and leave the weights of the best val epoch in the network."""
+    ) -> Path:
+        """Train; the network ends with the weights of the file that is returned."""
         self._exact = None
         decay = WEIGHT_DECAY if settings.weight_decay is None else settings.weight_decay
         steps = steps_per_epoch(train, settings)
@@ -100,7 +101,9 @@ class RfDetrDetector:
             self, plan, self.spec, self.device, train, val, settings, run_dir, resume, advance
         )
         self.network.to(self.device)
-        load_network(self.network, run_dir / "weights" / "best.safetensors")
+        kept = kept_weights(run_dir, settings.epochs)
+        load_network(self.network, kept)
+        return kept
 
     def losses(self, images: torch.Tensor, targets: list[Target]) -> dict[str, torch.Tensor]:
         """Return RF-DETR's losses of a batch."""

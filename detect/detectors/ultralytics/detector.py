@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.device import choose_device
+from detect.detectors.kept_epoch import kept_weights
 from detect.detectors.protocol import Advance
 from detect.detectors.runtimes.eager import TorchRuntime, channels_last
 from detect.detectors.runtimes.half import half_on
@@ -74,8 +75,8 @@ class UltralyticsDetector:
         run_dir: Path,
         resume: bool,
         advance: Advance,
-    ) -> None:
-        """Train and leave the weights of the best val epoch in the network."""
+    ) -> Path:
+        """Train; the network ends with the weights of the file that is returned."""
         # what only trains (albumentations above all) takes a second to import
         from detect.detectors.ultralytics.training import train_network
 
@@ -83,7 +84,9 @@ class UltralyticsDetector:
         train_network(
             self.spec, self.network, self.device, train, val, settings, run_dir, resume, advance
         )
-        load_network(self.network, run_dir / "weights" / "best.safetensors")
+        kept = kept_weights(run_dir, settings.epochs)
+        load_network(self.network, kept)
+        return kept
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes; the network is fused at the first call."""
