@@ -39,7 +39,7 @@ from detect.boxes import Boxes
 from detect.dataset import Split
 from detect.detectors.epoch_slices import EpochSlices, Indices
 from detect.detectors.registry import load_detector
-from detect.detectors.ultralytics import training
+from detect.detectors.ultralytics import detector, training
 from detect.detectors.weight_files import read_state
 from detect.evaluate import write_evaluation
 from detect.evaluation.coco_results import detections_from_coco, detections_to_coco
@@ -73,6 +73,7 @@ class Arm:
         real: slices with real lesions are learned from.
         grown: synthetic cases are learned from.
         drawn_anew: slices without a lesion are other ones in every epoch.
+        last: the last epoch's network is tested, not the one that was best on val.
         start: where to start instead of --weights: `synthetic`, or `scratch`.
         settings: of `detect train`, for ours.
     """
@@ -82,12 +83,13 @@ class Arm:
     real: bool = True
     grown: bool = False
     drawn_anew: bool = False
+    last: bool = False
     start: str | None = None
     settings: tuple[tuple[str, Any], ...] = ()
 
 
 def _ours(**changed: Any) -> Arm:
-    return Arm(**{"ours": True, "grown": True, "drawn_anew": True} | changed)
+    return Arm(**{"ours": True, "grown": True, "drawn_anew": True, "last": True} | changed)
 
 
 ARMS = {
@@ -97,14 +99,16 @@ ARMS = {
     "stock-with-schedule": Arm(ours=False, exchanged=SCHEDULE),
     "stock-with-grey": Arm(ours=False, exchanged=GREY),
     "stock-with-geometry": Arm(ours=False, exchanged=GEOMETRY),
+    "stock-with-last": Arm(ours=False, last=True),
     # ultralytics' trainer cannot draw anew; what our loop brings by itself is the first of the two
-    "stock-in-our-loop": _ours(exchanged=STOCK, grown=False, drawn_anew=False),
-    "stock-with-drawing": _ours(exchanged=STOCK, grown=False),
+    "stock-in-our-loop": _ours(exchanged=STOCK, grown=False, drawn_anew=False, last=False),
+    "stock-with-drawing": _ours(exchanged=STOCK, grown=False, last=False),
     "without-grown": _ours(grown=False),
     "without-schedule": _ours(exchanged=SCHEDULE),
     "without-grey": _ours(exchanged=GREY),
     "without-geometry": _ours(exchanged=GEOMETRY),
     "without-drawing": _ours(drawn_anew=False),
+    "without-last": _ours(last=False),
     "without-real": _ours(real=False),
     "without-grown-or-geometry": _ours(grown=False, exchanged=GEOMETRY),
     "with-hard-negatives": _ours(settings=(("hard_negatives", 0.5),)),
@@ -163,7 +167,10 @@ def _recipe(
         "seed": fold.seed, "synthetic": float(arm.grown), **dict(arm.settings),
     }  # fmt: skip
     weights = {None: options.weights, "scratch": None}.get(arm.start, arm.start)
-    with _exchanged(arm.exchanged), _same_negatives(not arm.drawn_anew), _grown_alone(not arm.real):
+    with (
+        _exchanged(arm.exchanged), _same_negatives(not arm.drawn_anew),
+        _grown_alone(not arm.real), _best_on_val(not arm.last),
+    ):  # fmt: skip
         run = train(
             MODEL, dataset.folder, out=out, weights=weights, fold=fold, overwrite=True,
             settings=resolve_settings(TrainSettings(), given),
@@ -214,6 +221,18 @@ def _grown_alone(wanted: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _best_on_val(wanted: bool) -> Iterator[None]:
+    """Let ours keep the epoch that is best on val."""
+    kept = detector.kept_weights
+
+    def best(run_dir: Path, epochs: int) -> Path:
+        return kept(run_dir, epochs).with_name("best.safetensors")
+
+    with patch.object(detector, "kept_weights", best if wanted else kept):
+        yield
+
+
 def _stock(
     options: argparse.Namespace,
     arm: Arm,
@@ -250,7 +269,8 @@ def _stock(
         device=0 if torch.cuda.is_available() else "cpu",
         **{name: ours[name] for name in arm.exchanged},
     )  # fmt: skip
-    trained = YOLO(str(out / "run" / "weights" / "best.pt"))
+    kept = "last.pt" if arm.last else "best.pt"
+    trained = YOLO(str(out / "run" / "weights" / kept))
     return [
         _boxes(trained.predict(np.repeat(picture[..., None], 3, 2), conf=0.001, iou=0.7,
                                max_det=300, imgsz=options.imgsz, verbose=False)[0])
