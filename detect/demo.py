@@ -15,9 +15,9 @@ from detect.recipes import find_recipe
 from detect.settings import TrainSettings
 from detect.train import train
 
-PATIENTS = 100
+PATIENTS = 175
 # Enough to learn the phantom from scratch in a few minutes on two cores.
-SETTINGS = TrainSettings(epochs=16, batch=8, imgsz=160, lr=2e-3, warmup_epochs=1)
+SETTINGS = TrainSettings(epochs=9, batch=8, imgsz=160, lr=2e-3, warmup_epochs=1)
 
 
 @dataclass(frozen=True)
