@@ -11,20 +11,14 @@ default, and of synthetic cases (`detect synthesize`), which our arm learns from
 ``--arm`` names others (`ARMS`): a lever of ours alone, on top of stock, or left out of ours.
 ``--seed`` may be given several times; each one draws other folds, too. Arms can be trained by
 several commands with the same OUT, each on cores of its own; the last one that finds all there
-prints. Interrupted, the same command goes on with the trainings that are missing.
-
-Prints for each arm and seed mAP50 with its interval over patients, sensitivity at one false
-positive an image, and lesions found at one false-positive box a scan and at one false finding a
-scan (boxes linked through the slices) by their diameter; then, over all seeds together, the paired
-difference to the first arm and to the second, with p. A patient's slices are drawn together, of all
-seeds.
+prints what `recipe_report.py` prints. Interrupted, the same command goes on with the trainings that
+are missing.
 """
 
 import argparse
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -32,6 +26,7 @@ from unittest.mock import patch
 import cv2
 import numpy as np
 import torch
+from recipe_report import found_of, report
 
 from converters.atomic import write_json
 from converters.dataset import Dataset, open_dataset
@@ -41,14 +36,9 @@ from detect.detectors.epoch_slices import EpochSlices, Indices
 from detect.detectors.registry import load_detector
 from detect.detectors.ultralytics import detector, training
 from detect.detectors.weight_files import read_state
-from detect.evaluate import write_evaluation
-from detect.evaluation.coco_results import detections_from_coco, detections_to_coco
-from detect.evaluation.lesions import LesionDiameter
-from detect.evaluation.matching import Matches, match
-from detect.evaluation.operating_choice import choose, parse_rule
-from detect.evaluation.paired import compare_paired
+from detect.evaluation.coco_results import detections_to_coco
 from detect.folds import fold_splits
-from detect.model_card import Fold, ModelSpec, OperatingPoint
+from detect.model_card import Fold, ModelSpec
 from detect.scoring import detect_split
 from detect.settings import TrainSettings, parse_duration, resolve_settings
 from detect.train import train
@@ -138,7 +128,7 @@ def main() -> None:
             fold = Fold(number=number, of=options.folds, seed=seed)
             splits = fold_splits(dataset, fold)
             for name in options.arm or arms:
-                found = _found(options.out, name, fold)
+                found = found_of(options.out, name, fold)
                 if found.exists():
                     continue
                 out = found.with_suffix("")
@@ -146,12 +136,7 @@ def main() -> None:
                     options, ARMS[name], dataset, fold, splits, out
                 )
                 write_json(found, detections_to_coco(boxes, splits["test"].image_ids))
-    _report(options, dataset, arms, seeds)
-
-
-def _found(out: Path, arm: str, fold: Fold) -> Path:
-    """Return where an arm's detections on a fold's test patients lie."""
-    return out / f"{arm}-seed{fold.seed}-{fold.number}.json"
+    report(options.out, options.folds, dataset, arms, seeds)
 
 
 def _recipe(
@@ -307,105 +292,6 @@ def _write_yolo(folder: Path, name: str, split: Split) -> None:
 def _boxes(result: Any) -> Boxes:
     own = result.boxes.cpu()
     return Boxes(own.xyxy.double().numpy(), own.cls.long().numpy(), own.conf.double().numpy())
-
-
-def _report(
-    options: argparse.Namespace, dataset: Dataset, arms: list[str], seeds: list[int]
-) -> None:
-    """Pool the folds of each seed, score all arms and compare them."""
-    folds = [
-        [Fold(number=k, of=options.folds, seed=seed) for k in range(1, options.folds + 1)]
-        for seed in seeds
-    ]
-    missing = [
-        name
-        for name in arms
-        for own in folds
-        for fold in own
-        if not _found(options.out, name, fold).exists()
-    ]
-    if missing:
-        print(f"not all trained yet: {', '.join(dict.fromkeys(missing))}")
-        return
-    tests = [[fold_splits(dataset, fold)["test"] for fold in own] for own in folds]
-    matches: dict[str, Matches] = {}
-    for name in arms:
-        truth, found = [], []
-        for own, parts in zip(folds, tests, strict=True):
-            boxes = _pooled(options.out, name, own, parts, dataset)
-            _print_row(options.out, name, own[0].seed, _joined(parts), boxes, dataset)
-            truth += _joined(parts).truth
-            found += boxes
-        matches[name] = match(truth, found, len(dataset.manifest.class_names))
-    patients = [patient for parts in tests for part in parts for patient in part.patient_ids]
-    print(f"all seeds, {len(set(patients))} patients:")
-    for name in arms:
-        said = []
-        for first in arms[:2]:
-            gain = compare_paired(matches[first], matches[name], patients)["map50"]
-            ratio = gain.second / gain.first if gain.first else float("nan")
-            said.append(
-                f"against {first} x{ratio:.2f}, {gain.difference:+.3f}"
-                f" ({gain.low:+.3f} to {gain.high:+.3f}), p {gain.p:.3f}"
-            )
-        print(f"{name:20} mAP50 {gain.second:.3f}; {'; '.join(said)}")
-
-
-def _pooled(
-    out: Path, arm: str, folds: list[Fold], tests: list[Split], dataset: Dataset
-) -> list[Boxes]:
-    boxes: list[Boxes] = []
-    for fold, test in zip(folds, tests, strict=True):
-        source = _found(out, arm, fold)
-        content = json.loads(source.read_text(encoding="utf-8"))
-        boxes += detections_from_coco(
-            content, test.image_ids, len(dataset.manifest.class_names), source
-        )
-    return boxes
-
-
-def _print_row(
-    out: Path, arm: str, seed: int, pooled: Split, found: list[Boxes], dataset: Dataset
-) -> None:
-    classes = dataset.manifest.class_names
-    choice = choose(
-        match(pooled.truth, found, len(classes)), len(set(pooled.case_ids)),
-        parse_rule("fp-per-scan=1"),
-    )  # fmt: skip
-    point = choice and OperatingPoint(confidence=choice.confidence, rule="1 FP a scan, on test")
-    result = write_evaluation(
-        out / f"evaluation-{arm}-seed{seed}", pooled, found, classes, point, name=arm,
-        window=dataset.manifest.request.recipe.shown_window, pictures=12,
-        facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
-    )  # fmt: skip
-    low, high = result.study.intervals["map50"]
-    image = result.study.froc.image
-    one = image.sensitivity[list(image.false_positives).index(1.0)]
-    lesions = result.study.lesions
-    said = f"{lesions.all.found:g}/{lesions.all.total}{_sizes(lesions.by_diameter)}"
-    if result.linked:
-        rows = result.linked.froc.by_diameter
-        found = sum(row.found for row in rows)
-        said += f"; at 1 false finding a scan {found:g}{_sizes(rows)}"
-    print(
-        f"{arm:20} seed {seed} mAP50 {result.metrics.map50:.3f} ({low:.3f} to {high:.3f}), mAP50-95"
-        f" {result.metrics.map50_95:.3f}, sensitivity at 1 FP an image {one:.3f}, lesions at"
-        f" 1 FP a scan {said}"
-    )
-
-
-def _sizes(rows: Sequence[LesionDiameter]) -> str:
-    parts = [f"{row.low:g}-{row.high:g} mm {row.found:g}/{row.total}" for row in rows]
-    return f" ({', '.join(parts)})"
-
-
-def _joined(folds: list[Split]) -> Split:
-    columns = {
-        one.name: [value for fold in folds for value in getattr(fold, one.name)]
-        for one in fields(Split)
-        if one.name != "name"
-    }
-    return Split(name="test", **columns)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ class TrainSettings(BaseModel):
     lr: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
     weight_decay: float | None = Field(None, ge=0, le=1)
     warmup_epochs: float = Field(3.0, ge=0, allow_inf_nan=False)
-    patience: int = Field(50, ge=0)
+    patience: int = Field(100, ge=0)
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
     workers: int = Field(4, ge=0)

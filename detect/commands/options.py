@@ -61,6 +61,7 @@ LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of 
 Patience = Annotated[
     int | None,
     typer.Option(
-        min=0, help="Stop after so many epochs without a better val mAP50, then keep the best [50]."
+        min=0,
+        help="Stop after so many epochs without a better val mAP50; keep the best [100].",
     ),
 ]

@@ -1,0 +1,153 @@
+"""Pool, score and compare what `recipe.py` has trained; trains nothing.
+
+Run: ``python benchmarks/recipe_report.py DATASET --out OUT --arm stock --arm recipe --arm … --seed
+0 --seed 1``, with the DATASET and the OUT of `recipe.py`. The first two arms are what all are
+compared with.
+
+Prints for each arm and seed mAP50 with its interval over patients, sensitivity at one false
+positive an image, and lesions found at one false-positive box a scan and at one false finding a
+scan (boxes linked through the slices) by their diameter; then, over all seeds together, the paired
+difference to the first arm and to the second, with p. A patient's slices are drawn together, of all
+seeds.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from converters.dataset import Dataset, open_dataset
+from detect.boxes import Boxes
+from detect.dataset import Split
+from detect.evaluate import write_evaluation
+from detect.evaluation.coco_results import detections_from_coco
+from detect.evaluation.lesions import LesionDiameter
+from detect.evaluation.matching import Matches, match
+from detect.evaluation.operating_choice import choose, parse_rule
+from detect.evaluation.paired import compare_paired
+from detect.folds import fold_splits
+from detect.model_card import Fold, OperatingPoint
+
+
+def found_of(out: Path, arm: str, fold: Fold) -> Path:
+    """Return where an arm's detections on a fold's test patients lie."""
+    return out / f"{arm}-seed{fold.seed}-{fold.number}.json"
+
+
+def report(out: Path, of: int, dataset: Dataset, arms: list[str], seeds: list[int]) -> None:
+    """Pool the folds of each seed, score all arms and compare them.
+
+    Args:
+        out: where the detections lie.
+        of: number of folds.
+        dataset: that was cross-validated.
+        arms: the first two are what all are compared with.
+        seeds: of the folds and trainings.
+    """
+    folds = [[Fold(number=k, of=of, seed=seed) for k in range(1, of + 1)] for seed in seeds]
+    missing = [
+        name
+        for name in arms
+        for own in folds
+        for fold in own
+        if not found_of(out, name, fold).exists()
+    ]
+    if missing:
+        print(f"not all trained yet: {', '.join(dict.fromkeys(missing))}")
+        return
+    tests = [[fold_splits(dataset, fold)["test"] for fold in own] for own in folds]
+    matches: dict[str, Matches] = {}
+    for name in arms:
+        truth, found = [], []
+        for own, parts in zip(folds, tests, strict=True):
+            boxes = _pooled(out, name, own, parts, dataset)
+            _print_row(out, name, own[0].seed, _joined(parts), boxes, dataset)
+            truth += _joined(parts).truth
+            found += boxes
+        matches[name] = match(truth, found, len(dataset.manifest.class_names))
+    patients = [patient for parts in tests for part in parts for patient in part.patient_ids]
+    print(f"all seeds, {len(set(patients))} patients:")
+    for name in arms:
+        said = []
+        for first in arms[:2]:
+            gain = compare_paired(matches[first], matches[name], patients)["map50"]
+            ratio = gain.second / gain.first if gain.first else float("nan")
+            said.append(
+                f"against {first} x{ratio:.2f}, {gain.difference:+.3f}"
+                f" ({gain.low:+.3f} to {gain.high:+.3f}), p {gain.p:.3f}"
+            )
+        print(f"{name:20} mAP50 {gain.second:.3f}; {'; '.join(said)}")
+
+
+def _pooled(
+    out: Path, arm: str, folds: list[Fold], tests: list[Split], dataset: Dataset
+) -> list[Boxes]:
+    boxes: list[Boxes] = []
+    for fold, test in zip(folds, tests, strict=True):
+        source = found_of(out, arm, fold)
+        content = json.loads(source.read_text(encoding="utf-8"))
+        boxes += detections_from_coco(
+            content, test.image_ids, len(dataset.manifest.class_names), source
+        )
+    return boxes
+
+
+def _print_row(
+    out: Path, arm: str, seed: int, pooled: Split, found: list[Boxes], dataset: Dataset
+) -> None:
+    classes = dataset.manifest.class_names
+    choice = choose(
+        match(pooled.truth, found, len(classes)), len(set(pooled.case_ids)),
+        parse_rule("fp-per-scan=1"),
+    )  # fmt: skip
+    point = choice and OperatingPoint(confidence=choice.confidence, rule="1 FP a scan, on test")
+    result = write_evaluation(
+        out / f"evaluation-{arm}-seed{seed}", pooled, found, classes, point, name=arm,
+        window=dataset.manifest.request.recipe.shown_window, pictures=12,
+        facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
+    )  # fmt: skip
+    low, high = result.study.intervals["map50"]
+    image = result.study.froc.image
+    one = image.sensitivity[list(image.false_positives).index(1.0)]
+    lesions = result.study.lesions
+    said = f"{lesions.all.found:g}/{lesions.all.total}{_sizes(lesions.by_diameter)}"
+    if result.linked:
+        rows = result.linked.froc.by_diameter
+        found = sum(row.found for row in rows)
+        said += f"; at 1 false finding a scan {found:g}{_sizes(rows)}"
+    print(
+        f"{arm:20} seed {seed} mAP50 {result.metrics.map50:.3f} ({low:.3f} to {high:.3f}), mAP50-95"
+        f" {result.metrics.map50_95:.3f}, sensitivity at 1 FP an image {one:.3f}, lesions at"
+        f" 1 FP a scan {said}"
+    )
+
+
+def _sizes(rows: Sequence[LesionDiameter]) -> str:
+    parts = [f"{row.low:g}-{row.high:g} mm {row.found:g}/{row.total}" for row in rows]
+    return f" ({', '.join(parts)})"
+
+
+def _joined(folds: list[Split]) -> Split:
+    columns = {
+        one.name: [value for fold in folds for value in getattr(fold, one.name)]
+        for one in fields(Split)
+        if one.name != "name"
+    }
+    return Split(name="test", **columns)
+
+
+def main() -> None:
+    """Report what lies there."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--seed", type=int, action="append")
+    parser.add_argument("--arm", action="append", required=True)
+    options = parser.parse_args()
+    report(options.out, options.folds, open_dataset(options.data), options.arm, options.seed or [0])
+
+
+if __name__ == "__main__":
+    main()
