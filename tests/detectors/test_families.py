@@ -32,7 +32,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_dataset(tmp_path_factory.mktemp("small"), cases=3, split=(1, 1, 1))
 
 
-SINGLE = SETTINGS.model_copy(update={"batch": 1, "epochs": EPOCHS})
+# At this learning rate none forgets within the epochs that there might be anything to find.
+SINGLE = SETTINGS.model_copy(update={"batch": 1, "epochs": EPOCHS, "lr": 1e-4})
 
 
 class Killed(Exception):
