@@ -139,7 +139,7 @@ def train(
         write_json(run_dir / "request.json", request)
     processes.wait()
     with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
-        weights = detector.train(*splits, settings, run_dir, resume, advance)
+        kept = detector.train(*splits, settings, run_dir, resume, advance)
     processes.wait()
     codes, seen = dataset.manifest.codes, set(splits[0].case_ids)
     scope = trained_on(
@@ -147,7 +147,7 @@ def train(
     )
     quiet = quiet or not first
     return _finish(
-        run_dir, out, detector, weights, splits[1], request, codes, scope, fold, why, quiet
+        run_dir, out, detector, kept, splits[1], request, codes, scope, fold, why, quiet
     )
 
 
@@ -241,7 +241,7 @@ def _finish(
     run_dir: Path,
     out: Path,
     detector: Detector,
-    weights: Path,
+    kept: Path,
     val: Split,
     request: dict[str, Any],
     codes: dict[str, Code],
@@ -259,8 +259,8 @@ def _finish(
     card = ModelCard(
         spec=detector.spec,
         parameters=count_parameters(detector.spec.model, len(detector.spec.classes)),
-        weights=weights.relative_to(run_dir).as_posix(),
-        weights_sha256=sha256(weights),
+        weights=kept.relative_to(run_dir).as_posix(),
+        weights_sha256=sha256(kept),
         operating_point=point,
         linking=linking,
         started_from=request["started_from"],
