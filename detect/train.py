@@ -146,9 +146,7 @@ def train(
         [case for case in dataset.manifest.cases if case.id in seen], dataset.manifest.body_parts
     )
     quiet = quiet or not first
-    return _finish(
-        run_dir, out, detector, kept, splits[1], request, codes, scope, fold, why, quiet
-    )
+    return _finish(run_dir, out, detector, kept, splits[1], request, codes, scope, fold, why, quiet)
 
 
 def _within_budget(
