@@ -32,6 +32,7 @@ from converters.atomic import write_json
 from converters.dataset import Dataset, open_dataset
 from detect.boxes import Boxes
 from detect.dataset import Split
+from detect.detectors import augmentation
 from detect.detectors.epoch_slices import EpochSlices, Indices
 from detect.detectors.registry import load_detector
 from detect.detectors.ultralytics import detector, training
@@ -64,6 +65,7 @@ class Arm:
         grown: synthetic cases are learned from.
         drawn_anew: slices without a lesion are other ones in every epoch.
         last: the last epoch's network is tested, not the one that was best on val.
+        strong: the geometry of long trainings at any length.
         start: where to start instead of --weights: `synthetic`, or `scratch`.
         settings: of `detect train`, for ours.
     """
@@ -74,6 +76,7 @@ class Arm:
     grown: bool = False
     drawn_anew: bool = False
     last: bool = False
+    strong: bool = False
     start: str | None = None
     settings: tuple[tuple[str, Any], ...] = ()
 
@@ -104,6 +107,7 @@ ARMS = {
     "without-grown-or-schedule": _ours(grown=False, exchanged=SCHEDULE),
     "without-grown-or-grey": _ours(grown=False, exchanged=GREY),
     "without-grown-or-drawing": _ours(grown=False, drawn_anew=False),
+    "with-strong-geometry": _ours(strong=True),
     "with-hard-negatives": _ours(settings=(("hard_negatives", 0.5),)),
     "from-synthetic": _ours(start="synthetic"),
     "from-scratch": _ours(start="scratch"),
@@ -157,7 +161,7 @@ def _recipe(
     weights = {None: options.weights, "scratch": None}.get(arm.start, arm.start)
     with (
         _exchanged(arm.exchanged), _same_negatives(not arm.drawn_anew),
-        _grown_alone(not arm.real), _best_on_val(not arm.last),
+        _grown_alone(not arm.real), _best_on_val(not arm.last), _strong(arm.strong),
     ):  # fmt: skip
         run = train(
             MODEL, dataset.folder, out=out, weights=weights, fold=fold, overwrite=True,
@@ -206,6 +210,14 @@ def _grown_alone(wanted: bool) -> Iterator[None]:
         return splits | {"train": own.select(kept)}
 
     with patch("detect.train.fold_splits", without if wanted else fold_splits):
+        yield
+
+
+@contextmanager
+def _strong(wanted: bool) -> Iterator[None]:
+    """Let every training of ours count as a long one."""
+    border = 0 if wanted else augmentation.LONG
+    with patch.object(augmentation, "LONG", border), patch.object(training, "LONG", border):
         yield
 
 
