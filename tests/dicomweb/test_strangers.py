@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 from pydicom.uid import generate_uid
 
 from detect.dicomweb.address import parse_address
@@ -12,6 +13,7 @@ from detect.dicomweb.credentials import from_environment
 from detect.dicomweb.server import Server, ServerError
 from detect.dicomweb.store import store
 from tests.converters.dicom_series import SECRETS
+from tests.converters.test_convert import tree
 from tests.dicomweb.strangers import (
     MULTIPART,
     STUDY,
@@ -237,6 +239,25 @@ def test_the_options_of_predict_hold_for_a_study(
         assert run(*ask(threshold_model, url, out, "--augment", "--workers", "2")) == 0
     (case,) = out.glob("scan-*")
     assert detections(out, case.name)["augment"]
+
+
+def test_a_cluster_predicts_a_study_as_one_process_does(
+    threshold_model: Path, tmp_path: Path, slices: tuple[str, list[bytes]]
+) -> None:
+    series, parts = slices
+    body = answer(multipart(*parts), MULTIPART)
+    # a worker in this process: only here is the threshold model known
+    cluster = LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", host="127.0.0.1",
+        dashboard_address=None,
+    )  # fmt: skip
+    with cluster, stranger(one_series(series, lambda _: body)) as (url, _):
+        assert run(*ask(threshold_model, url, tmp_path / "one")) == 0
+        assert not cluster.scheduler.transition_counter
+        scheduler = ["--scheduler", str(cluster.scheduler_address)]
+        assert run(*ask(threshold_model, url, tmp_path / "two", *scheduler)) == 0
+        assert cluster.scheduler.transition_counter  # it did the work
+    assert tree(tmp_path / "two") == tree(tmp_path / "one") != {}
 
 
 def test_a_token_goes_to_the_server_and_nowhere_else(
