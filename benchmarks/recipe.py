@@ -32,7 +32,6 @@ from converters.atomic import write_json
 from converters.dataset import Dataset, open_dataset
 from detect.boxes import Boxes
 from detect.dataset import Split
-from detect.detectors import augmentation
 from detect.detectors.epoch_slices import EpochSlices, Indices
 from detect.detectors.registry import load_detector
 from detect.detectors.ultralytics import detector, training
@@ -50,8 +49,8 @@ MODEL = "yolov8n"
 # Arguments of ultralytics that make up a lever: ours and its own defaults are exchanged.
 SCHEDULE = ("optimizer", "lr0", "momentum", "weight_decay", "nbs", "cos_lr", "warmup_bias_lr")
 GREY = ("hsv_h", "hsv_s", "hsv_v", "augmentations")
-GEOMETRY = ("degrees", "translate", "scale", "fliplr", "flipud", "mosaic")
-STOCK = SCHEDULE + GREY + GEOMETRY
+STOCK = SCHEDULE + GREY
+GENTLE = {"degrees": 5.0, "scale": 0.25, "fliplr": 0.0, "mosaic": 0.0}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Arm:
         grown: synthetic cases are learned from.
         drawn_anew: slices without a lesion are other ones in every epoch.
         last: the last epoch's network is tested, not the one that was best on val.
-        strong: the geometry of long trainings at any length.
+        gentle: pictures are moved and scaled less, neither mirrored nor made mosaics of.
         start: where to start instead of --weights: `synthetic`, or `scratch`.
         settings: of `detect train`, for ours.
     """
@@ -76,7 +75,7 @@ class Arm:
     grown: bool = False
     drawn_anew: bool = False
     last: bool = False
-    strong: bool = False
+    gentle: bool = False
     start: str | None = None
     settings: tuple[tuple[str, Any], ...] = ()
 
@@ -91,7 +90,7 @@ ARMS = {
     "stock-with-grown": Arm(ours=False, grown=True),
     "stock-with-schedule": Arm(ours=False, exchanged=SCHEDULE),
     "stock-with-grey": Arm(ours=False, exchanged=GREY),
-    "stock-with-geometry": Arm(ours=False, exchanged=GEOMETRY),
+    "stock-with-gentleness": Arm(ours=False, gentle=True),
     "stock-with-last": Arm(ours=False, last=True),
     # ultralytics' trainer cannot draw anew; what our loop brings by itself is the first of the two
     "stock-in-our-loop": _ours(exchanged=STOCK, grown=False, drawn_anew=False, last=False),
@@ -99,15 +98,13 @@ ARMS = {
     "without-grown": _ours(grown=False),
     "without-schedule": _ours(exchanged=SCHEDULE),
     "without-grey": _ours(exchanged=GREY),
-    "without-geometry": _ours(exchanged=GEOMETRY),
     "without-drawing": _ours(drawn_anew=False),
     "without-last": _ours(last=False),
     "without-real": _ours(real=False),
-    "without-grown-or-geometry": _ours(grown=False, exchanged=GEOMETRY),
     "without-grown-or-schedule": _ours(grown=False, exchanged=SCHEDULE),
     "without-grown-or-grey": _ours(grown=False, exchanged=GREY),
     "without-grown-or-drawing": _ours(grown=False, drawn_anew=False),
-    "with-strong-geometry": _ours(strong=True),
+    "with-gentleness": _ours(gentle=True),
     "with-hard-negatives": _ours(settings=(("hard_negatives", 0.5),)),
     "from-synthetic": _ours(start="synthetic"),
     "from-scratch": _ours(start="scratch"),
@@ -160,8 +157,8 @@ def _recipe(
     }  # fmt: skip
     weights = {None: options.weights, "scratch": None}.get(arm.start, arm.start)
     with (
-        _exchanged(arm.exchanged), _same_negatives(not arm.drawn_anew),
-        _grown_alone(not arm.real), _best_on_val(not arm.last), _strong(arm.strong),
+        _exchanged(arm), _same_negatives(not arm.drawn_anew),
+        _grown_alone(not arm.real), _best_on_val(not arm.last),
     ):  # fmt: skip
         run = train(
             MODEL, dataset.folder, out=out, weights=weights, fold=fold, overwrite=True,
@@ -172,14 +169,15 @@ def _recipe(
 
 
 @contextmanager
-def _exchanged(names: tuple[str, ...]) -> Iterator[None]:
-    """Let our side hand ultralytics its own defaults for some arguments."""
+def _exchanged(arm: Arm) -> Iterator[None]:
+    """Let our side hand ultralytics its own defaults for some arguments, and gentle ones."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     ours = training._arguments
 
     def arguments(*given: Any) -> dict[str, Any]:
-        return ours(*given) | {name: DEFAULT_CFG_DICT.get(name) for name in names}
+        own = {name: DEFAULT_CFG_DICT.get(name) for name in arm.exchanged}
+        return ours(*given) | own | (GENTLE if arm.gentle else {})
 
     with patch.object(training, "_arguments", arguments):
         yield
@@ -210,14 +208,6 @@ def _grown_alone(wanted: bool) -> Iterator[None]:
         return splits | {"train": own.select(kept)}
 
     with patch("detect.train.fold_splits", without if wanted else fold_splits):
-        yield
-
-
-@contextmanager
-def _strong(wanted: bool) -> Iterator[None]:
-    """Let every training of ours count as a long one."""
-    border = 0 if wanted else augmentation.LONG
-    with patch.object(augmentation, "LONG", border), patch.object(training, "LONG", border):
         yield
 
 
@@ -267,7 +257,7 @@ def _stock(
         time=parse_duration(options.budget) / 3600, seed=fold.seed, plots=False,
         project=str(out.absolute()), name="run", exist_ok=True,
         device=0 if torch.cuda.is_available() else "cpu",
-        **{name: ours[name] for name in arm.exchanged},
+        **{name: ours[name] for name in arm.exchanged}, **(GENTLE if arm.gentle else {}),
     )  # fmt: skip
     kept = "last.pt" if arm.last else "best.pt"
     trained = YOLO(str(out / "run" / "weights" / kept))

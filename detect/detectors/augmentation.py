@@ -4,13 +4,12 @@ Grey values are windowed HU, so brightness and contrast stand for the window and
 phase, blur and sharpening for the reconstruction kernel, noise for the dose. There is no hue or
 saturation in CT, and nobody is scanned upside down.
 
-How far pictures are bent depends on how often a network sees them. In a long training left and
-right are exchanged, sizes varied more than bodies do, as nnU-Net does, and slices laid together in
-mosaics, so that a dozen patients are not learned by heart; in a short one that only costs time. By
-`benchmarks/recipe.py`, mAP50: soft-tissue sarcomas, 25 to 60 epochs, gentle .08 and strong .15;
-liver tumours, 10 to 16 epochs, gentle .09 and strong .21; with grown ones beside them, 4 to 9
-epochs, gentle .24 and ultralytics' own .24. What the border does not know is how many patients
-there are: on 70 phantoms, from scratch, gentle was better even after 16 epochs (.68, strong .60).
+Pictures are moved, scaled and mirrored as ultralytics does by default, and YOLO and RT-DETR see
+mosaics but in the last fifth. No body is the mirror of another, but with so few patients nothing
+gentler was shown to help: by `benchmarks/recipe.py`, mAP50 of liver tumours, two seeds, a scale of
+0.25 without mirror and mosaics gave .25 for .24 (p .8) at 5 to 8 epochs; at 10 to 16 epochs .09 for
+.21, and on soft-tissue sarcomas, 25 to 60 epochs, .08 for .15. It was better only on 70
+phantoms from scratch, 16 epochs (.68, .60), whose bodies are far more alike than patients.
 """
 
 import os
@@ -34,21 +33,14 @@ class Geometry:
         mirror: probability of exchanging left and right.
     """
 
-    rotation: float = 5.0
+    rotation: float = 0.0
     translation: float = 0.1
-    scale: float = 0.25
-    mirror: float = 0.0
+    scale: float = 0.5
+    mirror: float = 0.5
 
 
-LONG = 10  # epochs: between those that were measured
-GENTLE = Geometry()
-STRONG = Geometry(scale=0.5, mirror=0.5)
-MOSAIC_GEOMETRY = Geometry(rotation=10.0, scale=0.5)  # DEIM's, after its mosaic
-
-
-def geometry_for(epochs: int) -> Geometry:
-    """Return what suits a training of so many epochs."""
-    return STRONG if epochs >= LONG else GENTLE
+GEOMETRY = Geometry()
+MOSAIC_GEOMETRY = Geometry(rotation=10.0)  # DEIM's, after its mosaic
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,6 @@ def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(training._Loop, "seed_epoch", begin)
     monkeypatch.setattr(training.YOLOSlices, "load_image", load)
-    monkeypatch.setattr(training, "LONG", 5)
     settings = SETTINGS.model_copy(update={"negatives": 0.0, "batch": 4, "epochs": 5})
     train("yolov8n", data, out=tmp_path / "run", settings=settings, quiet=True)
     expected = EpochSlices(split, 0, 1, settings.seed)

@@ -63,7 +63,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
         f"{loop}.Slices",
         lambda split, side, seed, *_: Slices(split, side, seed, lambda epoch: PLAIN),
     )
-    monkeypatch.setattr(f"{ultralytics}.geometry_for", lambda epochs: Geometry(0, 0, 0, 0))
+    monkeypatch.setattr(f"{ultralytics}.GEOMETRY", Geometry(0, 0, 0, 0))
     monkeypatch.setattr(f"{ultralytics}.MOSAIC_SHARE", 0)
     monkeypatch.setattr(f"{ultralytics}.grey_transforms", list)
 

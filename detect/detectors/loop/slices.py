@@ -16,10 +16,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from detect.dataset import Split
 from detect.detectors.augmentation import (
     AIR,
-    GENTLE,
+    GEOMETRY,
     MOSAIC_GEOMETRY,
     Augmentation,
-    Geometry,
     geometric_transforms,
     grey_transforms,
     with_boxes,
@@ -42,7 +41,6 @@ class Slices(Dataset[tuple[torch.Tensor, Target]]):
         side: of the square, px.
         seed: of the augmentation.
         augmentation: epoch → what is done.
-        geometry: of the policy.
     """
 
     def __init__(
@@ -51,11 +49,10 @@ class Slices(Dataset[tuple[torch.Tensor, Target]]):
         side: int,
         seed: int,
         augmentation: Callable[[int], Augmentation],
-        geometry: Geometry = GENTLE,
     ) -> None:
         """Keep the arguments."""
         self.split, self.side, self.seed, self.augmentation = split, side, seed, augmentation
-        self._policy = with_boxes([*geometric_transforms(geometry), *grey_transforms()])
+        self._policy = with_boxes([*geometric_transforms(GEOMETRY), *grey_transforms()])
         self._mosaic = with_boxes([*geometric_transforms(MOSAIC_GEOMETRY), *grey_transforms()])
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[torch.Tensor, Target]]:

@@ -18,7 +18,6 @@ from converters.atomic import replacing
 from converters.errors import InputError
 from detect.boxes import Boxes
 from detect.dataset import Split
-from detect.detectors.augmentation import geometry_for
 from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.history import fitness, note, val_columns, write_history
 from detect.detectors.loop.average import AveragedNetwork
@@ -67,8 +66,7 @@ def train_network(
     checkpoint = run_dir / "weights" / "resume.pt"
     if resume and _was_finished(checkpoint, scoring):
         return
-    geometry = geometry_for(settings.epochs)
-    slices = Slices(train, spec.imgsz, settings.seed, plan.augmentation, geometry)
+    slices = Slices(train, spec.imgsz, settings.seed, plan.augmentation)
     cuda = device.type == "cuda"
     workers = settings.workers if cuda else 0  # on a CPU the network is the bottleneck
     bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -22,7 +22,7 @@ from converters.atomic import replacing
 from converters.errors import InputError
 from detect.boxes import Boxes
 from detect.dataset import Split
-from detect.detectors.augmentation import LONG, geometry_for, grey_transforms
+from detect.detectors.augmentation import GEOMETRY, grey_transforms
 from detect.detectors.epoch_slices import EpochSlices
 from detect.detectors.history import fitness, note, val_columns, write_history
 from detect.detectors.mining import mine, mining_epochs
@@ -81,7 +81,6 @@ def _arguments(
     spec: ModelSpec, device: torch.device, settings: TrainSettings, run_dir: Path
 ) -> dict[str, Any]:
     """Translate our settings into ultralytics' arguments."""
-    geometry = geometry_for(settings.epochs)
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return {
         "model": f"{spec.model}.yaml",
@@ -114,12 +113,12 @@ def _arguments(
         "hsv_h": 0.0,
         "hsv_s": 0.0,
         "hsv_v": 0.0,
-        "degrees": geometry.rotation,
-        "translate": geometry.translation,
-        "scale": geometry.scale,
-        "fliplr": geometry.mirror,
+        "degrees": GEOMETRY.rotation,
+        "translate": GEOMETRY.translation,
+        "scale": GEOMETRY.scale,
+        "fliplr": GEOMETRY.mirror,
         "flipud": 0.0,
-        "mosaic": float(settings.epochs >= LONG),  # of four slices, at the size that they have
+        "mosaic": 1.0,  # of four slices, at the size that they have
         "close_mosaic": 0,  # `seed_epoch` ends it
         "augmentations": grey_transforms(),
     }
@@ -203,7 +202,7 @@ class _Loop:
         np.random.seed(seed)
         torch.manual_seed(seed)
         self.train_loader.generator.manual_seed(seed)
-        if self.epoch >= round(MOSAIC_SHARE * self.epochs):
+        if self.epoch >= int(MOSAIC_SHARE * self.epochs):
             self._close_dataloader_mosaic()
         seed_augmentation(self.train_loader.dataset.transforms, seed)
         self.train_loader.dataset.order = self.slices.of(self.epoch)
