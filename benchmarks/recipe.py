@@ -49,7 +49,8 @@ MODEL = "yolov8n"
 # Arguments of ultralytics that make up a lever: ours and its own defaults are exchanged.
 SCHEDULE = ("optimizer", "lr0", "momentum", "weight_decay", "nbs", "cos_lr", "warmup_bias_lr")
 GREY = ("hsv_h", "hsv_s", "hsv_v", "augmentations")
-STOCK = SCHEDULE + GREY
+ROTATION = ("degrees",)
+STOCK = SCHEDULE + GREY + ROTATION
 GENTLE = {"degrees": 5.0, "scale": 0.25, "fliplr": 0.0, "mosaic": 0.0}
 
 
@@ -103,6 +104,7 @@ ARMS = {
     "without-real": _ours(real=False),
     "without-grown-or-schedule": _ours(grown=False, exchanged=SCHEDULE),
     "without-grown-or-grey": _ours(grown=False, exchanged=GREY),
+    "without-grown-or-rotation": _ours(grown=False, exchanged=ROTATION),
     "without-grown-or-drawing": _ours(grown=False, drawn_anew=False),
     "with-gentleness": _ours(gentle=True),
     "with-hard-negatives": _ours(settings=(("hard_negatives", 0.5),)),

@@ -202,7 +202,7 @@ class _Loop:
         np.random.seed(seed)
         torch.manual_seed(seed)
         self.train_loader.generator.manual_seed(seed)
-        if self.epoch >= int(MOSAIC_SHARE * self.epochs):
+        if self.epoch >= min(round(MOSAIC_SHARE * self.epochs), self.epochs - 1):
             self._close_dataloader_mosaic()
         seed_augmentation(self.train_loader.dataset.transforms, seed)
         self.train_loader.dataset.order = self.slices.of(self.epoch)
