@@ -11,7 +11,7 @@ mAP50 of liver tumours, two seeds, a scale of 0.25 without mirror and mosaics ga
 (p .8) at 5 to 8 epochs; at 10 to 16 epochs .09 for .21, and on soft-tissue sarcomas, 25 to 60
 epochs, .08 for .15. It was better only on 70 phantoms from scratch, 16 epochs (.68, .60), whose
 bodies are far more alike than patients. Without the few degrees: .20 for .22 (p .3), and without
-the changes of grey .16 for .22 (p .07), both without grown lesions.
+the changes of grey .16 for .22 (p .08), both without grown lesions.
 """
 
 import os
