@@ -39,7 +39,7 @@ from detect.settings import TrainSettings
 YOLO_LR, RTDETR_LR = 1e-3, 1e-4  # AdamW from scratch or COCO weights on small data
 WEIGHT_DECAY = 5e-4
 PREDICT_BATCH = 16
-MOSAIC_SHARE = 0.8  # of the epochs; in the last ones the network sees slices as they will be
+MOSAIC_SHARE = 0.8  # of the epochs; in the last, one at least, it sees slices as they will be
 
 
 def train_network(
