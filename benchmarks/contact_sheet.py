@@ -45,7 +45,7 @@ def main() -> None:
     )
     pairs = min(options.pairs, len(real), len(made_up))
     if not pairs:
-        parser.error(f"{options.data} holds {len(real)} real lesions and {len(made_up)} made-up ones")
+        parser.error(f"{options.data} holds {len(real)} real lesions, {len(made_up)} made-up ones")
     chosen: list[tuple[Lesion, bool]] = []
     for k in rng.permutation(len(real))[:pairs]:
         nearest = min(made_up, key=lambda lesion: abs(lesion[3] - real[k][3]))
