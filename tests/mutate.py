@@ -48,9 +48,9 @@ EQUIVALENT: dict[str, str] = {}
 SWAPPED_NAMES = {
     a: b
     for pair in (("ceil", "floor"), ("min", "max"), ("minimum", "maximum"), ("any", "all"),
-                 ("argmin", "argmax"), ("zeros", "ones"), ("rint", "floor"), ("round", "int"))
+                 ("argmin", "argmax"))
     for a, b in (pair, pair[::-1])
-}  # fmt: skip
+} | {"round": "int", "rint": "floor"}  # fmt: skip
 SWAPPED_OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
     ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
