@@ -1,6 +1,7 @@
 """Boxes and lesions against a slow, independent calculation."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
+from converters.case import analyse_case
 from converters.components import (
-    SMALL_MM,
     decode_rle,
     encode_rle,
     find_lesions,
     longest_diameter,
 )
+from converters.sources import find_cases
+from converters.write_nifti import write_nifti
+from tests import tiny
 
 MASKS = arrays(np.uint8, (4, 6, 7), elements=st.sampled_from([0, 0, 0, 1, 2, 3]))
 CLASSES = {2: 0, 3: 1}
@@ -198,8 +202,19 @@ def test_runs_by_hand(pixels: list[tuple[int, int]], counts: list[int]) -> None:
     assert np.argwhere(decode_rle(rle, 3, 4)).tolist() == sorted(map(list, pixels))
 
 
-def test_boxes_of_less_than_3_mm_are_small() -> None:
-    assert SMALL_MM == 3.0
+def test_boxes_of_less_than_3_mm_are_counted_as_small(tmp_path: Path) -> None:
+    """Pixels of 1 mm: n in a row are n mm long."""
+    mask = np.zeros((3, 12, 8), np.uint8)
+    for row, length in ((1, 1), (3, 2), (5, 3), (7, 4)):
+        mask[1, row, 1 : 1 + length] = 1
+    write_nifti(tmp_path / "a-scan.nii", mask.astype(np.int16), np.eye(4))
+    write_nifti(tmp_path / "a-mask.nii", mask, np.eye(4))
+    recipe = tiny.recipe(tmp_path)
+    (case,) = find_cases(recipe, tmp_path)
+    found = analyse_case(recipe, 0, False, case)
+    assert (found.small, found.dropped, len(found.components)) == (2, 0, 4)
+    found = analyse_case(recipe, 2.0, False, case)
+    assert (found.small, found.dropped, len(found.components)) == (2, 1, 3)
 
 
 def test_no_lesion_is_no_lesion() -> None:
