@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +44,10 @@ SOURCES: dict[str, list[str]] = {
 # part of a mutated line → why no test can tell it from the line itself
 EQUIVALENT: dict[str, str] = {}
 
-SWAPPED_NAMES = {
-    a: b
-    for pair in (("ceil", "floor"), ("min", "max"), ("minimum", "maximum"), ("any", "all"),
-                 ("argmin", "argmax"))
-    for a, b in (pair, pair[::-1])
-} | {"round": "int", "rint": "floor"}  # fmt: skip
+PAIRS = "ceil floor, min max, minimum maximum, any all, argmin argmax"
+SWAPPED_NAMES = {"round": "int", "rint": "floor"} | {
+    a: b for pair in PAIRS.split(", ") for a, b in (pair.split(), pair.split()[::-1])
+}
 SWAPPED_OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
     ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
@@ -73,37 +70,37 @@ settings.register_profile(
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: the bytes `start` to `end` of a source, replaced."""
+    """A source with one change: the bytes `start` to `end`, replaced."""
 
     source: str
-    line: int
     start: int
     end: int
-    old: str
     new: str
 
-    def apply(self, code: bytes) -> bytes:
-        return code[: self.start] + self.new.encode() + code[self.end :]
+    def code(self) -> bytes:
+        whole = (ROOT / self.source).read_bytes()
+        return whole[: self.start] + self.new.encode() + whole[self.end :]
 
-    def changed_line(self, code: bytes) -> str:
-        return self.apply(code).splitlines()[self.line - 1].decode().strip()
+    def __str__(self) -> str:
+        whole = (ROOT / self.source).read_bytes()
+        old, line = whole[self.start : self.end].decode(), whole.count(b"\n", 0, self.start)
+        changed = self.code().splitlines()[line].decode().strip()
+        return f"{self.source}:{line + 1}  {old} -> {self.new or '(gone)'}  {changed}"
 
 
 class Sites(ast.NodeVisitor):
     """All mutants of a source, by the place that they change."""
 
-    def __init__(self, source: str, code: bytes) -> None:
-        self.source, self.code = source, code
-        self.line_starts = [0, *(match.end() for match in re.finditer(rb"\n", code))]
+    def __init__(self, source: str) -> None:
+        self.source, self.code = source, (ROOT / source).read_bytes()
+        self.line_starts = [0, *(match.end() for match in re.finditer(rb"\n", self.code))]
         self.sites: list[list[Mutant]] = []
-        self.visit(ast.parse(code))
+        self.visit(ast.parse(self.code))
 
     def generic_visit(self, node: ast.AST) -> None:
         for name, value in ast.iter_fields(node):
-            if name in ("annotation", "returns", "type_comment"):
-                continue
             for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.AST):
+                if isinstance(child, ast.AST) and name not in ("annotation", "returns"):
                     self.visit(child)
 
     def visit_Raise(self, node: ast.Raise) -> None:
@@ -112,75 +109,63 @@ class Sites(ast.NodeVisitor):
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         """Skip text for people."""
 
-    def visit_Assign(self, node: ast.Assign) -> None:
-        if not any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
-            self.generic_visit(node)
-
     def visit_Constant(self, node: ast.Constant) -> None:
         value = node.value
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return
-        start, end = self._span(node)
-        news = [value + 1, value * 0] + [value * 1.4] * isinstance(value, float)
-        self._add(start, end, [f"{new:.6g}" for new in news if new != value])
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            news = [value + 1, value * 0] + [value * 1.4] * isinstance(value, float)
+            self._add(*self._span(node), *(f"{new:.6g}" for new in news if new != value))
 
     def visit_Name(self, node: ast.Name) -> None:
         if node.id in SWAPPED_NAMES and isinstance(node.ctx, ast.Load):
-            self._add(*self._span(node), [SWAPPED_NAMES[node.id]])
+            self._add(*self._span(node), SWAPPED_NAMES[node.id])
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.visit(node.value)
         if node.attr in SWAPPED_NAMES:
             end = self._span(node)[1]
-            self._add(end - len(node.attr), end, [SWAPPED_NAMES[node.attr]])
+            self._add(end - len(node.attr), end, SWAPPED_NAMES[node.attr])
 
     def visit_Compare(self, node: ast.Compare) -> None:
         operands = [node.left, *node.comparators]
         for left, operator, right in zip(operands, node.ops, operands[1:], strict=False):
-            self._between(left, operator, right)
+            self._operator(operator, self._span(left)[1], self._span(right)[0])
         self.generic_visit(node)
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         for left, right in zip(node.values, node.values[1:], strict=False):
-            self._between(left, node.op, right)
+            self._operator(node.op, self._span(left)[1], self._span(right)[0])
         self.generic_visit(node)
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
-        self._between(node.left, node.op, node.right)
+        self._operator(node.op, self._span(node.left)[1], self._span(node.right)[0])
         self.generic_visit(node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
-        start = self._span(node)[0]
-        self._operator(node.op, start, self._span(node.operand)[0])
+        self._operator(node.op, self._span(node)[0], self._span(node.operand)[0])
         self.generic_visit(node)
-
-    def _between(self, left: ast.AST, operator: ast.AST, right: ast.AST) -> None:
-        self._operator(operator, self._span(left)[1], self._span(right)[0])
 
     def _operator(self, operator: ast.AST, start: int, end: int) -> None:
         old, new = SWAPPED_OPERATORS.get(type(operator), ("", ""))
         at = self.code.find(old.encode(), start, end)
         if old and at >= 0:
-            self._add(at, at + len(old), [new])
+            self._add(at, at + len(old), new)
 
-    def _span(self, node: ast.AST) -> tuple[int, int]:
-        assert isinstance(node, ast.expr) and node.end_lineno and node.end_col_offset is not None
+    def _span(self, node: ast.expr) -> tuple[int, int]:
+        assert node.end_lineno is not None and node.end_col_offset is not None
         return (
             self.line_starts[node.lineno - 1] + node.col_offset,
             self.line_starts[node.end_lineno - 1] + node.end_col_offset,
         )
 
-    def _add(self, start: int, end: int, news: list[str]) -> None:
-        old, line = self.code[start:end].decode(), self.code.count(b"\n", 0, start) + 1
-        self.sites.append([Mutant(self.source, line, start, end, old, new) for new in news])
+    def _add(self, start: int, end: int, *news: str) -> None:
+        self.sites.append([Mutant(self.source, start, end, new) for new in news])
 
 
 def draw(sources: list[str], seed: int, count: int) -> list[Mutant]:
     """Draw mutants of places that differ, each place as likely; sorted by source and place."""
-    sites = [site for name in sources for site in Sites(name, (ROOT / name).read_bytes()).sites]
+    sites = [site for source in sources for site in Sites(source).sites]
     rng = random.Random(seed)
-    places = rng.sample(sites, min(count, len(sites)))
-    mutants = [rng.choice(site) for site in places]
+    mutants = [rng.choice(site) for site in rng.sample(sites, min(count, len(sites)))]
     return sorted(mutants, key=lambda m: (sources.index(m.source), m.start))
 
 
@@ -195,27 +180,23 @@ class Copy:
         self.clock = 0
         self.limits: dict[str, float] = {}
 
-    def fails(self, source: str, code: bytes) -> bool:
-        """Whether a test of a source fails, or does not end, with this code in its place."""
-        path = self.folder / source
-        whole = path.read_bytes()
+    def catches(self, mutant: Mutant) -> bool:
+        """Whether a test of the source fails, or does not end, with the mutant in its place."""
+        if mutant.source not in self.limits:
+            start = time.monotonic()
+            if self._tests_fail(mutant.source, 900):
+                sys.exit(f"the tests of {mutant.source} fail without any change")
+            self.limits[mutant.source] = 30 + 5 * (time.monotonic() - start)
         try:
-            self._write(path, code)
-            return self._tests_fail(source, self.limits[source])
+            self._write(mutant.source, mutant.code())
+            return self._tests_fail(mutant.source, self.limits[mutant.source])
         finally:
-            self._write(path, whole)
+            self._write(mutant.source, (ROOT / mutant.source).read_bytes())
 
-    def measure(self, source: str) -> None:
-        """Set the time limit of a source by a run without a change, which has to pass."""
-        start = time.monotonic()
-        if self._tests_fail(source, 900):
-            sys.exit(f"the tests of {source} fail without any change")
-        self.limits[source] = 30 + 5 * (time.monotonic() - start)
-
-    def _write(self, path: Path, code: bytes) -> None:
-        path.write_bytes(code)
+    def _write(self, source: str, code: bytes) -> None:
+        (self.folder / source).write_bytes(code)
         self.clock += 1  # bytecode is known by whole seconds, so that each version needs its own
-        os.utime(path, (self.clock, self.clock))
+        os.utime(self.folder / source, (self.clock, self.clock))
 
     def _tests_fail(self, source: str, limit: float) -> bool:
         words = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
@@ -228,25 +209,7 @@ class Copy:
             )
         except subprocess.TimeoutExpired:
             return True
-        if run.returncode == 4:  # no such file
-            sys.exit(run.stderr.decode())
         return run.returncode != 0
-
-
-def run(mutants: list[Mutant]) -> Iterator[tuple[Mutant, str, str]]:
-    """Yield each mutant with its changed line and its fate: caught, equivalent or survived."""
-    with tempfile.TemporaryDirectory(prefix="mutate") as folder:
-        copy = Copy(Path(folder))
-        for mutant in mutants:
-            if mutant.source not in copy.limits:
-                copy.measure(mutant.source)
-            code = (ROOT / mutant.source).read_bytes()
-            line = mutant.changed_line(code)
-            if copy.fails(mutant.source, mutant.apply(code)):
-                yield mutant, line, "caught"
-            else:
-                reasons = [why for part, why in EQUIVALENT.items() if part in line]
-                yield mutant, line, f"equivalent: {reasons[0]}" if reasons else "SURVIVED"
 
 
 def main() -> int:
@@ -259,15 +222,16 @@ def main() -> int:
     asked = parser.parse_args()
     mutants = draw(asked.only or list(SOURCES), asked.seed, asked.count)
     if asked.list:
-        for mutant in mutants:
-            line = mutant.changed_line((ROOT / mutant.source).read_bytes())
-            print(f"{mutant.source}:{mutant.line}  {mutant.old} -> {mutant.new or '(gone)'}  {line}")
+        print(*mutants, sep="\n")
         return 0
     fates = []
-    for mutant, line, fate in run(mutants):
-        change = f"{mutant.old} -> {mutant.new or '(gone)'}"
-        print(f"{mutant.source}:{mutant.line}  {change}  {line}  [{fate}]", flush=True)
-        fates.append(fate)
+    with tempfile.TemporaryDirectory(prefix="mutate") as folder:
+        copy = Copy(Path(folder))
+        for mutant in mutants:
+            reasons = [why for part, why in EQUIVALENT.items() if part in str(mutant)]
+            fate = f"equivalent: {reasons[0]}" if reasons else "SURVIVED"
+            fates.append("caught" if copy.catches(mutant) else fate)
+            print(f"{mutant}  [{fates[-1]}]", flush=True)
     caught = fates.count("caught")
     print(f"{caught} of {len(fates)} caught ({caught / max(len(fates), 1):.0%})")
     return int("SURVIVED" in fates)

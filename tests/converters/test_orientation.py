@@ -122,7 +122,7 @@ def test_rounding_in_the_header_is_not_shear(cosine: float, refused: bool) -> No
     affine = np.eye(4)
     affine[0, 1] = cosine
     if refused:
-        with pytest.raises(InputError, match="0.06 degrees off a right angle"):
+        with pytest.raises(InputError, match=r"0\.06 degrees off a right angle"):
             canonical(unique((2, 2, 2)), affine, PATH)
     else:
         assert canonical(unique((2, 2, 2)), affine, PATH).affine[0, 1] == cosine
@@ -134,7 +134,7 @@ def test_rounding_in_the_header_is_not_shear(cosine: float, refused: bool) -> No
 def test_voxels_of_a_micrometre_to_a_metre(size: float, refused: bool) -> None:
     affine = np.diag([1, size, 1, 1.0])
     if refused:
-        with pytest.raises(InputError, match="outside 0.001 to 1000 mm"):
+        with pytest.raises(InputError, match=r"outside 0\.001 to 1000 mm"):
             canonical(unique((2, 2, 2)), affine, PATH)
     else:
         assert canonical(unique((2, 2, 2)), affine, PATH).spacing == (1, size, 1)
@@ -144,7 +144,7 @@ def test_parallel_axes_are_90_degrees_off_though_the_cosine_of_some_rounds_above
     for direction in np.random.default_rng(0).uniform(0.1, 1, (40, 3)):
         affine = np.eye(4)
         affine[:3, 0] = affine[:3, 1] = direction
-        with pytest.raises(InputError, match="90.00 degrees off"):
+        with pytest.raises(InputError, match=r"90\.00 degrees off"):
             canonical(unique((2, 2, 2)), affine, PATH)
 
 

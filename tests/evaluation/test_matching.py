@@ -82,11 +82,10 @@ def test_truth_is_counted_through_all_images() -> None:
 
 
 def test_images_and_boxes_are_counted_by_class() -> None:
-    truth = [
-        boxes((*SQUARE[:4], 2), (*SQUARE[:4], 2), (*SQUARE[:4], 0)), boxes(), boxes((*SQUARE[:4], 2))
-    ]  # fmt: skip
-    found = boxes((*SQUARE[:4], 2, 0.3), (*SQUARE[:4], 0, 0.2), (*SQUARE[:4], 2, 0.9))
-    matches = match(truth, [boxes(), found, boxes((*SQUARE[:4], 1, 1.0))], 4)
+    corners = SQUARE[:4]
+    truth = [boxes((*corners, 2), (*corners, 2), (*corners, 0)), boxes(), boxes((*corners, 2))]
+    found = boxes((*corners, 2, 0.3), (*corners, 0, 0.2), (*corners, 2, 0.9))
+    matches = match(truth, [boxes(), found, boxes((*corners, 1, 1.0))], 4)
     assert (matches.num_images, matches.num_classes) == (3, 4)
     assert matches.boxes_per_class().tolist() == [1, 0, 3, 0]
     assert matches.images_per_class().tolist() == [1, 0, 2, 0]
