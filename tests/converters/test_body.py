@@ -120,6 +120,17 @@ def test_thinner_than_10_mm_is_no_body(across: int, down: int, kept: bool) -> No
     assert region == (Region(20, 12, 20 + across, 12 + down // 2) if kept else whole)
 
 
+def test_pixels_are_averaged_to_nearly_2_mm() -> None:
+    """Of 0.7 mm, 3 x 3 are nearest; of 1.695 mm one, and 10 mm are 5.9 of them: 5 are needed."""
+    place = np.s_[:, 12:36, 15:45]
+    found = find_body(blocks((2, 60, 90), (place, 40), spacing=(0.7, 0.7, 5.0)))
+    assert found.region == Region(15, 12, 45, 36) and len(found.values) < 2 * 8 * 10
+    assert (found.values == 40).all()
+    place = np.s_[:, 12:18, 15:20]
+    found = find_body(blocks((2, 60, 90), (place, 40), spacing=(1.695, 1.695, 5.0)))
+    assert found.region == Region(15, 12, 20, 18)
+
+
 def test_pixels_that_no_grid_divides() -> None:
     """91 columns become 46 of 1.978, and 41 rows 21 of 1.952: the region is rounded outwards."""
     place = np.s_[:, 16:30, 20:50]

@@ -53,6 +53,11 @@ def test_one_axis_alone_may_be_resampled() -> None:
     assert Frame.whole((9, 2, 5)).region == Region(0, 0, 5, 2)
 
 
+def test_pixels_of_a_millimetre_where_nothing_else_is_known() -> None:
+    frame = Frame.over(Region(0, 0, 10, 18), spacing_mm=2.0)
+    assert (frame.width, frame.height) == (5, 9)
+
+
 def test_a_picture_has_one_pixel_at_least() -> None:
     frame = Frame.over(Region(2, 3, 5, 9), (1.0, 1.0), 50.0)
     assert (frame.width, frame.height) == (1, 1)
@@ -126,7 +131,7 @@ def test_masks_by_brute_force() -> None:
 def test_margin_and_extent() -> None:
     shown = np.zeros((3, 20, 30), bool)
     assert extent(shown) is None
-    shown[0, 4, 10] = shown[2, 12, 3] = True
+    shown[0, 4, 10] = shown[2, 12, 3] = shown[1, 7, 8] = True
     region = extent(shown)
     assert region == Region(3, 4, 11, 13)
     assert region.grown(3.0, (1.5, 1.0), shown.shape) == Region(1, 1, 13, 16)
