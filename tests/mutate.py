@@ -55,7 +55,7 @@ SWAPPED_OPERATORS: dict[type[ast.AST], tuple[str, str]] = {
     ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"),
     ast.FloorDiv: ("//", "/"), ast.Mod: ("%", "*"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),
     ast.And: ("and", "or"), ast.Or: ("or", "and"),
-    ast.USub: ("-", ""), ast.Not: ("not ", ""), ast.Invert: ("~", ""),
+    ast.USub: ("-", ""), ast.Not: ("not", ""), ast.Invert: ("~", ""),
 }  # fmt: skip
 
 # shrinking a failing example takes long and tells nothing here

@@ -129,3 +129,5 @@ def test_a_body_to_crop_to_and_to_rank_by() -> None:
     ranked = pictures(scan, how(window=Percentiles(percentiles=(0, 100))), "scan")
     assert ranked.frame.region == Region(0, 0, 7, 6)
     assert ranked.channels == ((0, Window(level=55, width=110)),)
+    both = how(window=Percentiles(percentiles=(0, 100)), crop="organ", margin_mm=0)
+    assert pictures(scan, both, "scan", organ).frame.region == organ
