@@ -34,10 +34,7 @@ SOURCES: dict[str, list[str]] = {
     "converters/windowing.py": ["tests/converters/test_windowing.py"],
     "converters/components.py": ["tests/converters/test_components.py"],
     "detect/evaluation/matching.py": ["tests/evaluation/test_matching.py"],
-    "detect/evaluation/pairs.py": [
-        "tests/evaluation/test_matching.py",
-        "tests/evaluation/test_against_brute_force.py",
-    ],
+    "detect/evaluation/pairs.py": ["tests/evaluation/test_matching.py"],
     "detect/inference/linking.py": ["tests/inference/test_linking.py"],
 }
 
