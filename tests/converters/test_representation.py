@@ -102,6 +102,13 @@ def test_a_step_within_a_thousandth_of_a_slice_is_whole() -> None:
     assert greys(scan, **fields)[1] == [128, 128, 128]
     fields["channels"] = "adjacent:0.0012"  # 12 below and above are 6 greys: 121.5 and 133.5
     assert greys(scan, **fields)[1] == [122, 128, 134]
+    assert greys(scan, channels="adjacent:0.001")[0] == [0, 0, 10]
+
+
+def test_the_same_slice_in_three_windows() -> None:
+    windows = {"a": Window(level=100, width=200), "b": WINDOW, "c": Window(level=0, width=510)}
+    # 100: half of a's 255, rounded to even; 100 as it is; 100 + 255 of 510
+    assert greys(volume(0, 100, 240), channels=Windows(windows=windows))[1] == [128, 100, 178]
 
 
 def test_organ_and_margin() -> None:
