@@ -120,6 +120,22 @@ def test_a_box_has_the_diameter_of_all_its_pixels(mask: np.ndarray) -> None:
         assert c.diameter_mm == longest_diameter(columns, rows, *SPACING[:2])
 
 
+@pytest.mark.parametrize(
+    ("drawn", "mm"),
+    [
+        (["...#", "####"], (4, 1)),  # from the left edge of one pixel to the right edge of another
+        (["####", "...#"], (4, 1)),
+        (["..#.", ".##.", "#.##", "...#"], (1, 4)),
+        (["...##", "..#..", "##..."], (5, 2)),
+    ],
+)
+def test_diameters_of_drawn_components(drawn: list[str], mm: tuple[int, int]) -> None:
+    """Square pixels of 1 mm: the longest way is so far across and down."""
+    mask = np.array([[[2 * (pixel == "#") for pixel in row] for row in drawn]], np.uint8)
+    (component,) = find_lesions(mask, CLASSES, (1.0, 1.0, 1.0))[1]
+    assert component.diameter_mm == pytest.approx(np.hypot(*mm))
+
+
 def test_lesions_far_from_the_corner_and_beside_other_labels() -> None:
     mask = np.zeros((9, 40, 50), np.uint8)
     mask[2:8, 5:39, 3:49] = 7  # an organ, which is no lesion
