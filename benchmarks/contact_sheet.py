@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.atomic import replacing, write_json
-from converters.dataset import open_dataset
-from converters.split import SPLITS
-from detect.dataset import Split, load_split
-from detect.pictures import shown
+from converters.core.drawing import shown
+from converters.core.files import replacing, write_json
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import Split, load_split
+from converters.dataset.stratify import SPLITS
 
 COLUMNS = 8
 SIDE = 64  # px of a picture around a lesion's centre

@@ -92,8 +92,8 @@ def script(root: Path, out: Path) -> None:
 
 def ours(root: Path, out: Path, workers: int) -> None:
     """Convert with every slice as a picture."""
-    from converters.convert import convert
-    from detect.recipes import find_recipe
+    from converters.conversion.convert import convert
+    from converters.recipes.catalog import find_recipe
 
     convert(
         find_recipe("limt"),
@@ -182,10 +182,6 @@ def run_job(job: str, root: Path, out: Path) -> dict[str, float]:
 
         clock.time(lambda: script(root, out))
     else:
-        import converters.convert
-        import converters.nifti  # noqa: F401
-        import detect.recipes  # noqa: F401
-
         clock.time(lambda: ours(root, out, int(job.split()[1])))
     cases = len(first_scans(root) if job in JOBS[:2] else list((root / "images").iterdir()))
     return {"wall": clock.wall / cases, "cpu": clock.cpu / cases, "peak": _peak() / 1024}

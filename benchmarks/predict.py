@@ -97,9 +97,9 @@ def yolo(
 
 def all_boxes(run: Path, runtime: str, scan: Path, confidence: float) -> list[list[float]]:
     """Our boxes before any is dropped: (slice, x1, y1, x2, y2, class, score)."""
-    from converters.channels import pictures
-    from converters.reading import read_volume
-    from detect.exports import load_predictor
+    from converters.imaging.read import read_volume
+    from converters.preprocessing.pictures import pictures
+    from detect.detectors.exported import load_predictor
 
     detector = load_predictor(run, "cpu", runtime)
     made = pictures(read_volume(scan), detector.spec.representation, scan)
@@ -114,7 +114,7 @@ def all_boxes(run: Path, runtime: str, scan: Path, confidence: float) -> list[li
 
 def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
     """Say how many boxes are the same."""
-    from detect.inference.linking import iou
+    from detect.linking.linking import iou
 
     by_slice: dict[int, list[list[float]]] = defaultdict(list)
     for row in ours:
@@ -141,7 +141,7 @@ def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
 
 def memory(run: Path, scans: Path, out: Path) -> dict[str, float]:
     """Predict on many scans; returns scans done → resident memory, MiB."""
-    from detect.predict import predict
+    from detect.workflows.predict import predict
 
     seen: dict[str, float] = {}
     over = threading.Event()
@@ -200,8 +200,8 @@ def job(*words: object) -> list[str]:
 
 def compare(run: Path, folder: Path, confidence: float) -> None:
     """Print seconds, ratios and how the boxes agree."""
-    from detect.exports import RUNTIMES, read_exports
-    from detect.model_card import read_model_card
+    from detect.detectors.card import read_model_card
+    from detect.detectors.exported import RUNTIMES, read_exports
 
     card = read_model_card(run)
     scan = generated(folder)

@@ -65,12 +65,13 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
     """Predict on one scan with every stage timed; one thread a network, so that seconds add up."""
     began = time.process_time()
     os.environ["OMP_NUM_THREADS"] = "1"  # read when a runtime is imported
-    import detect.predict
-    from converters.channels import Pictures
-    from detect import prediction_summary
-    from detect.detectors import steps
-    from detect.inference import one_scan, outputs
-    from detect.inference import scan as slices
+    import detect.workflows.predict
+    from converters.preprocessing.pictures import Pictures
+    from detect.detectors import predictor as steps
+    from detect.inference import detect_slices as slices
+    from detect.inference import outputs
+    from detect.inference import process_scan as one_scan
+    from detect.workflows import prediction_summary
 
     timer = Stages()
     timer.of(one_scan, "hash_files", "hash")
@@ -96,12 +97,14 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
 
     steps.find_boxes = find_boxes
     if runtime == "torch":
-        import detect.detectors.ultralytics.detector as family
+        import detect.families.ultralytics.detector as family
 
         family.find_boxes = find_boxes  # type: ignore[attr-defined]
     imports = time.process_time() - began
     start, wall = time.process_time(), time.perf_counter()
-    detect.predict.predict(run, [scan], out=out, device="cpu", runtime=runtime, quiet=True)
+    detect.workflows.predict.predict(
+        run, [scan], out=out, device="cpu", runtime=runtime, quiet=True
+    )
     total = time.process_time() - start
     for inner in ("draw", "PNG"):
         timer.cpu["tables"] -= timer.cpu[inner]
@@ -114,8 +117,8 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
 
 def table(run: Path, folder: Path) -> None:
     """Print the stages of one scan, in processor seconds of their threads."""
-    from detect.exports import RUNTIMES, read_exports
-    from detect.model_card import read_model_card
+    from detect.detectors.card import read_model_card
+    from detect.detectors.exported import RUNTIMES, read_exports
 
     scan = generated(folder)
     known = read_exports(run, read_model_card(run)).exports

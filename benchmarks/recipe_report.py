@@ -17,17 +17,17 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from converters.dataset import Dataset, open_dataset
-from detect.boxes import Boxes
-from detect.dataset import Split
-from detect.evaluate import write_evaluation
-from detect.evaluation.coco_results import detections_from_coco
+from converters.core.boxes import Boxes
+from converters.dataset.coco import detections_from_coco
+from converters.dataset.folder import Dataset, open_dataset
+from converters.dataset.folds import fold_splits
+from converters.dataset.split import Split
+from detect.detectors.card import Fold, OperatingPoint
 from detect.evaluation.lesions import LesionDiameter
 from detect.evaluation.matching import Matches, match
 from detect.evaluation.operating_choice import choose, parse_rule
 from detect.evaluation.paired import compare_paired
-from detect.folds import fold_splits
-from detect.model_card import Fold, OperatingPoint
+from detect.workflows.evaluate import write_evaluation
 
 
 def found_of(out: Path, arm: str, fold: Fold) -> Path:

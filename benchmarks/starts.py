@@ -15,17 +15,17 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from converters.atomic import replacing
-from converters.dataset import open_dataset
-from detect.dataset import Split
+from converters.core.files import replacing
+from converters.dataset.folder import open_dataset
+from converters.dataset.folds import fold_splits
+from converters.dataset.split import Split
+from detect.detectors.card import parse_fold
 from detect.detectors.registry import load_detector
+from detect.detectors.settings import TrainSettings
 from detect.evaluation.bootstrap import draw_patients, interval
 from detect.evaluation.matching import match
-from detect.folds import fold_splits
-from detect.model_card import parse_fold
-from detect.scoring import detect_split, score
-from detect.settings import TrainSettings
-from detect.train import train
+from detect.evaluation.score_split import detect_split, score
+from detect.workflows.train import train
 
 MODEL = "yolov8n"
 

@@ -10,7 +10,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _GZIP_LEVEL = 4  # of CT noise, 6 takes two to five times as long and makes no smaller file

@@ -6,9 +6,9 @@ from textwrap import fill
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from converters.recipe import Recipe, load_recipe
+from converters.recipes.catalog import find_recipe
+from converters.recipes.recipe import Recipe, load_recipe
 from datasets_yaml import recipe_files
-from detect.recipes import find_recipe
 
 _KEY_WIDTH = 10
 _KINDS = {

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 
 
 def nms(boxes: Boxes, overlap: float) -> Boxes:

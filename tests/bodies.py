@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.recipe import Recipe
+from converters.recipes.recipe import Recipe
 from converters.write_nifti import write_nifti
 from tests import tiny
 

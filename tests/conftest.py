@@ -38,7 +38,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a YOLOv8n that was trained on `tiny_dataset`; not to be changed."""
-    from detect.train import train
+    from detect.workflows.train import train
     from tests.tiny import LONGER
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
@@ -48,7 +48,7 @@ def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every slice of each split: its splits can be pooled. Two scans are of one patient."""
-    from converters.convert import convert
+    from converters.conversion.convert import convert
     from tests.tiny import RECIPE, make_scans, recipe
 
     folder = tmp_path_factory.mktemp("poolable")
@@ -62,8 +62,8 @@ def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real liver scans, every slice, converted once; not to be changed."""
-    from converters.convert import convert
-    from detect.recipes import find_recipe
+    from converters.conversion.convert import convert
+    from converters.recipes.catalog import find_recipe
 
     out = tmp_path_factory.mktemp("lits") / "dataset"
     convert(find_recipe("lits"), realdata / "lits256", out, negatives="all", workers=2, quiet=True)

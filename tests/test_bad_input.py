@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from converters.write_nifti import write_nifti
-from detect.cli import _run
-from detect.detectors.ultralytics.network import build_network
+from detect.cli.main import _run
+from detect.families.ultralytics.network import build_network
 from tests import tiny
 
 AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])

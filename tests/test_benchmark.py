@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.dataset import open_dataset, read_png
-from converters.errors import InputError
-from detect.benchmark import BenchmarkResult, benchmark
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset, read_png
+from converters.dataset.split import load_split
 from detect.benchmarking.pictures import draw_accuracy, draw_curves
 from detect.benchmarking.results import NUMBERS, Row, summarise, to_csv, to_markdown
 from detect.benchmarking.runs import Run
-from detect.benchmarking.worker import Job, run_job
-from detect.cli import _run
-from detect.dataset import load_split
+from detect.cli.main import _run
+from detect.detectors.card import read_model_card
 from detect.detectors.registry import count_parameters, load_detector
+from detect.detectors.settings import TrainSettings
 from detect.evaluation.metrics import evaluate as score
-from detect.model_card import read_model_card
-from detect.settings import TrainSettings
+from detect.workflows.benchmark import BenchmarkResult, benchmark
+from detect.workflows.benchmark_worker import Job, run_job
 from tests.tiny import SETTINGS
 
 # as the command line has them: it cannot set the warm-up
@@ -236,7 +236,7 @@ def test_only_one_at_a_time(
 ) -> None:
     import fcntl
 
-    monkeypatch.setattr("detect.benchmark.PATIENCE", 0.3)
+    monkeypatch.setattr("detect.workflows.benchmark.PATIENCE", 0.3)
     lock = os.open(whole.folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     with pytest.raises(InputError, match="another benchmark"):
@@ -255,7 +255,7 @@ def test_a_process_ended_from_outside_is_one_error(
             super().__init__(*args, **more)
             self.kill()
 
-    monkeypatch.setattr("detect.benchmarking.worker.subprocess.Popen", EndedAtOnce)
+    monkeypatch.setattr("detect.workflows.benchmark_worker.subprocess.Popen", EndedAtOnce)
     job = Job(
         step="train", model="yolov8n", data=tiny_dataset, bundle=tmp_path / "run",
         settings=OWN, weights=None, fold=None, draw_seed=0, quiet=True,

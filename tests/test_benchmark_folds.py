@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from detect.benchmark import benchmark
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.dataset.folds import fold_splits
 from detect.benchmarking.runs import plan
-from detect.boxes import Boxes
-from detect.evaluate import evaluate
-from detect.folds import fold_splits
-from detect.model_card import Fold, read_model_card
-from detect.train import train
+from detect.detectors.card import Fold, read_model_card
+from detect.workflows.benchmark import benchmark
+from detect.workflows.evaluate import evaluate
+from detect.workflows.train import train
 from tests.test_benchmark import one_thread, table  # noqa: F401
 from tests.tiny import SETTINGS
 
@@ -110,7 +110,7 @@ def test_a_training_is_not_resumed_on_another_fold(
         train("yolov8n", poolable, out=out, fold=fold, settings=SETTINGS, quiet=True, **more)
 
     first, second = (Fold(number=k, of=3, seed=0) for k in (1, 2))
-    monkeypatch.setattr("detect.train.progress", progress)
+    monkeypatch.setattr("detect.workflows.train.progress", progress)
     with pytest.raises(Stopped):
         go_on(first)
     for other in (second, None, first.model_copy(update={"seed": 1})):

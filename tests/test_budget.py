@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from detect.boxes import Boxes
-from detect.budget import epochs_within
-from detect.dataset import Split, load_split
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import Split, load_split
+from detect.detectors.card import read_model_card
 from detect.detectors.protocol import Advance
-from detect.model_card import read_model_card
-from detect.settings import TrainSettings, parse_duration, resolve_settings
-from detect.train import train
+from detect.detectors.settings import TrainSettings, parse_duration, resolve_settings
+from detect.training.budget import epochs_within
+from detect.workflows.train import train
 from tests.tiny import SETTINGS
 
 
@@ -91,7 +91,7 @@ def test_looking_for_hard_negatives_is_paid_for(
     counted = []
     for share in (0.0, 0.5):
         clockwork = Clockwork(once=300, an_epoch=4, a_slice=1, a_prediction=20)
-        monkeypatch.setattr("detect.budget.time.monotonic", lambda own=clockwork: own.now)
+        monkeypatch.setattr("detect.training.budget.time.monotonic", lambda own=clockwork: own.now)
         asked = settings.model_copy(update={"hard_negatives": share})
         counted.append(epochs_within(20_000, lambda own=clockwork: own, *parts, asked))  # type: ignore[misc]
     without = sum(not len(truth) for truth in parts[0].truth)
@@ -121,7 +121,7 @@ def test_training_within_a_budget(
         counted.append(epochs_within(*given))
         return min(counted[0], 3)
 
-    monkeypatch.setattr("detect.train.epochs_within", few)
+    monkeypatch.setattr("detect.workflows.train.epochs_within", few)
     settings = TrainSettings(**SETTINGS.model_dump() | {"budget": "1h"})
     run = train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings, quiet=True)
     assert counted[0] > 3
@@ -146,10 +146,10 @@ def test_a_resumed_run_keeps_its_epochs(
             raise KeyboardInterrupt
         return ""
 
-    monkeypatch.setattr("detect.train.epochs_within", count)
+    monkeypatch.setattr("detect.workflows.train.epochs_within", count)
     given = {"data": tiny_dataset, "out": tmp_path / "run", "settings": settings, "quiet": True}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("detect.detectors.ultralytics.training.note", stop)
+        patch.setattr("detect.families.ultralytics.training.note", stop)
         train("yolov8n", **given)  # type: ignore[arg-type]
     run = train("yolov8n", resume=True, **given)  # type: ignore[arg-type]
     assert run.card.training["epochs"] == 3

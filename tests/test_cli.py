@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 import torch
 
-from converters.convert import convert
+from converters.conversion.convert import convert
 from converters.write_nifti import write_nifti
-from detect.cli import main
+from detect.cli.main import main
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.tiny import RECIPE, make_scans, recipe
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from converters.manifest import read_manifest
+from converters.dataset.manifest import read_manifest
 from datasets_yaml import recipe_files
-from detect.cli import main
+from detect.cli.main import main
 from tests.converters import miniatures
 
 

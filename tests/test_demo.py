@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from converters.check import check
-from converters.errors import InputError
-from detect.demo import SETTINGS, demo
+from converters.core.errors import InputError
+from converters.dataset.audit import check
+from detect.workflows.demo import SETTINGS, demo
 
 
 def test_the_whole_path(tmp_path: Path) -> None:

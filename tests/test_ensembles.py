@@ -11,21 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from detect.cli import main
-from detect.compare import compare
-from detect.dataset import load_split
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import load_split
+from detect.cli.main import main
+from detect.detectors.card import Fold, read_model_card, sha256
 from detect.detectors.registry import load_detector
-from detect.evaluate import evaluate
 from detect.evaluation.metrics import evaluate as score
 from detect.inference.ensembles import FILE_NAME
 from detect.inference.fusion import FUSION_IOU, weighted_box_fusion
-from detect.inference.used_models import MEAN_RULE, use_models
-from detect.model_card import Fold, read_model_card, sha256
-from detect.operating_point import set_operating_point
-from detect.predict import predict
+from detect.inference.model_set import MEAN_RULE, use_models
 from detect.suppression import nms
+from detect.workflows.compare import compare
+from detect.workflows.evaluate import evaluate
+from detect.workflows.operating_point import set_operating_point
+from detect.workflows.predict import predict
 from tests.tiny import make_scans
 
 

@@ -14,18 +14,18 @@ import yaml
 from numpy.typing import NDArray
 from pycocotools import mask
 
-from converters.convert import convert
-from converters.dataset import open_dataset, read_png
-from converters.errors import InputError
-from detect.dataset import load_split
+from converters.conversion.convert import convert
+from converters.core.drawing import TRUTH
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset, read_png
+from converters.dataset.split import load_split
+from detect.detectors.card import read_model_card
 from detect.detectors.registry import load_detector
-from detect.evaluate import evaluate
+from detect.detectors.settings import TrainSettings
 from detect.evaluation.metrics import Metrics
-from detect.inference.linking import Linking
-from detect.model_card import read_model_card
-from detect.pictures import TRUTH
-from detect.settings import TrainSettings
-from detect.train import train
+from detect.linking.linking import Linking
+from detect.workflows.evaluate import evaluate
+from detect.workflows.train import train
 from tests.tiny import make_dataset
 
 
@@ -33,8 +33,8 @@ def by_ultralytics(
     run: Path, dataset: Path, split: str, folder: Path
 ) -> tuple[float, float, float, float]:
     """P, R, mAP50 and mAP50-95 of its own validator, which does all by itself from the files on."""
-    from detect.detectors.ultralytics.network import build_network  # isort: skip
-    from detect.detectors.weight_files import load_network  # isort: skip
+    from detect.families.ultralytics.network import build_network  # isort: skip
+    from detect.detectors.checkpoints import load_network  # isort: skip
     from ultralytics.models.yolo.detect import DetectionValidator
 
     copy = folder / "copy"
@@ -133,7 +133,7 @@ def test_same_numbers(
 @pytest.mark.realdata
 def test_same_numbers_on_real_scans(realdata: Path, tmp_path: Path) -> None:
     """Two volumes for each split, a few steps from the published weights: far from perfect."""
-    from detect.recipes import find_recipe
+    from converters.recipes.catalog import find_recipe
 
     scans = tmp_path / "scans"
     scans.mkdir()

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.errors import InputError
-from detect.boxes import Boxes
-from detect.dataset import Split
-from detect.image_size import CELL, own_size, size_for_lesions
-from detect.model_card import read_model_card
-from detect.settings import TrainSettings, resolve_settings
-from detect.train import train
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.dataset.split import Split
+from detect.detectors.card import read_model_card
+from detect.detectors.settings import TrainSettings, resolve_settings
+from detect.training.image_size import CELL, own_size, size_for_lesions
+from detect.workflows.train import train
 from tests.detectors.test_epoch_slices import split_of
 from tests.tiny import SETTINGS
 

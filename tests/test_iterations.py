@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from converters.convert import convert
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from detect.dataset import load_split
-from detect.settings import TrainSettings, resolve_settings
-from detect.train import train
+from converters.conversion.convert import convert
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import load_split
+from detect.detectors.settings import TrainSettings, resolve_settings
+from detect.workflows.train import train
 from tests.tiny import SETTINGS, make_scans, recipe
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
-from detect.inference.linking import Linking, link
-from detect.linked_froc import linked_froc
-from detect.tubes import scans_of
+from converters.core.boxes import Boxes
+from detect.evaluation.findings.froc import linked_froc
+from detect.evaluation.findings.tubes import scans_of
+from detect.linking.linking import Linking, link
 from tests.inference.test_linking import SQUARE, boxes
 from tests.test_linked_level import ELSEWHERE, LESION, SEEN, found, split_of
 

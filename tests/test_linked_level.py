@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
-from detect.dataset import Split
-from detect.inference.linking import Linking
-from detect.linked_level import fit_linking, linked_level
+from converters.core.boxes import Boxes
+from converters.dataset.split import Split
+from detect.evaluation.findings.score import fit_linking, linked_level
+from detect.linking.linking import Linking
 from tests.inference.test_linking import SQUARE, boxes
 
 ELSEWHERE = (60, 60, 70, 70)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
-from detect.pictures import CLASS_COLOURS, SHORTEST_SIDE, TRUTH, draw
+from converters.core.boxes import Boxes
+from converters.core.drawing import CLASS_COLOURS, SHORTEST_SIDE, TRUTH, draw
 
 NAMES = ["a very long class name of a lesion", "b"]
 

@@ -13,15 +13,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from converters.windowing import Window
+from converters.preprocessing.windowing import Window
 from converters.write_nifti import write_nifti
-from detect.inference import one_scan
-from detect.inference.linking import Linking
-from detect.model_card import (
-    OperatingPoint,
-    read_model_card,
-)
-from detect.predict import predict
+from detect.detectors.card import OperatingPoint, read_model_card
+from detect.inference import process_scan as one_scan
+from detect.linking.linking import Linking
+from detect.workflows.predict import predict
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.threshold_detector import another, detections, run
 from tests.tiny import make_scans

@@ -10,9 +10,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from converters.reading import read_volume
+from converters.imaging.read import read_volume
 from converters.write_nifti import write_nifti
-from detect.predict import predict
+from detect.workflows.predict import predict
 from tests.converters.dicom_series import write_series
 from tests.threshold_detector import detections
 from tests.tiny import make_scans

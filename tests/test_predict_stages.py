@@ -16,16 +16,16 @@ import pytest
 import torch
 from distributed import LocalCluster
 
-import detect.predict
-from converters.errors import InputError
-from converters.windowing import Window
+import detect.workflows.predict
+from converters.core.errors import InputError
+from converters.preprocessing.windowing import Window
 from converters.write_nifti import write_nifti
+from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
 from detect.detectors.registry import create_detector
-from detect.inference import one_scan
-from detect.inference.one_scan import Job, Todo, process
-from detect.inference.used_models import choose_models
-from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
-from detect.predict import predict
+from detect.inference import process_scan as one_scan
+from detect.inference.model_set import choose_models
+from detect.inference.process_scan import Job, Todo, process
+from detect.workflows.predict import predict
 from tests.converters.dicom_series import write_series
 from tests.threshold_detector import run
 from tests.tiny import make_scans

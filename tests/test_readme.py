@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from converters.write_nifti import write_nifti
-from detect.detectors.ultralytics.network import build_network
+from detect.families.ultralytics.network import build_network
 from tests.converters.miniatures import make_chaos
 
 README = Path(__file__).parents[1] / "README.md"

@@ -12,30 +12,30 @@ import numpy as np
 import pytest
 import torch
 
-from converters.convert import convert
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from converters.frame import Frame
-from converters.representation import Representation
-from converters.windowing import Window
+from converters.conversion.convert import convert
+from converters.core.boxes import Boxes
+from converters.core.drawing import draw
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import load_split
+from converters.preprocessing.frame import Frame
+from converters.preprocessing.representation import Representation
+from converters.preprocessing.windowing import Window
 from converters.write_nifti import write_nifti
-from detect.boxes import Boxes
-from detect.cli import main
-from detect.dataset import load_split
+from detect.cli.main import main
 from detect.detectors import registry
-from detect.detectors.augmentation import Augmentation, grey_transforms, with_boxes
-from detect.detectors.epoch_slices import EpochSlices
-from detect.detectors.loop.slices import Batches, Slices, loader
+from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
 from detect.detectors.planes import three_planes
 from detect.detectors.registry import create_detector
-from detect.detectors.ultralytics.steps import place, placement
-from detect.evaluate import evaluate
-from detect.evaluate_predictions import evaluate_predictions
-from detect.model_card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
-from detect.pictures import draw
-from detect.predict import predict
+from detect.families.ultralytics.steps import place, placement
 from detect.report.prediction_report import _slices
-from detect.train import train
+from detect.training.augmentation import Augmentation, grey_transforms, with_boxes
+from detect.training.loop.slices import Batches, Slices, loader
+from detect.training.sampler import EpochSlices
+from detect.workflows.evaluate import evaluate
+from detect.workflows.evaluate_predictions import evaluate_predictions
+from detect.workflows.predict import predict
+from detect.workflows.train import train
 from tests import bodies, tiny
 
 
@@ -225,7 +225,7 @@ def test_a_network_sees_three_equal_channels_as_it_sees_grey(model: str) -> None
 def test_both_loops_feed_channels_in_the_order_of_the_dataset(dataset: Path) -> None:
     from ultralytics.cfg import get_cfg
 
-    from detect.detectors.ultralytics.slices import YOLOSlices
+    from detect.families.ultralytics.slices import YOLOSlices
 
     split = load_split(open_dataset(dataset), "train")
     side = 96

@@ -2,8 +2,8 @@
 
 import pytest
 
-from converters.errors import InputError
-from detect.settings import (
+from converters.core.errors import InputError
+from detect.detectors.settings import (
     TrainSettings,
     protocol_settings,
     resolve_settings,

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from converters.convert import convert
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from converters.recipe import Recipe, load_recipe
+from converters.conversion.convert import convert
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.recipes.catalog import find_recipe
+from converters.recipes.recipe import Recipe, load_recipe
 from converters.write_nifti import write_nifti
-from detect.cli import _run
-from detect.recipes import find_recipe
+from detect.cli.main import _run
 from detect.synthesis import KINDS
-from detect.synthesize import synthesize
+from detect.workflows.synthesize import synthesize
 from tests.converters.miniatures import make_chaos
 from tests.synthesis.livers import RECIPE, liver, write_livers
 
@@ -134,7 +134,7 @@ def test_a_second_run_finds_them_done_and_another_request_is_refused(
 def test_a_run_that_was_stopped_goes_on(
     made: Path, normal: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from detect import synthesize as verb
+    from detect.workflows import synthesize as verb
 
     whole, seen = verb.synthesize_case, []
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 from converters.write_nifti import write_nifti
-from detect.inference.one_scan import Outcome
-from detect.model_card import read_model_card
-from detect.predict import predict
-from detect.watch import Listener, WatchResult, watch
+from detect.detectors.card import read_model_card
+from detect.inference.process_scan import Outcome
+from detect.workflows.predict import predict
+from detect.workflows.watch import Listener, WatchResult, watch
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.inference.test_dicom_out import study, two_bright_blocks
 from tests.inference.test_warnings import SCOPE
@@ -245,7 +245,7 @@ def test_another_watch_of_the_same_results_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from detect.watching.alone import alone
+    from converters.core.locks import alone
 
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
     out.mkdir()
@@ -284,7 +284,7 @@ def test_a_share_that_goes_away_for_a_while(
             raise KeyboardInterrupt
         steps.pop(0)()
 
-    monkeypatch.setattr("detect.watch.time.sleep", sleep)
+    monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
     result = watch(inbox, threshold_model, out=out, listener=told.listener, settle=0)
     assert result == WatchResult(done=4, again=2, failed=told.errors)
     (error,) = told.errors
@@ -376,7 +376,7 @@ def test_memory_and_model_are_kept_between_scans(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The models are loaded once, and not before there is a scan."""
-    import detect.watch as watching
+    import detect.workflows.watch as watching
 
     loaded: list[str] = []
     load = watching.load_models
@@ -394,7 +394,7 @@ def test_memory_and_model_are_kept_between_scans(
         assert len(loaded) == (len(steps) < 3)
         steps.pop(0)()
 
-    monkeypatch.setattr("detect.watch.time.sleep", sleep)
+    monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
     told = Told()
     result = watch(inbox, threshold_model, out=out, listener=told.listener, settle=0)
     assert result.done == 3 and loaded == ["auto"]

@@ -13,16 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converters.errors import InputError
-from converters.windowing import Window
-from detect.cli import _run
+from converters.core.errors import InputError
+from converters.preprocessing.windowing import Window
+from detect.cli.main import _run
+from detect.detectors.card import ModelSpec
+from detect.detectors.checkpoints import CHECKPOINTS
 from detect.detectors.registry import FAMILIES, create_detector, model_names
-from detect.detectors.ultralytics.network import build_network
-from detect.detectors.weight_files import CHECKPOINTS
-from detect.model_card import ModelSpec
-from detect.pretrain import pretrain
-from detect.settings import TrainSettings
-from detect.weights import add_weights, choose_start, verify_weights
+from detect.detectors.settings import TrainSettings
+from detect.families.ultralytics.network import build_network
+from detect.workflows.pretrain import pretrain
+from detect.workflows.weights import add_weights, choose_start, verify_weights
 from weights import resolve
 from weights.resolve import Known
 
@@ -335,14 +335,15 @@ def test_pretrained_on_made_up_patients_and_started_from(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("detect.pretrain.train", stopped)
+        patched.setattr("detect.workflows.pretrain.train", stopped)
         pretrain("yolov8n", overwrite=True, **given)  # type: ignore[arg-type]
     assert file.read_bytes() == before
     work = folder / f".{file.stem}.partial"
     grown = json.loads((work / "grown" / "synthesis.json").read_text(encoding="utf-8"))
     assert len(grown["cases"]) == 12
     with monkeypatch.context() as patched:
-        patched.setattr("detect.pretrain.make_phantom", stopped)  # what is there already is kept
+        # what is there already is kept
+        patched.setattr("detect.workflows.pretrain.make_phantom", stopped)
         pretrain("yolov8n", overwrite=True, **given)  # type: ignore[arg-type]
     assert file.read_bytes() == before and not work.exists()
 

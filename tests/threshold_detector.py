@@ -10,11 +10,11 @@ import cc3d
 import numpy as np
 import pytest
 
-from converters.windowing import Window
-from detect.boxes import Boxes
-from detect.cli import main
+from converters.core.boxes import Boxes
+from converters.preprocessing.windowing import Window
+from detect.cli.main import main
 from detect.detectors import registry
-from detect.model_card import (
+from detect.detectors.card import (
     ModelCard,
     ModelSpec,
     OperatingPoint,

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.convert import convert
-from converters.recipe import Recipe, load_recipe
+from converters.conversion.convert import convert
+from converters.recipes.recipe import Recipe, load_recipe
 from converters.write_nifti import write_nifti
-from detect.settings import TrainSettings
+from detect.detectors.settings import TrainSettings
 
 RECIPE = """
 name: tiny

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from converters.atomic import replacing
+from converters.core.files import replacing
 from detect.benchmarking.results import Row, Summary
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of making its list of fonts

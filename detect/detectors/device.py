@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 
 
 def choose_device(name: str) -> torch.device:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.boxes import Boxes
-from detect.model_card import ModelSpec, Parameters
+from converters.core.boxes import Boxes
+from detect.detectors.card import ModelSpec, Parameters
 
 if TYPE_CHECKING:  # which exports run without
     import torch
 
-    from detect.dataset import Split
-    from detect.settings import TrainSettings
+    from converters.dataset.split import Split
+    from detect.detectors.settings import TrainSettings
 
 SCORE_FLOOR = 0.001  # raw detections reach the evaluator down to here …
 MAX_DETECTIONS = 300  # … and up to so many an image

@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from converters.errors import InputError
+from converters.core.errors import InputError
+from detect.detectors.card import ModelCard, ModelSpec, Parameters, read_model_card
+from detect.detectors.predictor import Steps
 from detect.detectors.protocol import Detector
-from detect.detectors.steps import Steps
-from detect.model_card import ModelCard, ModelSpec, Parameters, read_model_card
 
 # Every line of models that ultralytics ships a definition of, and its sizes. Left out are those
 # that give no plain boxes (-cls, -seg, -sem, -pose, -obb, -depth), those that want texts beside
@@ -45,23 +45,23 @@ class Family(NamedTuple):
     module: str
     names: list[str]
     licence: str
-    steps: str = "detect.detectors.queries"
+    steps: str = "detect.detectors.detr"
 
 
 FAMILIES = {
     "ultralytics": Family(
-        "detect.detectors.ultralytics.detector",
+        "detect.families.ultralytics.detector",
         [line.format(size) for line, sizes in _ULTRALYTICS.items() for size in sizes],
         "AGPL-3.0",
-        "detect.detectors.ultralytics.steps",
+        "detect.families.ultralytics.steps",
     ),
     "deim": Family(
-        "detect.detectors.deim.detector",
+        "detect.families.deim.detector",
         [f"deim-{size}" for size in "nsmlx"],
         "Apache-2.0",
     ),
     "rfdetr": Family(
-        "detect.detectors.rfdetr.detector",
+        "detect.families.rfdetr.detector",
         [f"rfdetr-{size}" for size in ("nano", "small", "medium", "large")],
         "Apache-2.0",
     ),

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 
 OPTION = "--from"
 _SCHEMES = {"dicomweb+http": "http", "dicomweb+https": "https"}

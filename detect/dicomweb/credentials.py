@@ -6,7 +6,7 @@ from base64 import b64encode
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 
 USER, PASSWORD, TOKEN = (
     "DETECT_DICOMWEB_USER",

@@ -8,9 +8,9 @@ from typing import Any
 
 import requests
 
-from converters import dicom
-from converters.errors import InputError
-from converters.progress import progress
+from converters.core.errors import InputError
+from converters.core.progress import progress
+from converters.imaging.dicom import series as dicom
 from detect.dicomweb.address import OPTION, Address, is_uid
 from detect.dicomweb.parts import boundary, write_parts
 from detect.dicomweb.server import Server, ServerError, chunks

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import requests
 import urllib3
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 from detect.dicomweb.credentials import PASSWORD, TOKEN, USER, Credentials
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from detect.evaluation.average_precision import mean_over_classes
+from detect.evaluation.lesion_table import Origins, number
 from detect.evaluation.matching import Matches
-from detect.evaluation.origins import Origins, number
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 from detect.evaluation.matching import Matches
 from detect.evaluation.operating_point import at_confidence, best_f1
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.core.jsonable import from_to, plain
 from detect.evaluation.bootstrap import DRAWS, LEVEL, draw_patients, interval
 from detect.evaluation.cases import CaseLevel, case_level, case_table
 from detect.evaluation.confusion import Confusion, confusion
@@ -21,6 +22,7 @@ from detect.evaluation.froc import (
     froc,
     hit_rules,
 )
+from detect.evaluation.lesion_table import Origins, find_lesions, flat
 from detect.evaluation.lesions import (
     LesionLevel,
     LesionShare,
@@ -32,9 +34,7 @@ from detect.evaluation.level_draws import draw_levels
 from detect.evaluation.matching import Matches
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.origins import Origins, find_lesions, flat
 from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
-from detect.evaluation.plain import from_to, plain
 from detect.evaluation.sizes import (
     AreaRow,
     DiameterRow,

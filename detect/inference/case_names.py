@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from converters.reading import SUFFIXES
-from detect.inference.door import Source
+from converters.imaging.read import SUFFIXES
+from detect.inference.find_scans import Source
 
 TAKEN = ("summary.csv", "report.html", "watch.json")
 

@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from converters.atomic import write_json
-from converters.errors import InputError
-from detect.inference.linking import Linking
-from detect.model_card import OperatingPoint
+from converters.core.errors import InputError
+from converters.core.files import write_json
+from detect.detectors.card import OperatingPoint
+from detect.linking.linking import Linking
 
 FILE_NAME = "ensembles.json"
 

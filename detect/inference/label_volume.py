@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.volume import Volume
+from converters.core.boxes import Boxes
+from converters.imaging.volume import Volume
 from converters.write_nifti import write_nifti
-from detect.boxes import Boxes
-from detect.inference.linking import LinkedLesion
+from detect.linking.linking import LinkedLesion
 
 LABEL_FILE = "lesions.nii.gz"
 MOST_LABELS = int(np.iinfo(np.uint16).max)

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.atomic import write_json, write_text
-from converters.case import write_png
-from converters.channels import Pictures
-from converters.volume import Volume
-from detect.boxes import Boxes
-from detect.inference.linking import LinkedLesion
-from detect.inference.used_models import UsedModels
-from detect.pictures import draw
+from converters.conversion.case import write_png
+from converters.core.boxes import Boxes
+from converters.core.drawing import draw
+from converters.core.files import write_json, write_text
+from converters.imaging.volume import Volume
+from converters.preprocessing.pictures import Pictures
+from detect.inference.model_set import UsedModels
+from detect.linking.linking import LinkedLesion
 
 LESION_COLUMNS = [
     "lesion_id",

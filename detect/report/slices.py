@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from detect.dataset import Split
-from detect.pictures import shown
+from converters.core.drawing import shown
+from converters.dataset.split import Split
 from detect.report.findings import Detections, Finding
 
 T = TypeVar("T")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from converters.atomic import write_text
-from converters.case import hash_mask, hash_scan
-from converters.errors import InputError
-from converters.manifest import tool_versions
-from converters.sources import CaseSource
+from converters.conversion.case import hash_mask, hash_scan
+from converters.conversion.sources import CaseSource
+from converters.core.errors import InputError
+from converters.core.files import write_text
+from converters.dataset.manifest import tool_versions
 from detect.synthesis.scans import CaseRecord, Request
 
 FILE_NAME = "synthesis.json"

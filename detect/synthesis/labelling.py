@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from converters.classes import merge_classes
-from converters.errors import InputError, nearest
-from converters.recipe import Recipe, load_recipe
-from converters.representation import Representation
-from converters.templates import CASE
+from converters.core.errors import InputError, nearest
+from converters.preprocessing.representation import Representation
+from converters.recipes.classes import merge_classes
+from converters.recipes.recipe import Recipe, load_recipe
+from converters.recipes.templates import CASE
 from datasets_yaml import recipe_files
 from detect.synthesis.kinds import KINDS
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from converters.labels import foreground
+from converters.masks.labels import foreground
 from detect.synthesis.patch import Array, Box, Mm
 from detect.synthesis.texture import Noise, measure_noise
 

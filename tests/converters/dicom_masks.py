@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-from converters.recipe import Recipe
-from converters.sources import CaseSource
+from converters.conversion.sources import CaseSource
+from converters.recipes.recipe import Recipe
 from tests.converters import dicom_series
 
 FRAME, STUDY = generate_uid(), generate_uid()

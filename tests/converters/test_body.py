@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.body import find_body
-from converters.frame import Region, extent
-from converters.reading import read_mask, read_volume
-from converters.volume import Volume
+from converters.imaging.read import read_mask, read_volume
+from converters.imaging.volume import Volume
+from converters.preprocessing.body import find_body
+from converters.preprocessing.frame import Region, extent
 from tests import bodies
 
 PIXELS = 3  # px; the search is on a grid of about two, and opening takes the tips of an ellipse

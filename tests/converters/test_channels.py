@@ -11,18 +11,23 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from torchvision.io import decode_image
 
-from converters.channels import pictures
-from converters.check import check
-from converters.components import decode_rle
-from converters.convert import convert
-from converters.dataset import open_dataset, read_png
-from converters.errors import InputError
-from converters.frame import Frame
-from converters.reading import read_mask, read_volume
-from converters.recipe import Recipe
-from converters.representation import LIVER_WINDOWS, Adjacent, Channels, Representation
-from converters.volume import Volume
-from converters.windowing import Percentiles, Window
+from converters.conversion.convert import convert
+from converters.core.errors import InputError
+from converters.dataset.audit import check
+from converters.dataset.folder import open_dataset, read_png
+from converters.imaging.read import read_mask, read_volume
+from converters.imaging.volume import Volume
+from converters.masks.components import decode_rle
+from converters.preprocessing.frame import Frame
+from converters.preprocessing.pictures import pictures
+from converters.preprocessing.representation import (
+    LIVER_WINDOWS,
+    Adjacent,
+    Channels,
+    Representation,
+)
+from converters.preprocessing.windowing import Percentiles, Window
+from converters.recipes.recipe import Recipe
 from converters.write_nifti import write_nifti
 from tests import bodies
 from tests.converters.test_convert import tree
@@ -212,7 +217,7 @@ def test_it_is_sound_and_masks_boxes_and_pictures_lie_on_the_scan(
 
 
 def extent_of(scans: Path, case: str):
-    from converters.frame import extent
+    from converters.preprocessing.frame import extent
 
     return extent(read_mask(scans / f"{case}-mask.nii").array > 0)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from converters.check import check
-from converters.errors import InputError
+from converters.core.errors import InputError
+from converters.dataset.audit import check
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from converters.classes import merge_classes, organ_classes
-from converters.convert import convert
-from converters.errors import InputError
-from converters.manifest import read_manifest
-from converters.recipe import Recipe
-from detect.recipes import find_recipe, wanted_recipe
+from converters.conversion.convert import convert
+from converters.core.errors import InputError
+from converters.dataset.manifest import read_manifest
+from converters.recipes.catalog import find_recipe, wanted_recipe
+from converters.recipes.classes import merge_classes, organ_classes
+from converters.recipes.recipe import Recipe
 from tests import tiny
 from tests.converters import miniatures
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from distributed import Client, LocalCluster
 
-from converters import cluster
-from converters.cluster import Cluster
-from converters.convert import ConvertResult, convert
-from converters.errors import InputError
-from converters.manifest import tool_versions
-from converters.workers import WorkersEnded, WorkersError, run_all
-from converters.workspace import Workspace
-from detect.cli import main
+from converters.conversion.convert import ConvertResult, convert
+from converters.conversion.workspace import Workspace
+from converters.core import dask_pool as cluster
+from converters.core.dask_pool import Cluster
+from converters.core.errors import InputError
+from converters.core.pool import WorkersEnded, WorkersError, run_all
+from converters.dataset.manifest import tool_versions
+from detect.cli.main import main
 from tests import tiny
 from tests.converters.test_convert import tree
 
@@ -211,7 +211,7 @@ def test_other_versions_are_refused_at_once_and_by_late_workers(
     scans: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tool_versions() | {"nibabel": "1.0"}
-    monkeypatch.setattr("converters.convert.tool_versions", lambda: other)
+    monkeypatch.setattr("converters.conversion.convert.tool_versions", lambda: other)
     with pytest.raises(InputError, match=r"--scheduler: the scheduler has nibabel .* not 1\.0"):
         run(scans, tmp_path / "d", address)
     assert not (tmp_path / "d.partial").exists()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
-from converters.components import decode_rle, encode_rle, find_lesions, longest_diameter
+from converters.masks.components import decode_rle, encode_rle, find_lesions, longest_diameter
 
 MASKS = arrays(np.uint8, (4, 6, 7), elements=st.sampled_from([0, 0, 0, 1, 2, 3]))
 CLASSES = {2: 0, 3: 1}

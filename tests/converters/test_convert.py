@@ -18,12 +18,12 @@ import pytest
 import yaml
 from pycocotools.coco import COCO
 
-from converters.check import check
-from converters.components import decode_rle
-from converters.convert import convert
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from converters.reading import read_mask
+from converters.conversion.convert import convert
+from converters.core.errors import InputError
+from converters.dataset.audit import check
+from converters.dataset.folder import open_dataset
+from converters.imaging.read import read_mask
+from converters.masks.components import decode_rle
 from converters.write_nifti import write_nifti
 from tests import tiny
 
@@ -172,7 +172,6 @@ def test_small_boxes_are_counted_and_dropped_only_when_asked(tmp_path: Path) -> 
 
 
 def test_other_readers_read_it(scans: Path, tmp_path: Path) -> None:
-    import detect.detectors.ultralytics  # noqa: F401, I001  (keeps ultralytics off the network)
 
     from torchvision.datasets import CocoDetection
     from ultralytics.data.dataset import YOLODataset

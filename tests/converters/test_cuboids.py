@@ -7,10 +7,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from converters.convert import ConvertResult, convert
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from detect.recipes import find_recipe
+from converters.conversion.convert import ConvertResult, convert
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.recipes.catalog import find_recipe
 from tests import tiny
 from tests.converters import miniatures
 

@@ -14,9 +14,9 @@ from pydicom.uid import (
 )
 from scipy.spatial.transform import Rotation
 
-from converters.dicom_quiet import quiet
-from converters.errors import InputError
-from converters.reading import find_scans, is_scan, read_volume, source_files
+from converters.core.errors import InputError
+from converters.imaging.dicom.quiet import quiet
+from converters.imaging.read import find_scans, is_scan, read_volume, source_files
 from tests.converters.dicom_series import SECRETS, put_pixels, write_enhanced, write_series
 
 SHAPE = (5, 7, 9)

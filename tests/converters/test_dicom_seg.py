@@ -8,8 +8,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import RLELossless, generate_uid
 
-from converters.errors import InputError
-from converters.marks import find_by_class, find_marks, read_scan
+from converters.core.errors import InputError
+from converters.masks.annotations import find_by_class, find_marks, read_scan
 from tests.converters import dicom_masks
 from tests.converters.dicom_masks import describe, recipe, source, write_scan, write_seg
 from tests.converters.dicom_series import SECRETS
@@ -24,8 +24,8 @@ def blob(seed: int, share: float = 0.3) -> np.ndarray:
 
 
 def found(scan: Path, mask: Path, classes: dict[str, object], resample: bool = False):
-    from converters import dicom_seg
-    from converters.dicom_objects import read_scan
+    from converters.masks import dicom_seg
+    from converters.masks.dicom_objects import read_scan
 
     return dicom_seg.read(recipe("seg", classes), read_scan(scan), [mask], resample)
 
@@ -101,7 +101,7 @@ def test_overlapping_segments_keep_their_own_voxels(tmp_path: Path) -> None:
 
 
 def test_lesions_class_by_class_equal_those_of_a_label_volume() -> None:
-    from converters.components import find_lesions
+    from converters.masks.components import find_lesions
 
     labels = np.random.default_rng(8).choice(3, SHAPE, p=[0.7, 0.2, 0.1]).astype(np.uint8)
     spacing = (0.5, 0.75, 2.0)

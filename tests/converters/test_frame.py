@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from converters.errors import InputError
-from converters.frame import LARGEST_SIDE, Frame, Region, extent
-from converters.volume import Volume
+from converters.core.errors import InputError
+from converters.imaging.volume import Volume
+from converters.preprocessing.frame import LARGEST_SIDE, Frame, Region, extent
 
 
 def random_frame(rng: np.random.Generator) -> Frame:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from converters.check import check
-from converters.convert import ConvertResult, convert
-from converters.errors import InputError
-from converters.gather import gather
-from converters.recipe import Recipe
+from converters.conversion.convert import ConvertResult, convert
+from converters.conversion.gather import gather
+from converters.core.errors import InputError
+from converters.dataset.audit import check
+from converters.recipes.recipe import Recipe
 from tests import tiny
 from tests.converters import miniatures
 

@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from converters.errors import InputError
-from converters.reading import read_mask, read_volume, source_files
+from converters.core.errors import InputError
+from converters.imaging.read import read_mask, read_volume, source_files
 
 SHAPE = (5, 7, 9)
 VALUES = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) - 100

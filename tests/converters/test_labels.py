@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from converters.labels import classes_of, foreground, numbers
+from converters.masks.labels import classes_of, foreground, numbers
 
 DTYPES = (np.uint8, np.uint16, np.uint32)
 

@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
-from converters.check import check
-from converters.components import decode_rle
-from converters.convert import convert
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from converters.marks import find_marks, read_scan
-from converters.recipe import Recipe
-from converters.sources import find_cases
+from converters.conversion.convert import convert
+from converters.conversion.sources import find_cases
+from converters.core.errors import InputError
+from converters.dataset.audit import check
+from converters.dataset.folder import open_dataset
+from converters.masks.annotations import find_marks, read_scan
+from converters.masks.components import decode_rle
+from converters.recipes.recipe import Recipe
 from tests.converters import dicom_masks
 from tests.converters.test_mask_sources import tree
 

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from converters.case import analyse_case, hash_mask
-from converters.check import check
-from converters.convert import convert
-from converters.errors import InputError
-from converters.manifest import Request
-from converters.marks import find_marks
-from converters.recipe import load_recipe
-from converters.regrid import nearest
-from converters.sources import find_cases
-from converters.templates import template_pattern
-from converters.volume import Volume
-from converters.workspace import Workspace
+from converters.conversion.case import analyse_case, hash_mask
+from converters.conversion.convert import convert
+from converters.conversion.sources import find_cases
+from converters.conversion.workspace import Workspace
+from converters.core.errors import InputError
+from converters.dataset.audit import check
+from converters.dataset.manifest import Request
+from converters.imaging.resample import nearest
+from converters.imaging.volume import Volume
+from converters.masks.annotations import find_marks
+from converters.recipes.recipe import load_recipe
+from converters.recipes.templates import template_pattern
 from converters.write_nifti import write_nifti
 from tests.converters.dicom_masks import recipe, write_rtstruct, write_scan, write_seg
 from tests.converters.dicom_series import SECRETS, write_series

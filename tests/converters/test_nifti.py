@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from converters.errors import InputError
-from converters.reading import read_mask, read_volume
+from converters.core.errors import InputError
+from converters.imaging.read import read_mask, read_volume
 from converters.write_nifti import write_nifti
 
 SHAPE = (5, 7, 9)  # canonical: slices, rows, columns

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
-from converters.errors import InputError
-from converters.orientation import SHEAR_TOLERANCE, canonical
+from converters.core.errors import InputError
+from converters.imaging.orientation import SHEAR_TOLERANCE, canonical
 
 PATH = Path("scan.nii")
 

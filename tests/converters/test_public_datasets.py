@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from converters.convert import convert
-from converters.dataset import open_dataset
-from converters.recipe import Recipe
-from detect.recipes import find_recipe, wanted_recipe
+from converters.conversion.convert import convert
+from converters.dataset.folder import open_dataset
+from converters.recipes.catalog import find_recipe, wanted_recipe
+from converters.recipes.recipe import Recipe
 from tests.converters import miniatures
 
 LESIONS: dict[str, dict[str, int]] = {  # the labels of each dataset, by its own description

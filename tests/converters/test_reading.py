@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from converters.errors import InputError
-from converters.reading import (
+from converters.core.errors import InputError
+from converters.imaging.read import (
     GRID_TOLERANCE_MM,
     check_same_grid,
     find_scans,
@@ -15,7 +15,7 @@ from converters.reading import (
     read_volume,
     source_files,
 )
-from converters.volume import Volume
+from converters.imaging.volume import Volume
 from converters.write_nifti import write_nifti
 from tests.converters.dicom_series import write_series
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from converters.errors import InputError
-from converters.recipe import load_recipe
-from converters.templates import template_pattern
+from converters.core.errors import InputError
+from converters.recipes.recipe import load_recipe
+from converters.recipes.templates import template_pattern
 from datasets_yaml import recipe_files
 from tests.tiny import RECIPE
 

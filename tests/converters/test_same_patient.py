@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from converters.convert import convert
-from converters.dataset import open_dataset, read_png
-from converters.errors import InputError
-from converters.likeness import Landmarks, _mutual, find_landmarks, levels, likeness
-from converters.same_patient import SUSPECT, alike_pairs, landmarks, same_patient, scans_of
-from converters.side_by_side import write_suspicions
+from converters.conversion.convert import convert
+from converters.core.errors import InputError
+from converters.dataset.contact_sheet import write_suspicions
+from converters.dataset.folder import open_dataset, read_png
+from converters.dataset.keypoints import Landmarks, _mutual, find_landmarks, levels, likeness
+from converters.dataset.same_patient import SUSPECT, alike_pairs, landmarks, same_patient, scans_of
+from converters.recipes.catalog import find_recipe
 from converters.write_nifti import write_nifti
-from detect.cli import main
+from detect.cli.main import main
 from detect.phantom.cases import make_case
-from detect.recipes import find_recipe
 
 Pixels = NDArray[np.uint8]
 PEOPLE = 11

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converters.errors import InputError
-from converters.negatives import choose_negatives, parse_policies
-from converters.split import SPLITS, deal_patients, read_split_file, split_patients
+from converters.core.errors import InputError
+from converters.dataset.negatives import choose_negatives, parse_policies
+from converters.dataset.stratify import SPLITS, deal_patients, read_split_file, split_patients
 
 STRATA = {f"p{i}": frozenset({i % 4}) if i % 5 else frozenset() for i in range(40)}
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from converters.convert import ConvertResult, convert
-from converters.dataset import open_dataset
-from converters.recipe import Recipe, load_recipe
-from detect.folds import fold_splits
-from detect.model_card import Fold
+from converters.conversion.convert import ConvertResult, convert
+from converters.dataset.folder import open_dataset
+from converters.dataset.folds import fold_splits
+from converters.recipes.recipe import Recipe, load_recipe
+from detect.detectors.card import Fold
 from tests.tiny import RECIPE, make_scans, recipe
 
 CASES = 9

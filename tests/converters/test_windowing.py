@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from converters.windowing import Percentiles, Window
+from converters.preprocessing.windowing import Percentiles, Window
 
 
 def test_ends_middle_and_rounding() -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from detect.detectors.deim.criterion import WEIGHTS, Layer, Outputs, Queries, deim_losses
-from detect.detectors.deim.matching import match, unite
-from detect.detectors.deim.network import build_network, training_outputs
-from detect.detectors.loop.plan import Target
+from detect.families.deim.criterion import WEIGHTS, Layer, Outputs, Queries, deim_losses
+from detect.families.deim.matching import match, unite
+from detect.families.deim.network import build_network, training_outputs
+from detect.training.loop.plan import Target
 
 LAYERS, QUERIES, CLASSES, BINS = 3, 24, 3, 33
 

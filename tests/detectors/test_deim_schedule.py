@@ -2,7 +2,7 @@
 
 import pytest
 
-from detect.detectors.deim.schedule import PUBLISHED_STEPS, average, stages
+from detect.families.deim.schedule import PUBLISHED_STEPS, average, stages
 
 
 def test_a_training_as_long_as_the_published_one_averages_as_published() -> None:

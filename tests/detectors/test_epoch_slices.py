@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.convert import convert
-from converters.dataset import open_dataset
-from detect.boxes import Boxes
-from detect.dataset import Split, load_split
-from detect.detectors.epoch_slices import EpochSlices
-from detect.detectors.ultralytics import training
-from detect.train import train
+from converters.conversion.convert import convert
+from converters.core.boxes import Boxes
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import Split, load_split
+from detect.families.ultralytics import training
+from detect.training.sampler import EpochSlices
+from detect.workflows.train import train
 from tests.tiny import SETTINGS, make_scans, recipe
 
 

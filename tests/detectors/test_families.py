@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from converters.dataset import open_dataset
-from converters.errors import InputError
-from detect.boxes import Boxes
-from detect.dataset import load_split
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import load_split
+from detect.detectors.card import ModelSpec, sha256
 from detect.detectors.protocol import Detector
 from detect.detectors.registry import create_detector, family_of, load_detector
-from detect.model_card import ModelSpec, sha256
-from detect.train import train
+from detect.workflows.train import train
 from tests.tiny import SETTINGS, make_dataset
 
 MODELS = ["yolov8n", "yolo11n", "rtdetr-l", "deim-n", "rfdetr-nano"]
@@ -68,7 +68,7 @@ def stop_after(patch: pytest.MonkeyPatch, epochs: int) -> None:
 
         yield advance
 
-    patch.setattr("detect.train.progress", progress)
+    patch.setattr("detect.workflows.train.progress", progress)
 
 
 def pictures(count: int = 2) -> list[np.ndarray]:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from converters.windowing import Window
+from converters.preprocessing.windowing import Window
+from detect.detectors.card import ModelSpec
 from detect.detectors.registry import create_detector, family_of
 from detect.detectors.runtimes.eager import TorchRuntime
 from detect.detectors.runtimes.half import half_on, keep_exact
-from detect.model_card import ModelSpec
 
 HALVES = [torch.bfloat16, torch.float16]
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def detector(model: str, side: int) -> Any:
 @pytest.mark.parametrize("half", HALVES)
 def test_yolo_boxes_of_half_precision_are_near(half: torch.dtype) -> None:
     """Without the exact decoding they are not: half a pixel is lost by writing a place down."""
-    from detect.detectors.ultralytics.network import RawOutput, decode_exactly, deploy
+    from detect.families.ultralytics.network import RawOutput, decode_exactly, deploy
 
     side = 256
     network = deploy(detector("yolov8n", side).network)
@@ -62,7 +62,7 @@ def test_queries_are_decoded_exactly(model: str) -> None:
     side = 64
     own = detector(model, side)
     if model == "deim-n":
-        from detect.detectors.deim.network import RawOutput, deploy
+        from detect.families.deim.network import RawOutput, deploy
 
         network = deploy(own.network)
         keep_exact(network.model.decoder)
@@ -70,14 +70,14 @@ def test_queries_are_decoded_exactly(model: str) -> None:
         body, decoder = network.model.backbone, network.model.decoder.layers[-1]
         body = next(layer for layer in body.modules() if isinstance(layer, torch.nn.Conv2d))
     elif model == "rfdetr-nano":
-        from detect.detectors.rfdetr import network as rfdetr
+        from detect.families.rfdetr import network as rfdetr
 
         network = rfdetr.decode_exactly(own.network)
         raw = rfdetr.RawOutput(network, 2)
         body = network.backbone[0].encoder.encoder.encoder.layer[0].attention
         decoder = network.transformer.decoder.layers[-1]
     else:
-        from detect.detectors.ultralytics import network as yolo
+        from detect.families.ultralytics import network as yolo
 
         network = yolo.deploy(own.network)
         yolo.decode_exactly(network)

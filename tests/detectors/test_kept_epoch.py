@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from detect.model_card import sha256
-from detect.train import TrainResult, train
+from detect.detectors.card import sha256
+from detect.workflows.train import TrainResult, train
 from tests.tiny import SETTINGS
 
 MODELS = ["yolov8n", "deim-n"]  # one a training loop

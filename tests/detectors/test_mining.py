@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.convert import convert
-from converters.dataset import open_dataset
-from detect.boxes import Boxes
-from detect.dataset import Split, load_split
-from detect.detectors.epoch_slices import EpochSlices
-from detect.detectors.mining import mine, mining_epochs
+from converters.conversion.convert import convert
+from converters.core.boxes import Boxes
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import Split, load_split
+from detect.detectors.card import read_model_card
 from detect.detectors.registry import create_detector
-from detect.model_card import read_model_card
-from detect.train import train
+from detect.training.mining import mine, mining_epochs
+from detect.training.sampler import EpochSlices
+from detect.workflows.train import train
 from tests.detectors.test_epoch_slices import split_of
 from tests.detectors.test_families import Killed, stop_after
 from tests.tiny import SETTINGS, make_scans, recipe

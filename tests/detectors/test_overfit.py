@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from converters.convert import convert
-from converters.dataset import open_dataset
-from detect.boxes import Boxes
-from detect.dataset import Split, load_split
-from detect.detectors.augmentation import PLAIN, Geometry
-from detect.detectors.loop.slices import Slices
+from converters.conversion.convert import convert
+from converters.core.boxes import Boxes
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import Split, load_split
+from converters.recipes.catalog import find_recipe
+from detect.detectors.card import ModelSpec
 from detect.detectors.registry import create_detector, family_of
+from detect.detectors.settings import TrainSettings
 from detect.evaluation.metrics import evaluate
-from detect.model_card import ModelSpec
 from detect.phantom.cases import make_phantom
-from detect.recipes import find_recipe
-from detect.settings import TrainSettings
+from detect.training.augmentation import PLAIN, Geometry
+from detect.training.loop.slices import Slices
 
 SLICES = 8
 WANTED = 0.9
@@ -58,7 +58,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> Split:
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show every slice as it is: nothing but these eight is to be learnt."""
-    loop, ultralytics = "detect.detectors.loop.training", "detect.detectors.ultralytics.training"
+    loop, ultralytics = "detect.training.loop.training", "detect.families.ultralytics.training"
     monkeypatch.setattr(
         f"{loop}.Slices",
         lambda split, side, seed, *_: Slices(split, side, seed, lambda epoch: PLAIN),

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 from detect.detectors.device import choose_device
-from detect.detectors.epoch_slices import EpochSlices
-from detect.detectors.loop.slices import Batches
 from detect.detectors.registry import load_detector
+from detect.training.loop.slices import Batches
+from detect.training.sampler import EpochSlices
 from tests.detectors.test_epoch_slices import split_of
 from tests.tiny import make_dataset
 

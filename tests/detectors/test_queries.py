@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from detect.detectors.detr import to_boxes
 from detect.detectors.protocol import MAX_DETECTIONS
-from detect.detectors.queries import to_boxes
 
 
 def test_pairs_of_query_and_class_by_falling_score() -> None:

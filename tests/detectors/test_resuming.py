@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.errors import InputError
-from detect.model_card import read_model_card
-from detect.train import train
+from converters.core.errors import InputError
+from detect.detectors.card import read_model_card
+from detect.workflows.train import train
 from tests.tiny import SETTINGS
 
 from .test_ultralytics import BUNDLE, files
@@ -41,7 +41,7 @@ def interrupt(dataset: Path, out: Path, after: int, monkeypatch, epochs: int = 3
 
     settings = SETTINGS.model_copy(update={"epochs": epochs})
     with monkeypatch.context() as patch:
-        patch.setattr("detect.train.progress", progress)
+        patch.setattr("detect.workflows.train.progress", progress)
         with pytest.raises(Stopped):
             train("yolov8n", dataset, out=out, settings=settings, quiet=True)
     assert not out.exists()
@@ -127,7 +127,7 @@ def test_stopped_between_training_and_the_bundle(
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr("detect.train._finish", fail)
+        patch.setattr("detect.workflows.train._finish", fail)
         with pytest.raises(Stopped):
             train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, quiet=True)
     weights = (tmp_path / "run.partial/weights/last.safetensors").read_bytes()

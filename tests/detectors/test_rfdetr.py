@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from converters.errors import InputError
-from converters.windowing import Window
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.preprocessing.windowing import Window
+from detect.detectors.card import ModelSpec
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 from detect.detectors.registry import count_parameters
-from detect.detectors.rfdetr.detector import RfDetrDetector
-from detect.detectors.rfdetr.network import build_network, run
-from detect.detectors.rfdetr.schedule import parameter_groups, warm_constant
-from detect.model_card import ModelSpec
-from detect.train import train
+from detect.families.rfdetr.detector import RfDetrDetector
+from detect.families.rfdetr.network import build_network, run
+from detect.families.rfdetr.schedule import parameter_groups, warm_constant
+from detect.workflows.train import train
 from tests.tiny import SETTINGS
 
 
@@ -178,7 +178,7 @@ def test_losses_are_weighted_as_published(detector: RfDetrDetector) -> None:
     truth = [target((0, 0.3, 0.4, 0.2, 0.1), (1, 0.7, 0.6, 0.3, 0.3)), target()]
     found = theirs(outputs, truth)
     wanted = {k: theirs.weight_dict[k] * v for k, v in found.items() if k in theirs.weight_dict}
-    from detect.detectors.rfdetr.criterion import rfdetr_losses
+    from detect.families.rfdetr.criterion import rfdetr_losses
 
     own = rfdetr_losses(detector.criterion, outputs, truth)
     assert own.keys() == wanted.keys() and len(own) == 9

@@ -12,19 +12,19 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from converters.dataset import open_dataset
-from converters.errors import InputError
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import load_split
 from converters.write_nifti import write_nifti
-from detect.agreement import compare
-from detect.boxes import Boxes
-from detect.cli import main
-from detect.dataset import load_split
+from detect.cli.main import main
+from detect.detectors.card import ModelCard, ModelSpec, Parameters, sha256
+from detect.detectors.exported import load_predictor
+from detect.detectors.parity import compare
 from detect.detectors.registry import create_detector, family_of, load_detector
 from detect.detectors.runtimes.onnx import check_self_contained
-from detect.export import export
-from detect.export_model import export_model
-from detect.exports import load_predictor
-from detect.model_card import ModelCard, ModelSpec, Parameters, sha256
+from detect.workflows.export import export
+from detect.workflows.export_model import export_model
 from tests.imports import end_and_modules
 
 LARGE = [pytest.param(model, marks=pytest.mark.slow) for model in ("rtdetr-l", "rfdetr-nano")]
@@ -158,7 +158,7 @@ def test_int8_is_calibrated_scored_and_run(
     small, whole = bundle / "exports" / "model-int8.bin", bundle / "weights" / "best.safetensors"
     assert small.stat().st_size < 0.4 * whole.stat().st_size  # bytes instead of floats
     # the same numbers from the verb that anybody would ask
-    from detect.evaluate import evaluate
+    from detect.workflows.evaluate import evaluate
 
     for runtime, key in (("torch", "map50_torch"), ("openvino-int8", "map50")):
         result = evaluate(

@@ -12,15 +12,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from converters.errors import InputError
-from converters.windowing import Window
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.preprocessing.windowing import Window
+from detect.detectors.card import ModelSpec, read_model_card
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 from detect.detectors.registry import count_parameters, create_detector, load_detector
-from detect.detectors.ultralytics.network import build_network
-from detect.detectors.ultralytics.steps import UltralyticsSteps, back, place, placement
-from detect.model_card import ModelSpec, read_model_card
-from detect.train import train
+from detect.families.ultralytics.network import build_network
+from detect.families.ultralytics.steps import UltralyticsSteps, back, place, placement
+from detect.workflows.train import train
 from tests.tiny import SETTINGS
 
 BUNDLE = {

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from converters.dataset import open_dataset
-from converters.windowing import Window
-from detect.boxes import Boxes
-from detect.dataset import Split, load_split
+from converters.core.boxes import Boxes
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import Split, load_split
+from converters.preprocessing.windowing import Window
+from detect.detectors.card import ModelSpec
+from detect.detectors.checkpoints import transfer
 from detect.detectors.registry import (
     FAMILIES,
     count_parameters,
     create_detector,
 )
-from detect.detectors.ultralytics.detector import UltralyticsDetector, predict_boxes
-from detect.detectors.ultralytics.network import build_network
-from detect.detectors.weight_files import transfer
-from detect.model_card import ModelSpec
-from detect.settings import TrainSettings
+from detect.detectors.settings import TrainSettings
+from detect.families.ultralytics.detector import UltralyticsDetector, predict_boxes
+from detect.families.ultralytics.network import build_network
 
 # The smallest model of each line. yolov8n is in test_ultralytics.py; RT-DETR's decoder is
 # trained in yolov8n-rtdetr, which is a third of rtdetr-l.

@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converters.errors import InputError
+from converters.core.errors import InputError
+from detect.detectors.card import read_model_card
+from detect.detectors.checkpoints import State
+from detect.detectors.checkpoints import read_state as read_weight_file
 from detect.detectors.registry import create_detector
-from detect.detectors.ultralytics.network import build_network, load_checkpoint
-from detect.detectors.weight_files import State
-from detect.detectors.weight_files import read_state as read_weight_file
-from detect.model_card import read_model_card
-from detect.train import train
+from detect.families.ultralytics.network import build_network, load_checkpoint
+from detect.workflows.train import train
 from tests.tiny import SETTINGS
 
 from .test_ultralytics import spec
@@ -132,7 +132,7 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
 
 
 def test_a_bundle_whose_weights_do_not_fit(tiny_run: Path, tmp_path: Path) -> None:
-    from detect.detectors.ultralytics.detector import UltralyticsDetector
+    from detect.families.ultralytics.detector import UltralyticsDetector
 
     state = load_file(tiny_run / "weights" / "last.safetensors")
     first = next(iter(state))

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from detect.phantom.cases import make_case
-from detect.predict import predict
+from detect.workflows.predict import predict
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.dicomweb.orthanc import PASSWORD, USER, Orthanc, orthanc  # noqa: F401
 from tests.inference.test_dicom_out import (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 
 
 class CocoReference(NamedTuple):

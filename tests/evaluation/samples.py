@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 
 Images = list[Boxes]
 

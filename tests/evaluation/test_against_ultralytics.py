@@ -9,7 +9,7 @@ that moves mAP50 by some 1e-3, so it is held to 5e-3 here and to 1e-9 against py
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 from detect.evaluation.metrics import evaluate
 
 from .references import ultralytics_reference

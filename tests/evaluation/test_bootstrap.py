@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 from detect.evaluation.bootstrap import draw_patients, interval
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate

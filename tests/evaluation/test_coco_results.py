@@ -12,13 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from converters.errors import InputError
-from detect.boxes import Boxes
-from detect.evaluation.coco_results import (
-    detections_from_coco,
-    detections_to_coco,
-    truth_from_coco,
-)
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.dataset.coco import detections_from_coco, detections_to_coco, truth_from_coco
 from detect.evaluation.metrics import evaluate
 
 from .references import coco_dataset, run_cocoeval

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from detect.evaluation.cases import CaseLevel, auroc, case_level, case_table
 from detect.evaluation.froc import hit_rules
+from detect.evaluation.lesion_table import Origins, find_lesions
 from detect.evaluation.lesions import LesionLevel, lesion_level
 from detect.evaluation.matching import match
-from detect.evaluation.origins import Origins, find_lesions
 
 from .samples import boxes
 from .test_confusion_and_curves import in_image

@@ -8,10 +8,10 @@ import pytest
 from detect.evaluation.bootstrap import draw_patients
 from detect.evaluation.cases import case_table
 from detect.evaluation.froc import hit_rules
+from detect.evaluation.lesion_table import Origins, find_lesions
 from detect.evaluation.level_draws import LevelDraws, draw_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.origins import Origins, find_lesions
 from detect.evaluation.study import study
 
 from .samples import Images, realistic_set

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from detect.evaluation.linked import Tube, match_linked, score_linked
+from detect.evaluation.findings.match import Tube, match_linked, score_linked
 
 
 def tube(first: int, last: int, x: float = 0, size: float = 10, score=1.0, label=0) -> Tube:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 from detect.evaluation.matching import IOU_THRESHOLDS, match
 
 from .samples import boxes

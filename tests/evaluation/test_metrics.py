@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 from detect.evaluation.metrics import Metrics, evaluate
 from detect.evaluation.operating_point import Counts
 

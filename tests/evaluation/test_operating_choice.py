@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from converters.errors import InputError
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
 from detect.evaluation.matching import match
 from detect.evaluation.operating_choice import Choice, Rule, choose, parse_rule
 from detect.evaluation.operating_point import best_f1

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import Metrics, evaluate
 from detect.evaluation.paired import NUMBERS, compare_paired

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
+from detect.evaluation.lesion_table import Origins
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.origins import Origins
 from detect.evaluation.study import Study, study
 
 from .samples import Images, adversarial_sets, boxes

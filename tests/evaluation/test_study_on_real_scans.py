@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.dataset import open_dataset
-from detect.boxes import Boxes
-from detect.dataset import Split
+from converters.core.boxes import Boxes
+from converters.dataset.folder import open_dataset
+from converters.dataset.folds import fold_splits
+from converters.dataset.split import Split
+from detect.detectors.card import Fold, OperatingPoint
+from detect.evaluation.score_split import score_levels
 from detect.evaluation.study import Study
-from detect.folds import fold_splits
-from detect.model_card import Fold, OperatingPoint
-from detect.scoring import score_levels
 
 # 2D boxes and 3D lesions of each volume, counted by others
 COUNTS = {

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from detect.evaluation.linked import Linked
+from detect.evaluation.findings.match import Linked
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
 from detect.evaluation.study import study

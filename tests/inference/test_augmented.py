@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detect.boxes import Boxes
-from detect.inference.augmented import Augmented
+from converters.core.boxes import Boxes
+from detect.inference.tta import Augmented
 
 
 class Fixed:

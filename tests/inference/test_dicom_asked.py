@@ -11,7 +11,7 @@ import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
 
-from detect.predict import predict
+from detect.workflows.predict import predict
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.threshold_detector import run
 
@@ -50,7 +50,7 @@ def test_without_highdicom_the_remedy_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("detect.inference.dicom_source.find_spec", lambda name: None)
+    monkeypatch.setattr("detect.inference.dicom.source.find_spec", lambda name: None)
     folder, out = series(tmp_path / "CT"), tmp_path / "out"
     ask = ["predict", folder, "--model", threshold_model, "--out", out]
     assert run(*ask, "--dicom-seg") == 2

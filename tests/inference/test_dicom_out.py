@@ -18,8 +18,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import generate_uid
 
-from detect.model_card import read_model_card
-from detect.predict import predict
+from detect.detectors.card import read_model_card
+from detect.workflows.predict import predict
 from tests.converters.dicom_series import write_enhanced, write_series
 
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
@@ -281,7 +281,7 @@ def test_boxes_that_overlap_keep_all_their_voxels(
     assert sum(map(len, labels.values())) == sum(map(len, segments.values())) - common
     validate(case)
 
-    monkeypatch.setattr("detect.inference.segmentation.MOST_BYTES", 100)
+    monkeypatch.setattr("detect.inference.dicom.seg.MOST_BYTES", 100)
     result = predict(coded_model, [folder], out=tmp_path / "two", dicom_seg=True, quiet=True)
     (error,) = result.errors
     assert "overlap" in str(error) and not list((tmp_path / "two").glob("scan-*"))

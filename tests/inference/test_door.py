@@ -18,9 +18,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from converters.errors import InputError
-from converters.reading import read_volume
-from detect.inference.door import Found, find
+from converters.core.errors import InputError
+from converters.imaging.read import read_volume
+from detect.inference.find_scans import Found, find
 from tests.converters.dicom_series import SECRETS, write_series
 
 CORONAL = (1.0, 0, 0, 0, 0, -1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 from detect.inference.fusion import Ensemble, weighted_box_fusion
 from detect.suppression import nms
 

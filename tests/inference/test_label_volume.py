@@ -6,11 +6,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from converters.reading import read_volume
+from converters.core.boxes import Boxes
+from converters.imaging.read import read_volume
 from converters.write_nifti import write_nifti
-from detect.boxes import Boxes
 from detect.inference.label_volume import write_label_volume
-from detect.inference.linking import link
+from detect.linking.linking import link
 
 
 @pytest.mark.parametrize(("lesions", "kind"), [(255, np.uint8), (256, np.uint16)])

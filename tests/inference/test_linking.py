@@ -5,14 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detect.boxes import Boxes
-from detect.inference.linking import (
-    LinkedLesion,
-    Linking,
-    link,
-    one_finding_each,
-    only_linked,
-)
+from converters.core.boxes import Boxes
+from detect.linking.linking import LinkedLesion, Linking, link, one_finding_each, only_linked
 
 SQUARE = (10, 10, 20, 20)
 
@@ -149,7 +143,7 @@ def test_every_box_is_in_one_lesion_whatever_their_order(slices, random) -> None
 @settings(deadline=None)
 @given(stacks())
 def test_findings_left_on_a_slice_do_not_share_a_place(slices) -> None:
-    from detect.inference.linking import SAME_PLACE_IOU, iou
+    from detect.linking.linking import SAME_PLACE_IOU, iou
 
     for own in slices:
         kept = one_finding_each(own)

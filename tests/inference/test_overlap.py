@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.dicom_quiet import quiet
+from converters.core.stages import Settled, ahead, overlapped
+from converters.imaging.dicom.quiet import quiet
 from detect.inference.appearing import appearing, remove_unfinished
-from detect.inference.overlap import Settled, ahead, overlapped
 
 
 def slow(seconds: float) -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.dataset import open_dataset
-from converters.manifest import read_manifest
-from converters.recipe import Recipe
-from converters.representation import Adjacent, Representation
-from converters.value_range import value_range
-from converters.volume import Volume
-from converters.windowing import Percentiles, Window
-from detect.inference.scope import Range, TrainedOn, trained_on, warnings_for
-from detect.model_card import read_model_card
+from converters.dataset.fingerprint import Range, TrainedOn, trained_on, warnings_for
+from converters.dataset.folder import open_dataset
+from converters.dataset.manifest import read_manifest
+from converters.imaging.volume import Volume
+from converters.preprocessing.representation import Adjacent, Representation
+from converters.preprocessing.value_range import value_range
+from converters.preprocessing.windowing import Percentiles, Window
+from converters.recipes.recipe import Recipe
+from detect.detectors.card import read_model_card
 from tests import tiny
 
 SEEN = Representation(window=Window(level=60, width=200))
@@ -189,7 +189,7 @@ def test_an_older_dataset_gives_a_model_that_says_less(tiny_dataset: Path, tmp_p
 
 
 def test_a_recipe_names_the_body_part_in_dicoms_terms(tmp_path: Path) -> None:
-    from converters.errors import InputError
+    from converters.core.errors import InputError
 
     good = tiny.recipe(tmp_path, tiny.RECIPE + "body_part: ABDOMEN\n")
     assert isinstance(good, Recipe) and good.body_part == "ABDOMEN"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.dataset import open_dataset
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import load_split
 from converters.write_nifti import write_nifti
-from detect.cli import _run
-from detect.dataset import load_split
+from detect.cli.main import _run
 
 from .test_files import AFFINE
 

@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.dataset import open_dataset
-from converters.windowing import Percentiles
-from detect.boxes import Boxes
-from detect.cli import _run
-from detect.compare import compare
-from detect.dataset import Split, load_split
+from converters.core.boxes import Boxes
+from converters.dataset.coco import detections_to_coco
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import Split, load_split
+from converters.preprocessing.windowing import Percentiles
+from detect.cli.main import _run
+from detect.detectors.card import read_model_card
 from detect.detectors.registry import load_detector
-from detect.evaluate import evaluate
-from detect.evaluate_predictions import evaluate_predictions
-from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate as numbers
 from detect.evaluation.paired import compare_paired
-from detect.model_card import read_model_card
-from detect.operating_point import set_operating_point
+from detect.evaluation.score_split import detect_split
 from detect.report.evaluation_report import evaluation_report
-from detect.scoring import detect_split
+from detect.workflows.compare import compare
+from detect.workflows.evaluate import evaluate
+from detect.workflows.evaluate_predictions import evaluate_predictions
+from detect.workflows.operating_point import set_operating_point
 
 AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
 

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from converters.components import Component
-from converters.convert import convert
-from converters.dataset import Dataset, open_dataset
-from converters.errors import InputError
-from converters.frame import Frame
-from converters.recipe import Recipe
-from detect.boxes import Boxes
-from detect.dataset import Split, load_split
-from detect.evaluate_predictions import evaluate_predictions
+from converters.conversion.convert import convert
+from converters.core.boxes import Boxes
+from converters.core.errors import InputError
+from converters.dataset.folder import Dataset, open_dataset
+from converters.dataset.split import Split, load_split
+from converters.masks.components import Component
+from converters.preprocessing.frame import Frame
+from converters.recipes.recipe import Recipe
 from detect.evaluation.metrics import Metrics
-from detect.outside.case_names import files_by_case
-from detect.outside.predictions import Predictions, read_predictions
-from detect.outside.segmentations import _row
+from detect.external.case_names import files_by_case
+from detect.external.predictions import Predictions, read_predictions
+from detect.external.segmentations import _row
+from detect.workflows.evaluate_predictions import evaluate_predictions
 from tests import tiny
 
 ROUND_BY = [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, 1)]

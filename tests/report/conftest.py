@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from detect.dataset import Split
+from converters.dataset.split import Split
 from detect.evaluation.metrics import evaluate
 from detect.report.evaluation_report import evaluation_report
 from tests.report.made import (

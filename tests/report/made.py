@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.case import write_png
-from detect.boxes import Boxes
-from detect.dataset import Split
+from converters.conversion.case import write_png
+from converters.core.boxes import Boxes
+from converters.dataset.split import Split
 
 HOSTILE = "</script><script>document.title='owned'</script>"
 CLASSES = ["cyst", HOSTILE]

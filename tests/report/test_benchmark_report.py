@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.dataset import Dataset, open_dataset
+from converters.core.boxes import Boxes
+from converters.dataset.coco import detections_to_coco
+from converters.dataset.folder import Dataset, open_dataset
+from converters.dataset.split import load_split
 from detect.benchmarking.results import NUMBERS, Row
 from detect.benchmarking.runs import Run
-from detect.boxes import Boxes
-from detect.dataset import load_split
-from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.metrics import evaluate
 from detect.report.benchmark_report import benchmark_report
 from tests.report.conftest import Page

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from detect.pictures import CLASS_COLOURS
+from converters.core.drawing import CLASS_COLOURS
 from detect.report.charts import (
     BOTTOM,
     HEIGHT,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
-from detect.dataset import Split
+from converters.core.boxes import Boxes
+from converters.dataset.split import Split
 from detect.report.findings import find_worst, match_detections
 from tests.report.made import (
     CASES,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from detect.predict import predict
+from detect.workflows.predict import predict
 from tests.report.conftest import Page
 from tests.report.made import CASES, HOSTILE
 from tests.tiny import make_scans

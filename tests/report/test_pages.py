@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detect.boxes import Boxes
-from detect.dataset import Split
+from converters.core.boxes import Boxes
+from converters.dataset.split import Split
 from detect.evaluation.metrics import evaluate
 from detect.report.browser import browse
 from detect.report.evaluation_report import SECTIONS, evaluation_report

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from converters.recipe import Recipe, load_recipe
+from converters.recipes.recipe import Recipe, load_recipe
 from converters.write_nifti import write_nifti
 
 LEVEL, SIGMA, BLOOD = 100.0, 10.0, 170.0

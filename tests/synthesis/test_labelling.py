@@ -2,10 +2,10 @@
 
 import pytest
 
-from converters.errors import InputError
-from converters.recipe import Recipe, load_recipe
+from converters.core.errors import InputError
+from converters.recipes.catalog import find_recipe, with_pictures
+from converters.recipes.recipe import Recipe, load_recipe
 from datasets_yaml import recipe_files
-from detect.recipes import find_recipe, with_pictures
 from detect.synthesis.kinds import KINDS
 from detect.synthesis.labelling import (
     choose_organ,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detect.watching.inbox import Settling, look
+from detect.inference.watching.inbox import Settling, look
 
 
 def stamps(folder: Path) -> dict[str, str]:

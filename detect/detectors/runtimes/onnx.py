@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 from detect.detectors.runtimes.packages import cpu_only, load
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 
 
 def load(name: str, extra: str) -> Any:

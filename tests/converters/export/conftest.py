@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from converters.export.export import export_dataset
+from converters.formats.export import export_dataset
 
 SPLITS = ("train", "val", "test")
 Boxes = dict[str, list[tuple[str, float, float, float, float]]]

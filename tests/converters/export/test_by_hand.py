@@ -13,8 +13,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from converters.convert import convert
-from converters.export.export import FORMATS, export_dataset
+from converters.conversion.convert import convert
+from converters.formats.export import FORMATS, export_dataset
 from converters.write_nifti import write_nifti
 from tests import tiny
 from tests.converters.export.conftest import SPLITS, Boxes, same

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from converters.check import check
-from converters.errors import InputError
-from converters.export.export import FORMATS, export_dataset
-from detect.cli import main
+from converters.core.errors import InputError
+from converters.dataset.audit import check
+from converters.formats.export import FORMATS, export_dataset
+from detect.cli.main import main
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -14,9 +14,7 @@ import supervision as sv
 import torchvision
 from pycocotools.coco import COCO
 
-import detect.detectors.rfdetr
-import detect.detectors.ultralytics  # both keep their library from asking the network  # noqa: F401
-from converters.export.export import export_dataset
+from converters.formats.export import export_dataset
 from tests.converters.export.conftest import SPLITS, Boxes, same
 
 Exported = Callable[[str], Path]

@@ -1,0 +1,257 @@
+"""Find the cases of a dataset below a folder, as its recipe describes them."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.core.errors import InputError
+from converters.masks import lld_mmri as cuboids
+from converters.masks.deeplesion import BoxRow, read_table
+from converters.masks.lld_mmri import Cuboid
+from converters.recipes.name_rules import ORGAN, Names, listed
+from converters.recipes.recipe import MaskKind, Recipe, Rescale
+from converters.recipes.templates import CASE, PATIENT, template_pattern
+
+_PUBLISHED = {"1": "train", "2": "val", "3": "test"}
+
+
+@dataclass(frozen=True)
+class CaseSource:
+    """Where one case lies.
+
+    Attributes:
+        case_id: name of the case in the dataset.
+        patient_id: name of the person; cases of one person share it.
+        image: the scan.
+        mask: what says where its lesions are; None where the recipe's path matches nothing.
+        parts: where that is several: (name of the structure, or "", and its path), `mask` first.
+        rows: the case's rows of a table of boxes.
+        mask_kind: as the recipe's.
+        rescale: as the recipe's.
+    """
+
+    case_id: str
+    patient_id: str
+    image: Path
+    mask: Path | None
+    parts: tuple[tuple[str, Path], ...] = ()
+    rows: tuple[BoxRow | Cuboid, ...] = ()
+    mask_kind: MaskKind = "labels"
+    rescale: Rescale | None = None
+
+
+def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
+    """List the cases below `root` in natural order of their id.
+
+    Raises:
+        InputError: no such folder, no case in it, two files claiming one case, or no structure with
+            a name of the recipe's.
+    """
+    if not root.is_dir():
+        raise InputError(
+            root, "is not a folder", "give the folder that holds the dataset with --root"
+        )
+    paths = _relative_paths(root)
+    image_pattern = template_pattern(recipe.image)
+    found = [(m, path) for path in paths if (m := image_pattern.fullmatch(path))]
+    matches = [(m, path) for m, path in found if recipe.holds(m["case"])]
+    if not matches:
+        raise InputError(
+            root,
+            f"holds no scan like `{recipe.image}`, which is where recipe `{recipe.name}` looks",
+            "check --root (links that leave it are not followed), or write a recipe of your own",
+        )
+    table = None if CASE in recipe.mask else _table(recipe, root, paths)
+    if table and recipe.mask_kind == "cuboids":  # the table says which series are wanted
+        matches = [(m, path) for m, path in matches if m["case"] in table[1]]
+        if not matches:
+            phase = f" of phase `{recipe.phase}`" if recipe.phase else ""
+            raise InputError(table[0], f"names no series{phase} that is here", "check the recipe")
+    masks = _Masks(recipe, root, paths)
+    person = {case: group[0] for group in recipe.patients for case in group}
+    candidates: dict[str, list[tuple[Mapping[str, str], str]]] = defaultdict(list)
+    for match, path in matches:
+        names = match.groupdict()
+        candidates[_named(recipe.case_id, names, root / path)].append((names, path))
+    cases: dict[str, CaseSource] = {}
+    for case_id, own in candidates.items():
+        captured, path = _one_scan(recipe, root, case_id, own)
+        if PATIENT in recipe.image:
+            patient_id = _named(PATIENT, captured, root / path)
+        else:
+            group = {"case": person.get(captured["case"], captured["case"])}
+            patient_id = _named(recipe.case_id, group, root / path)
+        key = captured["case"] if recipe.mask_kind == "cuboids" else _stem(path)
+        rows = tuple(table[1].get(key, ())) if table else ()
+        mask, parts = masks.of(case_id, captured)
+        if table:
+            mask, parts = table[0] if rows else None, ()
+        cases[case_id] = CaseSource(
+            case_id,
+            patient_id,
+            image=root / path,
+            mask=mask,
+            parts=parts,
+            rows=rows,
+            mask_kind=recipe.mask_kind,
+            rescale=recipe.rescale,
+        )
+    if recipe.mask_kind == "structures":
+        _check_names(recipe, root, masks)
+    return sorted(cases.values(), key=lambda case: natural_key(case.case_id))
+
+
+def published_split(cases: Sequence[CaseSource]) -> dict[str, str]:
+    """The split that a table of boxes was published with: patient → train, val or test.
+
+    Raises:
+        InputError: it states none for some case, or puts one patient on two sides.
+    """
+    result: dict[str, str] = {}
+    for case in cases:
+        if case.mask is None:  # to be reported with the cases that fail
+            continue
+        codes = {row.published for row in case.rows} or {""}
+        split = _PUBLISHED.get(codes.pop())
+        if split is None or codes:
+            raise InputError(
+                case.mask or case.image,
+                f"does not state one published split for case `{case.case_id}`",
+                "give weights with --split, or lists with --split-file",
+            )
+        if result.setdefault(case.patient_id, split) != split:
+            raise InputError(
+                case.mask or case.image,
+                f"puts patient `{case.patient_id}` into both {result[case.patient_id]} and {split}",
+                "check that the recipe captures {patient}",
+            )
+    return result
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key under which `case-9` comes before `case-10`."""
+    return tuple(
+        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)
+    )
+
+
+def _one_scan(
+    recipe: Recipe, root: Path, case_id: str, own: Sequence[tuple[Mapping[str, str], str]]
+) -> tuple[Mapping[str, str], str]:
+    """Of several folders of one case, as archives lay out studies, the one with its scan."""
+    if len(own) > 1 and all((root / path).is_dir() for _, path in own):
+        from converters.imaging.dicom import series as dicom
+
+        scans = [one for one in own if dicom.modality(root / one[1]) == recipe.modality]
+        own = scans or own
+    if len(own) > 1:
+        raise InputError(
+            root / own[1][1], f"is a second scan of case `{case_id}`", "keep one of the two"
+        )
+    return own[0]
+
+
+class _Masks:
+    """What lies where the recipe looks for masks, by the case and person captured."""
+
+    def __init__(self, recipe: Recipe, root: Path, paths: Sequence[str]) -> None:
+        self.recipe, self.root = recipe, root
+        self.names = Names(recipe)
+        self.keys = [key for key in (CASE, PATIENT) if key in recipe.mask]
+        self.found: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+        pattern = template_pattern(recipe.mask)
+        for path in paths:
+            if m := pattern.fullmatch(path):
+                name = m.groupdict().get("structure", "")
+                if not name.startswith("."):
+                    self.found[self._key(m.groupdict())].append((name, path))
+
+    def of(
+        self, case_id: str, captured: Mapping[str, str]
+    ) -> tuple[Path | None, tuple[tuple[str, Path], ...]]:
+        """Return the first mask of a case and, unless it is one volume, all of them."""
+        own = self.found.get(self._key(captured), [])
+        if not own:
+            return None, ()
+        kind = self.recipe.mask_kind
+        if kind in ("labels", "boxes") and len(own) > 1:
+            raise InputError(
+                self.root / own[1][1],
+                f"is a second mask of case `{case_id}`",
+                "keep one of the two files",
+            )
+        if kind in ("labels", "boxes"):
+            return self.root / own[0][1], ()
+        if kind == "structures":
+            # none of them is read if none is named, but one must say what grid a normal case has
+            own = [(n, p) for n, p in own if self.names.role(n) is not None] or own[:1]
+        parts = tuple((name, self.root / path) for name, path in own)
+        return parts[0][1], parts
+
+    def _key(self, captured: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(captured[key[1:-1]] for key in self.keys)
+
+
+def _check_names(recipe: Recipe, root: Path, masks: _Masks) -> None:
+    """Refuse a recipe whose classes name no structure in any case."""
+    names = {name for own in masks.found.values() for name, _ in own}
+    roles = {masks.names.role(name) for name in names}
+    if names and recipe.classes and not roles - {None, ORGAN}:
+        wanted = ", ".join(f"`{name}`" for group in recipe.classes.values() for name in group)
+        raise InputError(
+            root,
+            f"holds no structure named {wanted} in any case; there are {listed(recipe, names)}",
+            "correct the names under classes in the recipe",
+        )
+
+
+def _table(
+    recipe: Recipe, root: Path, paths: Sequence[str]
+) -> tuple[Path, Mapping[str, Sequence[BoxRow | Cuboid]]]:
+    """The one table of boxes, and its rows by the name of what they belong to."""
+    pattern = template_pattern(recipe.mask)
+    found = [root / path for path in paths if pattern.fullmatch(path)]
+    if len(found) != 1:
+        raise InputError(
+            root,
+            f"holds {len(found) or 'no'} tables like `{recipe.mask}`",
+            "put the dataset's one table of boxes there",
+        )
+    if recipe.mask_kind == "cuboids":
+        return found[0], cuboids.read_table(found[0], recipe.phase)
+    return found[0], read_table(found[0])
+
+
+def _stem(path: str) -> str:
+    """Name of a picture without its suffix, or of a folder of pictures."""
+    return re.sub(r"\.(png|jpe?g)$", "", path.rsplit("/", 1)[-1], flags=re.IGNORECASE)
+
+
+def _named(template: str, captured: Mapping[str, str], path: Path) -> str:
+    """Fill a template with what was captured; the result must suit a file name."""
+    name = template
+    for key in (CASE, PATIENT):
+        name = name.replace(key, captured.get(key[1:-1], key))
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(
+            path,
+            f"the case name `{name}` has characters that do not suit a file name",
+            "rename it to letters, digits, dot, dash and underscore",
+        )
+    return name
+
+
+def _relative_paths(root: Path) -> list[str]:
+    """Every file and folder below `root` as a POSIX path, without links that leave it."""
+    home = root.resolve()
+    found: list[str] = []
+    for folder, folders, files in os.walk(root):  # does not descend into links
+        found += [
+            path.relative_to(root).as_posix()
+            for path in (Path(folder, name) for name in (*folders, *files))
+            if not path.is_symlink() or path.resolve().is_relative_to(home)
+        ]
+    return sorted(found)

@@ -1,0 +1,346 @@
+"""A folder with one DICOM image series.
+
+Only the tags listed here are ever read, none of which says who the patient is, and no error repeats
+a value of a text tag or a UID. pydicom's own warnings and messages may hold both, so neither is let
+through.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from converters.core.errors import InputError
+from converters.imaging.dicom.body_parts import known_part
+from converters.imaging.dicom.frames import slices_of
+from converters.imaging.dicom.geometry import Slice, series_geometry
+from converters.imaging.dicom.pixels import check_promise, fill
+from converters.imaging.dicom.quiet import quiet
+from converters.imaging.raw import COPY_AGAIN, open_file, unreadable
+from converters.imaging.stored import Stored
+
+_TAGS = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "ImageType",
+    "BodyPartExamined",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "ModalityLUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+]
+_DERIVED = {  # objects with pixels, or frames of them, that are not slices of a scan
+    "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation
+    "1.2.840.10008.5.1.4.1.1.66.7",  # label map segmentation
+    "1.2.840.10008.5.1.4.1.1.481.2",  # radiotherapy dose
+}
+_DICOM_NAMES = ("", ".dcm", ".dicom", ".ima")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A series without its pixels: where its voxels are, and what other objects call it.
+
+    Attributes:
+        shape: slices, rows, columns.
+        affine: ``(4, 4)``, (column, row, rank of the slice, 1) to patient mm (LPS).
+        series, frame: UIDs of the series and of its frame of reference, or ``""``; never to be
+            shown.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    series: str
+    frame: str
+
+
+@dataclass(frozen=True)
+class _Series:
+    modality: str
+    body_part: str
+    slices: list[Slice]
+    series: str
+    frame: str
+
+    def files(self) -> list[Path]:
+        return sorted({item.path for item in self.slices})
+
+
+def read(folder: Path, series: str = "") -> Stored:
+    """Read the one image series in ``folder``; what is no image (RTSTRUCT, SEG, …) is ignored.
+
+    Args:
+        folder: not searched below its first level.
+        series: UID of the series wanted, where there are several.
+
+    Raises:
+        InputError: there is no series or more than one, or it is incomplete, damaged or not an even
+            stack of equal slices.
+    """
+    found = _series(folder, series)
+    slices, affine = series_geometry(folder, found.slices)
+    voxels = fill(folder, slices)
+    return Stored(voxels, affine, modality=found.modality, body_part=found.body_part)
+
+
+def read_grid(folder: Path) -> Grid:
+    """Read the headers alone of the one image series in ``folder``.
+
+    Raises:
+        InputError: as ``read``, but for what is wrong with pixels.
+    """
+    found = _series(folder)
+    slices, affine = series_geometry(folder, found.slices)
+    shape = (len(slices), *slices[0].shape)
+    check_promise(folder, slices, shape)
+    return Grid(shape, affine, found.series, found.frame)
+
+
+def read_slices(folder: Path, series: str = "") -> list[Slice]:
+    """Read the headers of the one image series in ``folder``, or of one of several, by rank.
+
+    Raises:
+        InputError: as ``read_grid``.
+    """
+    return series_geometry(folder, _series(folder, series).slices)[0]
+
+
+def find_objects(path: Path, classes: Collection[str]) -> list[Path]:
+    """The files of some SOP classes: ``path`` itself, or those directly in it, sorted.
+
+    Raises:
+        InputError: it cannot be read, or is one file that is no DICOM.
+    """
+    if path.is_dir():
+        paths = list(candidates(path, strict=False))
+    elif is_dicom(path):
+        paths = [path]
+    else:
+        raise InputError(path, "is not a DICOM file, or is cut short", COPY_AGAIN)
+    headers = ((path, read_header(path)) for path in paths)
+    return [path for path, header in headers if header is not None and sop_class(header) in classes]
+
+
+def load(path: Path, tags: list[str]) -> Dataset:
+    """Read some tags of one file; nothing of pydicom's own messages gets out.
+
+    Raises:
+        InputError: it is no DICOM file, or damaged.
+    """
+    with plain_errors(path):
+        return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(tags))
+
+
+def ordered(folder: Path) -> tuple[list[Slice], NDArray[np.float64]]:
+    """The slices of the one image series in ``folder``, sorted along their normal, and its affine.
+
+    Raises:
+        InputError: as ``read``, but for the pixels.
+    """
+    return series_geometry(folder, _series(folder).slices)
+
+
+def files(folder: Path, series: str = "") -> list[Path]:
+    """The files of the one image series in ``folder``, or of one of several, sorted.
+
+    Raises:
+        InputError: there is no series, or more than one.
+    """
+    return _series(folder, series).files()
+
+
+def holds_objects(folder: Path) -> bool:
+    """Whether any file directly in ``folder`` is DICOM, or is named so and is none."""
+    try:
+        for path in candidates(folder, strict=False):
+            if read_header(path) is not None:
+                return True
+        next(candidates(folder, strict=True), None)
+    except InputError as error:
+        return Path(error.path).suffix.lower() in _DICOM_NAMES[1:]
+    return False
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether any file directly in ``folder`` is a DICOM image."""
+    return modality(folder) is not None
+
+
+def modality(folder: Path) -> str | None:
+    """Modality of the first DICOM image directly in ``folder``; None where there is none."""
+    for path in candidates(folder, strict=False):
+        try:
+            header = read_header(path)
+            with plain_errors(path):
+                if header is not None and is_image(path, header):
+                    return modality_code(header)
+        except InputError:  # a damaged image is an image: reading it will say what is wrong
+            return ""
+    return None
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does, with a preamble or without."""
+    with open_file(path) as stream:
+        head = stream.read(132)
+    # without a preamble a file starts with group 0002 or 0008, little endian
+    return head[128:] == b"DICM" or (
+        len(head) == 132 and head[:2] in (b"\x02\x00", b"\x08\x00") and head[3:4] == b"\x00"
+    )
+
+
+def _series(folder: Path, wanted: str = "") -> _Series:
+    found: dict[str, list[Slice]] = defaultdict(list)
+    modalities: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    frames: dict[str, str] = {}
+    others = 0
+    for path in candidates(folder, strict=True):
+        header = read_header(path)
+        if header is None:
+            continue
+        with plain_errors(path):
+            if not is_image(path, header):
+                others += 1
+                continue
+            key = str(header.get("SeriesInstanceUID", ""))
+            if wanted and key != wanted:
+                continue
+            modalities.setdefault(key, modality_code(header))
+            parts.setdefault(key, known_part(str(header.get("BodyPartExamined", ""))))
+            frames.setdefault(key, str(header.get("FrameOfReferenceUID", "")))
+            found[key].extend(slices_of(path, header))
+    if not found:
+        hint = f" but {others} other DICOM objects (such as RTSTRUCT or SEG)" if others else ""
+        raise InputError(
+            folder, f"holds no DICOM images{hint}", "give the folder that holds the slices"
+        )
+    if len(found) > 1:
+        counts = sorted(((len(found[key]), modalities[key]) for key in found), reverse=True)
+        listed = ", ".join(f"{count} {modality or 'unnamed'}" for count, modality in counts)
+        raise InputError(
+            folder,
+            f"mixes {len(found)} image series (slices: {listed})",
+            "put each series into a folder of its own and give that",
+        )
+    ((key, slices),) = found.items()
+    return _Series(modalities[key], parts[key], slices, key, frames[key])
+
+
+def candidates(folder: Path, strict: bool) -> Iterator[Path]:
+    """Regular files of ``folder`` that begin as DICOM does, sorted by name.
+
+    Args:
+        folder: not searched below its first level.
+        strict: refuse files that ought to be DICOM and are not; else pass over them.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            paths = sorted(Path(entry.path) for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    home = folder.resolve()
+    for path in paths:
+        if not path.is_file():
+            if path.is_symlink() and strict and not path.exists():
+                raise InputError(path, "is a link to a file that is missing", COPY_AGAIN)
+            continue
+        if path.is_symlink() and path.resolve().parent != home:
+            if strict:
+                raise InputError(
+                    path, "is a link that leaves the folder", "put the file itself there"
+                )
+            continue
+        named_so = path.suffix.lower() in _DICOM_NAMES or path.suffix[1:].isdigit()
+        try:
+            if is_dicom(path):
+                yield path
+            elif strict and path.suffix.lower() in _DICOM_NAMES[1:]:
+                raise InputError(path, "is not a DICOM file, or is cut short", COPY_AGAIN)
+        except InputError:
+            if strict and named_so:  # an empty or unreadable slice must not go missing silently
+                raise
+
+
+@contextmanager
+def plain_errors(path: Path) -> Iterator[None]:
+    """Turn whatever pydicom raises into one ``InputError``, without its text."""
+    try:
+        with quiet():
+            yield
+    except InputError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except Exception:  # pydicom raises many kinds on a damaged file
+        raise InputError(path, "has a damaged DICOM header", COPY_AGAIN) from None
+
+
+def read_header(path: Path) -> Dataset | None:
+    """Read the tags needed; None for a file without preamble that is not DICOM after all.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    with plain_errors(path):
+        try:
+            return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+        except InvalidDicomError:
+            pass
+        try:
+            header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+        except Exception:  # force makes sense of nothing: a text file, an archive
+            return None
+        return header if sop_class(header) else None
+
+
+def sop_class(header: Dataset) -> str:
+    """UID of what kind of object it is, or ``""``."""
+    meta = getattr(header, "file_meta", Dataset())
+    return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+
+
+def modality_code(header: Dataset) -> str:
+    """Return the modality if it is a code: capitals; never free text that could name somebody."""
+    code = str(header.get("Modality") or "")
+    return code if len(code) <= 4 and code.isascii() and code.isupper() and code.isalpha() else ""
+
+
+def is_image(path: Path, header: Dataset) -> bool:
+    """Whether an object is made of pictures of the patient.
+
+    Raises:
+        InputError: it is one that was cut short within its header.
+    """
+    kind = sop_class(header)
+    if kind in _DERIVED or modality_code(header) in ("SEG", "RTDOSE"):
+        return False
+    if "Rows" in header and "Columns" in header:
+        return True
+    # an image cut short within its header must not pass for an object without pixels
+    nameless = not kind and modality_code(header) in ("", "CT", "MR", "PT")
+    if nameless or "Image Storage" in UID(kind).name:
+        raise InputError(path, "lacks image dimensions, perhaps cut short", COPY_AGAIN)
+    return False

@@ -1,0 +1,126 @@
+"""NIfTI-1 and NIfTI-2 in one file, plain or gzipped."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from converters.core.errors import InputError
+from converters.imaging.raw import COPY_AGAIN, Packing, is_gzip, read_head, read_voxels
+from converters.imaging.stored import Stored
+
+_Header = Any  # nibabel's headers carry no types
+
+_HEADERS: dict[int, tuple[_Header, bytes, int]] = {
+    348: (Nifti1Header, b"n+1\0", 344),
+    540: (Nifti2Header, b"n+2\0", 4),
+}
+"""By the header's own first number, its length: class, magic of a one-file NIfTI and its place."""
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # unknown, metre, mm, micron
+
+
+def read(path: Path) -> Stored:
+    """Read a NIfTI file.
+
+    Raises:
+        InputError: it is not a readable one-file NIfTI of one real-valued volume with geometry.
+    """
+    packing: Packing = "packed" if is_gzip(path) else "raw"
+    header = _header(path, read_head(path, max(_HEADERS), packing))
+    try:
+        shape = _shape(path, header)
+        dtype = _dtype(path, header)
+        affine = _affine(path, header)
+        slope, intercept = header.get_slope_inter()  # (None, None) for a slope of 0 or NaN
+        offset = float(header["vox_offset"])
+    except (HeaderDataError, ValueError, KeyError, OverflowError) as error:
+        raise InputError(
+            path, "has a NIfTI header with impossible values", "export the scan again"
+        ) from error
+    if not (header.sizeof_hdr + 4 <= offset < 2**53):
+        raise InputError(
+            path, f"states that its voxels begin at byte {offset:g}", "export the scan again"
+        )
+    array = read_voxels(path, shape[::-1], dtype, packing, skip=int(offset))
+    return Stored(
+        array,
+        affine,
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+    )
+
+
+def _header(path: Path, head: bytes) -> _Header:
+    """The header unchecked: nibabel's own check mends silently what we want to report."""
+    for order in "<>":
+        size = struct.unpack(order + "i", head[:4])[0] if len(head) >= 4 else 0
+        if size not in _HEADERS:
+            continue
+        if len(head) < size:
+            raise InputError(path, "is cut short within its header", COPY_AGAIN)
+        kind, magic, place = _HEADERS[size]
+        found = head[place : place + 4]
+        if found == magic:
+            return kind(head[:size], endianness=order, check=False)
+        if found in (b"ni1\0", b"ni2\0"):
+            raise InputError(
+                path,
+                "is the header of a NIfTI pair (.hdr and .img)",
+                "convert the pair to one .nii.gz file",
+            )
+    raise InputError(
+        path,
+        "is not a NIfTI file, whatever its name says",
+        "give a .nii or .nii.gz file, or rename it to what it is",
+    )
+
+
+def _shape(path: Path, header: _Header) -> tuple[int, int, int]:
+    rank = int(header["dim"][0])
+    dims = [int(extent) for extent in header["dim"][1 : rank + 1]]
+    if not 2 <= rank <= 7 or any(extent < 1 for extent in dims):
+        raise InputError(
+            path, f"states impossible dimensions {dims}", "export the scan as one 3D volume"
+        )
+    if any(extent > 1 for extent in dims[3:]):
+        count = int(np.prod(dims[3:], dtype=object))
+        raise InputError(
+            path,
+            f"holds {count} volumes or components ({len(dims)} dimensions)",
+            "split it into one file per volume",
+        )
+    dims += [1]  # a single slice may be stored as two dimensions
+    return dims[0], dims[1], dims[2]
+
+
+def _dtype(path: Path, header: _Header) -> np.dtype[np.generic]:
+    dtype: np.dtype[np.generic] = header.get_data_dtype()
+    if dtype.kind not in "iuf" or dtype.itemsize > 8:
+        raise InputError(
+            path,
+            "stores colours, complex numbers or another voxel type that is not a plain number",
+            "export the scan with whole-number HU (int16)",
+        )
+    return dtype
+
+
+def _affine(path: Path, header: _Header) -> NDArray[np.float64]:
+    """File voxel to LPS mm: the sform where there is one, else the qform, as nibabel and ITK do."""
+    affine = header.get_sform(coded=True)[0]
+    if affine is None:
+        affine = header.get_qform(coded=True)[0]
+    if affine is None:
+        raise InputError(
+            path,
+            "states no geometry (qform_code and sform_code are 0), so left and right are unknown",
+            "convert it again from the DICOM source",
+        )
+    unit = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    return np.asarray(np.diag([unit, unit, unit, 1.0]) @ _RAS_TO_LPS @ affine, dtype=np.float64)

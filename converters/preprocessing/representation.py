@@ -1,0 +1,137 @@
+"""What a picture is made of: the input representation, shared by datasets and models."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
+
+from converters.preprocessing.windowing import AnyWindow, Window
+
+
+class Adjacent(BaseModel):
+    """Three channels: the slice and its neighbours at a distance.
+
+    Attributes:
+        adjacent_mm: of the neighbours, in mm along the slice axis; between two slices the values
+            are interpolated linearly, beyond the last slice they are that slice's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    adjacent_mm: float = Field(gt=0, le=100, allow_inf_nan=False)
+
+
+class Windows(BaseModel):
+    """Three channels: the slice in three windows, by name. The second is the one people are shown.
+
+    Attributes:
+        windows: name → window, in the order of the channels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    windows: dict[str, AnyWindow] = Field(min_length=3, max_length=3)
+
+
+LIVER_WINDOWS = Windows(
+    windows={
+        "soft tissue": Window(level=40, width=400),
+        "liver": Window(level=60, width=200),
+        "wide": Window(level=0, width=1000),  # from fat and gas to bone
+    }
+)
+
+
+def _parse_channels(value: Any) -> Any:
+    """Read the short forms `gray`, `adjacent:MM` and `windows`."""
+    if not isinstance(value, str):
+        return value
+    name, _, step = value.partition(":")
+    if name == "adjacent":
+        return {"adjacent_mm": step}
+    if value == "windows":
+        return LIVER_WINDOWS
+    if value != "gray":
+        raise ValueError(f"`{value}` is none of gray, adjacent:MM and windows")
+    return value
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "Gray"
+    named = isinstance(value, Windows) or (isinstance(value, dict) and "windows" in value)
+    return "Windows" if named else "Adjacent"
+
+
+Channels = Annotated[
+    Annotated[Literal["gray"], Tag("Gray")]
+    | Annotated[Adjacent, Tag("Adjacent")]
+    | Annotated[Windows, Tag("Windows")],
+    Discriminator(_kind),
+    BeforeValidator(_parse_channels),
+]
+
+
+class Representation(BaseModel):
+    """How a scan becomes the pictures that a detector sees.
+
+    A recipe, and so a dataset, and a model each are one (they inherit these fields), and inference
+    makes pictures by the model's.
+
+    Attributes:
+        window: of the grey values; `windows` channels bring their own.
+        channels: `gray`, `adjacent:MM` or `windows` (or three of one's own, see `Windows`).
+        crop: `none`; `body`: the rectangle that holds the body on every slice, found from the scan
+            alone; `organ`: the one that holds the mask's organs and lesions, which only a scan with
+            a mask has.
+        margin_mm: around body or organ.
+        spacing_mm: pixel size after in-plane resampling; None: the scan's own pixels.
+        modality: DICOM's code; says how the body is found.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window: AnyWindow
+    channels: Channels = "gray"
+    crop: Literal["none", "body", "organ"] = "none"
+    margin_mm: float = Field(10.0, ge=0, le=1000)
+    spacing_mm: float | None = Field(None, ge=0.05, le=50)
+    modality: str = "CT"
+
+    @property
+    def representation(self) -> "Representation":
+        """These fields alone, without those of a subclass."""
+        return Representation.model_construct(
+            **{name: getattr(self, name) for name in Representation.model_fields}
+        )
+
+    def describe(self) -> str:
+        """Say for people what the pictures are."""
+        parts = [str(self.window)]
+        if isinstance(self.channels, Windows):
+            parts = [f"{name}: {window}" for name, window in self.channels.windows.items()]
+        elif isinstance(self.channels, Adjacent):
+            parts.append(f"with the slices {self.channels.adjacent_mm:g} mm below and above")
+        if self.crop != "none":
+            parts.append(f"cropped to the {self.crop}")
+        if self.spacing_mm is not None:
+            parts.append(f"pixels of {self.spacing_mm:g} mm")
+        return "; ".join(parts)
+
+    @property
+    def shown_window(self) -> AnyWindow:
+        """The window of the channel that people are shown, the middle one."""
+        if isinstance(self.channels, Windows):
+            return list(self.channels.windows.values())[1]
+        return self.window
+
+    @property
+    def planes(self) -> int:
+        """Number of channels of a picture."""
+        return 1 if self.channels == "gray" else 3

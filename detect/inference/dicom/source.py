@@ -1,0 +1,189 @@
+"""What DICOM SR and SEG have in common: the series they refer to, who made them, how to name it."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from converters.core.errors import InputError
+from converters.imaging.dicom.geometry import Slice
+from converters.imaging.dicom.quiet import quiet
+from converters.imaging.dicom.series import plain_errors, read_slices
+from detect.detectors.card import ModelCard
+
+MANUFACTURER = "detect"
+_LONGEST_ID = 16  # of a StudyID
+_MUST = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_MAY_BE_EMPTY = (  # DICOM's type 2: there, even if nothing is known
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate",
+    "StudyTime", "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+
+
+def _uid(name: str) -> str:
+    """A UID made from a name (PS3.5, B.2)."""
+    return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
+
+
+def check_installed(option: str) -> None:
+    """Make sure that highdicom is here.
+
+    Raises:
+        InputError: it is not.
+    """
+    if find_spec("highdicom") is None:
+        raise InputError(option, "needs highdicom", 'pip install "detect[dicom]"')
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of one lesion in every object.
+
+    Attributes:
+        text: `lesion 1: hcc`, the number being its `lesion_id`.
+        code: of its class.
+        uid: that lets others track it.
+    """
+
+    text: str
+    code: Code
+    uid: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A series and what a model found in it.
+
+    Attributes:
+        folder: of the series.
+        slices: by rank.
+        card: of the model.
+        rows: lesions as in `detections.json`.
+        warnings: why the scan may not be one for the model.
+        entropy: the same for the same series, model and lesions, and for nothing else.
+    """
+
+    folder: Path
+    slices: list[Slice]
+    card: ModelCard
+    rows: Sequence[Mapping[str, Any]]
+    warnings: Sequence[str]
+    entropy: str
+    _images: dict[Path, Dataset] = field(default_factory=dict)
+
+    def image(self, rank: int) -> Dataset:
+        """The header of the file that holds the slice of some rank; it names the patient.
+
+        Raises:
+            InputError: it lacks what no DICOM object can do without.
+        """
+        path = self.slices[rank].path
+        if path not in self._images:
+            with plain_errors(path):
+                header = dcmread(path, force=True, stop_before_pixels=True)
+                for keyword in _MAY_BE_EMPTY:
+                    if keyword not in header:
+                        setattr(header, keyword, None)
+                # what no valid object may hold is left empty, as unknown
+                if header.PatientSex not in ("M", "F", "O"):
+                    header.PatientSex = None
+                if len(header.StudyID or "") > _LONGEST_ID:
+                    header.StudyID = None
+            for keyword in _MUST:
+                if not header.get(keyword):
+                    raise InputError(
+                        path,
+                        f"lacks {keyword}, without which nothing can refer to it",
+                        "export the series again, or leave out --dicom-sr and --dicom-seg",
+                    )
+            self._images[path] = header
+        return self._images[path]
+
+    def uid(self, what: str) -> str:
+        """A UID that is the same when the same result is written again."""
+        return _uid(f"{self.entropy}/{what}")
+
+    @property
+    def device(self) -> str:
+        """UID of the model."""
+        return _uid(self.card.weights_sha256)
+
+    def findings(self) -> list[Finding]:
+        """One for each lesion; classes without a code of their own are lesions."""
+        found = []
+        for row in self.rows:
+            name, number = row["class"], row["lesion_id"]
+            own = self.card.codes.get(name)
+            code = Code(own.value, own.scheme, own.meaning) if own else codes.SCT.Lesion
+            text = f"lesion {number}: {name}"[:64]
+            found.append(Finding(text, code, self.uid(f"lesion {number}")))
+        return found
+
+    def common(self, kind: str) -> dict[str, Any]:
+        """What every object states of itself, as highdicom's arguments."""
+        texts = [part for own in self.findings() for part in (own.text, own.code.meaning)]
+        charset = self.image(0).get("SpecificCharacterSet")
+        if not "".join(texts).isascii() or not isinstance(charset, str | None):
+            charset = "ISO_IR 192"  # else the patient's own, which old archives go well with
+        return {
+            "specific_character_set": charset,
+            "series_instance_uid": self.uid(f"series {kind}"),
+            "sop_instance_uid": self.uid(f"instance {kind}"),
+            "instance_number": 1,
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": self.card.spec.model,
+            "software_versions": version("detect"),
+            "device_serial_number": self.card.weights_sha256[:16],
+        }
+
+
+def result_of(
+    folder: Path,
+    source_sha256: str,
+    card: ModelCard,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    series: str = "",
+    warnings: Sequence[str] = (),
+) -> Result:
+    """Gather what objects are made of.
+
+    Args:
+        folder: with the series.
+        source_sha256: of its files.
+        card: of the model.
+        rows: lesions as in `detections.json`.
+        series: UID of the one wanted, where the folder holds several.
+        warnings: why the scan may not be one for the model.
+
+    Raises:
+        InputError: the series cannot be read.
+    """
+    told = [source_sha256, card.weights_sha256, version("detect"), list(rows), list(warnings)]
+    return Result(folder, read_slices(folder, series), card, rows, warnings, json.dumps(told))
+
+
+@contextmanager
+def building(result: Result, what: str) -> Iterator[None]:
+    """Turn what highdicom raises on a strange header into one line that repeats none of it."""
+    try:
+        with quiet():
+            yield
+    except (InputError, OSError):
+        raise
+    except Exception:  # highdicom raises many kinds, and quotes what it read
+        raise InputError(
+            result.folder,
+            f"has a header from which no {what} can be made",
+            "correct its patient and study tags, or do not ask for that object",
+        ) from None

@@ -1,0 +1,232 @@
+"""The model, or ensemble of models, that a prediction or an evaluation uses."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from converters.core.errors import InputError
+from converters.dataset.fingerprint import warnings_for
+from converters.imaging.volume import Volume
+from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, read_model_card
+from detect.detectors.exported import load_predictor
+from detect.detectors.protocol import Predictor
+from detect.inference.ensembles import read_chosen
+from detect.inference.fusion import FUSION_IOU, Ensemble
+from detect.inference.tta import VIEWS, Augmented
+from detect.linking.linking import DEFAULT, Linking
+
+FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
+MEAN_RULE = "mean of the members' confidences"
+FUSION = f"weighted box fusion from IoU {FUSION_IOU:g} on, equal weights"
+LONGEST_NAME = 64  # characters that DICOM has for the name of a model
+
+
+@dataclass(frozen=True)
+class UsedModels:
+    """What finds the boxes, from which confidence on, and how they become lesions.
+
+    Attributes:
+        bundles, cards: of the members, by the hash of their weights: the order in which they are
+            given makes no difference.
+        point: of the model; of an ensemble the one chosen for it as a whole, else the mean of the
+            members' confidences. None where no member has one.
+        confidence: boxes from here on are reported.
+        rule: where the confidence comes from.
+        linking: chosen with the point, or the members', or the default where they do not agree.
+        runtime: that runs the networks.
+        augment: each slice is seen in several ways, see `Augmented`.
+    """
+
+    bundles: list[Path]
+    cards: list[ModelCard]
+    point: OperatingPoint | None
+    confidence: float
+    rule: str
+    linking: Linking
+    runtime: str
+    augment: bool = False
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Of the first member; classes and representation are those of all."""
+        return self.cards[0].spec
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """The member's card; that of an ensemble names all members and has a hash of its own."""
+        first = self.cards[0]
+        if len(self.cards) == 1:
+            return first
+        names = " + ".join(sorted(card.spec.model for card in self.cards))
+        if len(names) > LONGEST_NAME:
+            names = f"ensemble of {len(self.cards)}"
+        own = [card.parameters for card in self.cards]
+        of_one_dataset = all(card.dataset_sha256 == first.dataset_sha256 for card in self.cards)
+        return first.model_copy(
+            update={
+                "spec": first.spec.model_copy(update={"family": "ensemble", "model": names}),
+                "parameters": Parameters(
+                    unfused=sum(one.unfused for one in own), fused=sum(one.fused for one in own)
+                ),
+                "weights_sha256": joint_hash(self.cards),
+                "operating_point": self.point,
+                "linking": self.linking,
+                "started_from": "trained models",
+                "training": {},
+                "dataset_sha256": first.dataset_sha256 if of_one_dataset else "",
+            }
+        )
+
+    @property
+    def folder_name(self) -> str:
+        """Of an ensemble, for its outputs: no two of other weights share one."""
+        names = "+".join(sorted(bundle.resolve().name for bundle in self.bundles))
+        if len(names) > LONGEST_NAME:
+            names = f"ensemble-of-{len(self.bundles)}"
+        return f"{names}-{self.card.weights_sha256[:8]}"
+
+    def warnings(self, volume: Volume) -> list[str]:
+        """How a scan differs from those that the members were trained on, each line once."""
+        told = (warnings_for(volume, card.trained_on, card.spec) for card in self.cards)
+        return list(dict.fromkeys(line for lines in told for line in lines))
+
+    @property
+    def unchecked(self) -> str:
+        """One line where a member does not say what it was trained on, else empty."""
+        silent = any(card.trained_on is None for card in self.cards)
+        unknown = sorted({u for c in self.cards if c.trained_on for u in c.trained_on.unknown})
+        if silent:
+            return "the model does not say what it was trained on, so no scan is checked against it"
+        if unknown:
+            return f"the model does not say its training scans' {' and '.join(unknown)}"
+        return ""
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """For `detections.json`."""
+        facts: dict[str, Any] = {
+            "model": self.card.spec.model,
+            "weights_sha256": self.card.weights_sha256,
+            "confidence": self.confidence,
+            "confidence_rule": self.rule,
+            "linking": self.linking.model_dump(mode="json"),
+            "runtime": self.runtime,
+            "trained_on": _scope(self.cards[0]),
+        }
+        if self.augment:
+            facts["augment"] = VIEWS
+        if len(self.cards) > 1:
+            facts["fusion"] = FUSION
+            facts["members"] = [
+                {
+                    "model": card.spec.model,
+                    "weights_sha256": card.weights_sha256,
+                    "confidence": _own(card),
+                    "trained_on": _scope(card),
+                }
+                for card in self.cards
+            ]
+        return facts
+
+
+def choose_models(
+    models: Sequence[Path],
+    confidence: float | None,
+    runtime: str = "torch",
+    augment: bool = False,
+) -> UsedModels:
+    """Settle on one or more bundles for new scans; see `use_models`.
+
+    Raises:
+        InputError: as there, or a bundle sees only crops to an organ.
+    """
+    used = use_models(models, confidence, runtime, augment)
+    for bundle, card in zip(used.bundles, used.cards, strict=True):
+        if card.spec.crop == "organ":
+            raise InputError(
+                bundle,
+                "was trained on crops to the organ, which a scan without a mask cannot give",
+                "train on a dataset of --crop body, which is found from the scan alone",
+            )
+    return used
+
+
+def use_models(
+    models: Sequence[Path],
+    confidence: float | None = None,
+    runtime: str = "torch",
+    augment: bool = False,
+) -> UsedModels:
+    """Read the cards of one or more bundles and settle confidence and linking.
+
+    Raises:
+        InputError: a bundle is wrong, or does not fit the others.
+    """
+    read = [(bundle, read_model_card(bundle)) for bundle in models]
+    first, first_card = read[0]
+    seen: set[str] = set()
+    for bundle, card in read:
+        _check_fits(bundle, card.spec, first, first_card.spec)
+        if card.weights_sha256 in seen:
+            raise InputError(bundle, "is given twice, or is a copy", "give each model once")
+        seen.add(card.weights_sha256)
+    read.sort(key=lambda pair: pair[1].weights_sha256)
+    bundles = [bundle for bundle, _ in read]
+    cards = [card for _, card in read]
+    point, linking = _settle(bundles[0], cards)
+    rule = "as given"
+    if confidence is None:
+        confidence = point.confidence if point else FALLBACK_CONFIDENCE
+        rule = point.rule if point else "none was chosen on val"
+    return UsedModels(bundles, cards, point, confidence, rule, linking, runtime, augment)
+
+
+def _settle(first: Path, cards: Sequence[ModelCard]) -> tuple[OperatingPoint | None, Linking]:
+    """Operating point and linking of a model, or of an ensemble, whose first member keeps them."""
+    if len(cards) == 1:
+        return cards[0].operating_point, cards[0].linking
+    if chosen := read_chosen(first, joint_hash(cards)):
+        return chosen.operating_point, chosen.linking
+    agreed = all(card.linking == cards[0].linking for card in cards)
+    linking = cards[0].linking if agreed else DEFAULT
+    if not any(card.operating_point for card in cards):
+        return None, linking
+    mean = sum(map(_own, cards)) / len(cards)
+    return OperatingPoint(confidence=mean, rule=MEAN_RULE), linking
+
+
+def joint_hash(cards: Sequence[ModelCard]) -> str:
+    """SHA-256 over those of the weights of all members, in their order."""
+    return hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
+
+
+def load_models(used: UsedModels, device: str, threads: int | None = None) -> Predictor:
+    """Load the detector, or the ensemble; see `load_predictor`."""
+    detectors: list[Predictor] = [
+        load_predictor(bundle, device, used.runtime, threads) for bundle in used.bundles
+    ]
+    if used.augment:
+        detectors = [Augmented(detector) for detector in detectors]
+    return detectors[0] if len(detectors) == 1 else Ensemble(detectors)
+
+
+def _scope(card: ModelCard) -> dict[str, Any] | None:
+    return card.trained_on.model_dump(mode="json") if card.trained_on else None
+
+
+def _own(card: ModelCard) -> float:
+    return card.operating_point.confidence if card.operating_point else FALLBACK_CONFIDENCE
+
+
+def _check_fits(bundle: Path, spec: ModelSpec, first: Path, other: ModelSpec) -> None:
+    fields = [(name, value, getattr(other, name)) for name, value in spec.representation]
+    for what, own, theirs in (("classes", spec.classes, other.classes), *fields):
+        if own != theirs:
+            raise InputError(
+                bundle,
+                f"has {what} {own}, but {first.name} has {theirs}",
+                "an ensemble takes models of the same classes and pictures",
+            )

@@ -1,0 +1,283 @@
+"""Train several models, score them with the one evaluator, and set them side by side."""
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.core.errors import InputError
+from converters.core.files import write_json, write_text
+from converters.dataset.folder import Dataset, open_dataset
+from converters.dataset.folds import fold_splits
+from converters.dataset.manifest import FILE_NAME as MANIFEST
+from converters.dataset.split import load_split
+from detect.benchmarking.results import Row, Summary, read_row, summarise, to_csv, to_markdown
+from detect.benchmarking.runs import Run, plan
+from detect.detectors.card import sha256
+from detect.detectors.device import choose_device
+from detect.detectors.registry import family_of
+from detect.detectors.settings import TrainSettings, resolve_settings, under_protocol
+from detect.workflows.benchmark_worker import Job, run_job
+
+REQUEST = "request.json"
+PATIENCE = 15.0  # s that the processes of a killed benchmark have to end
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """What a benchmark gave.
+
+    Attributes:
+        folder: holds `benchmark.csv`, `benchmark.md`, `benchmark.png`, `curves.png`, `report.html`
+            and `runs/`.
+        rows: one for each model, fold and seed.
+        summaries: one for each model.
+        errors: one for each run that failed.
+    """
+
+    folder: Path
+    rows: list[Row]
+    summaries: list[Summary]
+    errors: list[InputError]
+
+
+def benchmark(
+    data: Path,
+    models: Sequence[str],
+    *,
+    out: Path = Path("benchmark"),
+    folds: int | None = None,
+    seeds: int = 1,
+    weights: str | None = None,
+    protocol: str | None = None,
+    settings: TrainSettings | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> BenchmarkResult:
+    """Train each model, score it on test, and compare accuracy, speed and memory.
+
+    Trainings go one after the other, each in a process of its own. A benchmark that was stopped,
+    however, goes on when it is asked for again: what is finished is kept, the interrupted training
+    resumes, and failed ones are tried again. Other models may be asked for; what else was asked for
+    must stay the same.
+
+    Args:
+        data: dataset folder.
+        models: names of `detect models`.
+        out: folder to make or to go on with.
+        folds: cross-validate by patient over the whole dataset in so many rounds; None trains and
+            scores on the dataset's own splits.
+        seeds: trainings of each model and fold, with the seed of the settings and those after it.
+        weights: to start from, as in `train`.
+        protocol: published settings of each model, for what `settings` does not set.
+        settings: of every training; its device is that of the scoring too.
+        overwrite: remove an earlier benchmark at `out` first.
+        quiet: no progress bars.
+
+    Raises:
+        InputError: the request or the dataset is wrong, or another request lies at `out`. A run
+            that fails does not raise: it is listed in the result.
+    """
+    settings = settings or TrainSettings()
+    _check_models(models)
+    if folds is not None and folds < 2:
+        raise InputError("--folds", f"`{folds}` is refused", "ask for two or more")
+    if seeds < 1:
+        raise InputError("--seeds", f"`{seeds}` is refused", "ask for one or more")
+    resolve_settings(settings, {"seed": settings.seed + seeds - 1})
+    choose_device(settings.device)
+    of_model = {
+        model: under_protocol(settings, protocol, family_of(model)) if protocol else settings
+        for model in models
+    }
+    dataset = open_dataset(data)
+    runs = plan(models, folds, seeds, settings.seed)
+    _check_splits(dataset, runs)
+    request = {
+        "dataset_sha256": sha256(dataset.folder / MANIFEST),
+        "weights": weights,
+        "protocol": protocol,
+        "folds": folds,
+        "seeds": seeds,
+        **settings.model_dump(mode="json", exclude={"device", "workers"}),
+    }
+    with _held(out) as lock:
+        _open(out, request, overwrite)
+        heading = _heading(dataset, folds, seeds, settings, protocol)
+        errors: dict[str, InputError] = {}
+        for number, run in enumerate(runs, start=1):
+            if run.is_done(out):
+                continue
+            if not quiet and sys.stderr.isatty():
+                sys.stderr.write(f"{run.name} ({number} of {len(runs)})\n")
+            try:
+                _do(run, data, out, of_model[run.model], weights, lock, quiet)
+            except InputError as error:
+                errors[run.name] = InputError(
+                    run.name, f"{_shorter(error.path)}: {error.problem}", error.remedy
+                )
+            _write_tables(out, runs, heading, errors)
+        return _write_all(dataset, out, runs, heading, errors)
+
+
+def _check_models(models: Sequence[str]) -> None:
+    if not models:
+        raise InputError("--models", "names none", "give names of `detect models`")
+    for model in models:
+        try:
+            family_of(model)
+        except InputError as error:
+            raise InputError("--models", error.problem, error.remedy) from error
+        if models.count(model) > 1:
+            raise InputError("--models", f"`{model}` is named twice", "name it once")
+
+
+def _check_splits(dataset: Dataset, runs: Sequence[Run]) -> None:
+    """Refuse what no training could start with."""
+    for fold in dict.fromkeys(run.fold for run in runs):
+        names = ("train", "val", "test")
+        if fold:
+            splits = fold_splits(dataset, fold)
+        else:
+            splits = {name: load_split(dataset, name) for name in names}
+        for name in ("train", "test"):
+            if not splits[name].boxes:
+                where = f"{name} of fold {fold.number}" if fold else name
+                raise InputError(
+                    dataset.folder, f"has no box in {where}", "add scans, or split them otherwise"
+                )
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[int]:
+    """Make the folder and keep other benchmarks out of it; yields the lock's file descriptor."""
+    if not out.name.strip("."):
+        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
+    if out.exists() and not (out / REQUEST).is_file() and not _is_empty(out):
+        raise InputError(out, "is no benchmark", "give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    lock = os.open(out, os.O_RDONLY)
+    try:
+        begin = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() - begin > PATIENCE:
+                    raise InputError(
+                        out, "is being worked on by another benchmark", "wait until it ends"
+                    ) from error
+                time.sleep(0.1)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _open(out: Path, request: dict[str, Any], overwrite: bool) -> None:
+    """Go on with what lies at `out`, or begin."""
+    if overwrite:
+        for entry in out.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    if (out / REQUEST).is_file():
+        try:
+            before = dict(json.loads((out / REQUEST).read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise InputError(out / REQUEST, "cannot be read", "use --overwrite") from error
+        for key, value in request.items():
+            if before.get(key) != value:
+                raise InputError(
+                    out,
+                    f"was begun with {key} = {before.get(key)}, not {value}",
+                    "ask for the same, give another --out, or start anew with --overwrite",
+                )
+    write_json(out / REQUEST, request)
+
+
+def _do(
+    run: Run,
+    data: Path,
+    out: Path,
+    settings: TrainSettings,
+    weights: str | None,
+    lock: int,
+    quiet: bool,
+) -> None:
+    job = Job(
+        step="train",
+        model=run.model,
+        data=data,
+        bundle=run.bundle(out),
+        settings=settings.model_copy(update={"seed": run.seed}),
+        weights=weights,
+        fold=run.fold,
+        draw_seed=settings.seed + (run.fold.number if run.fold else 0),
+        quiet=quiet,
+    )
+    if not run.is_trained(out):
+        run_job(job, lock)
+    run_job(job.model_copy(update={"step": "score"}), lock)
+
+
+def _shorter(path: str) -> str:
+    """Name a file by its name alone: the table is passed on, and folders can name people."""
+    return path if path.startswith("--") else Path(path).name
+
+
+def _heading(
+    dataset: Dataset,
+    folds: int | None,
+    seeds: int,
+    settings: TrainSettings,
+    protocol: str | None,
+) -> str:
+    recipe = dataset.manifest.request.recipe
+    how = f"settings of protocol `{protocol}`" if protocol else f"batch {settings.batch}"
+    where = (
+        f"tested once on every patient in {folds} rounds of cross-validation by patient"
+        if folds
+        else "scored on the dataset's test split"
+    )
+    repeats = f", {seeds} seeds" if seeds > 1 else ""
+    length = f"up to {settings.epochs} epochs"
+    if settings.budget or settings.iterations:
+        length = f"{settings.budget or f'{settings.iterations} iterations'} each"
+    return f"Dataset `{recipe.name}`; {where}{repeats}; {length}, {how}." + (
+        " Mean ± standard deviation over the runs." if folds or seeds > 1 else ""
+    )
+
+
+def _write_tables(
+    out: Path, runs: Sequence[Run], heading: str, errors: dict[str, InputError]
+) -> list[Row]:
+    rows = [read_row(run, out, run.name in errors) for run in runs]
+    write_text(out / "benchmark.csv", to_csv(rows))
+    text = to_markdown(summarise(rows), heading, [str(error) for error in errors.values()])
+    write_text(out / "benchmark.md", text)
+    return rows
+
+
+def _write_all(
+    dataset: Dataset, out: Path, runs: Sequence[Run], heading: str, errors: dict[str, InputError]
+) -> BenchmarkResult:
+    from detect.benchmarking.pictures import draw_accuracy, draw_curves
+    from detect.report.benchmark_report import benchmark_report
+
+    rows = _write_tables(out, runs, heading, errors)
+    summaries = summarise(rows)
+    draw_accuracy(out / "benchmark.png", summaries)
+    draw_curves(out / "curves.png", rows)
+    failures = [str(error) for error in errors.values()]
+    write_text(out / "report.html", benchmark_report(dataset, out, rows, heading, failures))
+    return BenchmarkResult(out, rows, summaries, list(errors.values()))

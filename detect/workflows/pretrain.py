@@ -1,0 +1,111 @@
+"""A starting point that needs no download: a model trained on made-up patients.
+
+The patients are the phantom's, with its own simple lesions, and in the same livers lesions that
+`detect.synthesis` grew: of other sizes (those of LiTS), shapes, edges and textures.
+"""
+
+import shutil
+from pathlib import Path
+
+from converters.conversion.convert import convert
+from converters.core.errors import InputError
+from converters.core.files import write_text
+from converters.dataset.manifest import FILE_NAME as MANIFEST
+from converters.recipes.catalog import find_recipe
+from converters.recipes.recipe import load_recipe
+from detect.detectors.card import read_model_card
+from detect.detectors.registry import family_of
+from detect.detectors.settings import TrainSettings
+from detect.phantom import make_phantom
+from detect.workflows.synthesize import synthesize
+from detect.workflows.train import tool_versions, train
+from detect.workflows.weights import add_weights, synthetic_file
+from weights import resolve
+
+PATIENTS = 200
+SEED = 1  # not the demo's, whose patients are there to be tested on
+SIDE = 224  # px of 1.56 mm, as a real abdomen has at 256 px
+SETTINGS = TrainSettings(
+    epochs=8, batch=8, imgsz=SIDE, lr=2e-3, warmup_epochs=1, negatives=0.3, seed=SEED
+)
+WORKERS = 2
+
+
+def pretrain(
+    model: str,
+    *,
+    patients: int = PATIENTS,
+    settings: TrainSettings = SETTINGS,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Train on made-up patients, and keep the weights where `--weights synthetic` finds them.
+
+    Interrupted, the same call goes on. The pictures are the same on every machine, to the byte. The
+    weights are where processor, number of threads and versions of torch and numpy are the same.
+
+    Args:
+        model: a name of `detect models`.
+        patients: of the phantom.
+        settings: of the training.
+        overwrite: replace weights that were made before.
+        quiet: no progress bar.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: it is there already, or the model is unknown.
+    """
+    family_of(model)  # a wrong name must not cost the making of the patients
+    file = resolve.folder() / synthetic_file(model)
+    if file.exists() and not overwrite:
+        raise InputError(file, "is here already", "use it with --weights synthetic, or --overwrite")
+    work = resolve.folder() / f".{file.stem}.partial"
+    _open(work, f"{patients} {settings.model_dump_json(exclude={'device', 'workers'})}")
+    data = _made_up_dataset(work, patients, quiet)
+    run, partial = work / "run", work / "run.partial"
+    resume = (partial / "weights" / "resume.pt").is_file()
+    if not run.exists():
+        train(
+            model,
+            data,
+            out=run,
+            settings=settings,
+            resume=resume,
+            overwrite=not resume,
+            quiet=quiet,
+        )
+    file.unlink(missing_ok=True)
+    add_weights(run / read_model_card(run).weights, file.name)
+    shutil.rmtree(work)
+    return file
+
+
+def _open(work: Path, asked: str) -> None:
+    """Keep what the same request left there; clear anything else away."""
+    plan, text = work / "plan", f"{asked}\n{tool_versions()}\n"
+    if not (plan.is_file() and plan.read_text(encoding="utf-8") == text):
+        shutil.rmtree(work, ignore_errors=True)
+        write_text(plan, text)
+
+
+def _made_up_dataset(work: Path, patients: int, quiet: bool) -> Path:
+    """Make the patients, grow lesions in them and convert them; what is there already is kept."""
+    scans, grown, dataset = work / "scans", work / "grown", work / "dataset"
+    if not (dataset / MANIFEST).is_file():
+        make_phantom(scans, patients, SEED, SIDE)
+        made = synthesize(
+            find_recipe("limt"), scans, grown, seed=SEED, workers=WORKERS, quiet=quiet
+        )
+        convert(
+            load_recipe(made.recipe),
+            grown,
+            dataset,
+            split=(0.9, 0.1, 0),
+            negatives="train=0.5,val=0.5,test=0.5",
+            seed=SEED,
+            workers=WORKERS,
+            quiet=quiet,
+        )
+    return dataset

@@ -1,0 +1,292 @@
+"""Train a detector on a dataset folder; the run becomes a model bundle when it is whole."""
+
+import json
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from converters.core.errors import InputError
+from converters.core.files import write_json
+from converters.core.progress import progress
+from converters.dataset.fingerprint import TrainedOn, trained_on
+from converters.dataset.folder import Dataset, open_dataset
+from converters.dataset.folds import fold_splits
+from converters.dataset.manifest import FILE_NAME as MANIFEST
+from converters.dataset.split import Split, load_split
+from converters.recipes.recipe import Code
+from detect.detectors.card import Fold, ModelCard, ModelSpec, sha256
+from detect.detectors.protocol import Detector
+from detect.detectors.registry import count_parameters, create_detector, family_of
+from detect.detectors.settings import TrainSettings, parse_duration
+from detect.evaluation.findings.score import fit_linking
+from detect.evaluation.metrics import Metrics
+from detect.evaluation.operating_choice import parse_rule
+from detect.evaluation.score_split import choose_point, detect_split, score
+from detect.linking.linking import DEFAULT
+from detect.training import distributed as processes
+from detect.training.budget import epochs_within
+from detect.training.image_size import checked_size, own_size, size_for_lesions
+from detect.training.sampler import EpochSlices
+from detect.workflows.weights import choose_start
+
+# What may differ between an interrupted run and the one that resumes it.
+_FREE_ON_RESUME = {"device", "workers"}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run gave.
+
+    Attributes:
+        bundle: folder of the model.
+        metrics: of the kept epoch (`detectors.kept_epoch`) on val.
+        card: its `model.json`.
+        note: one line where val did not give the operating point that was asked for, else empty.
+    """
+
+    bundle: Path
+    metrics: Metrics
+    card: ModelCard
+    note: str = ""
+
+
+def train(
+    model: str,
+    data: Path,
+    *,
+    out: Path | None = None,
+    weights: str | None = None,
+    trust: bool = False,
+    settings: TrainSettings | None = None,
+    fold: Fold | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> TrainResult:
+    """Train a detector.
+
+    Args:
+        model: a name of `detect models`.
+        data: dataset folder.
+        out: bundle to make; `runs/MODEL` if not given, or `runs/MODEL-foldI`. Until it is whole it
+            is `OUT.partial`.
+        weights: file to start from, the name of a known one, or `auto`: the registered one if it
+            is here; None trains from scratch.
+        trust: unpickle a weight file that holds more than tensors.
+        settings: of the training.
+        fold: train on this fold of the whole dataset, not on its train and val; the model says so,
+            and `evaluate` then scores it on the patients that the fold left out.
+        resume: go on with the interrupted run in `OUT.partial`.
+        overwrite: replace what lies at `out`.
+        quiet: no progress bar.
+
+    Raises:
+        InputError: the request, the dataset or the weights are wrong.
+    """
+    began = time.monotonic()
+    processes.join()
+    settings = settings or TrainSettings()
+    family = family_of(model)
+    weight_file = choose_start(model, weights).path
+    dataset = open_dataset(data)
+    if fold:
+        folded = fold_splits(dataset, fold)
+        splits = folded["train"], folded["val"]
+    else:
+        splits = load_split(dataset, "train"), load_split(dataset, "val")
+    if not splits[0].boxes:
+        raise InputError(data, "has no box in train", "convert with another --split")
+    if settings.iterations:
+        steps = EpochSlices.for_training(splits[0], settings).steps(settings.batch)
+        epochs = -(-settings.iterations // steps)
+        settings = settings.model_copy(update={"epochs": epochs})
+    imgsz, why = _imgsz(settings.imgsz, splits[0], dataset)
+    spec = ModelSpec(
+        family=family,
+        model=model,
+        classes=dataset.manifest.class_names,
+        imgsz=imgsz,
+        **dict(dataset.manifest.request.recipe.representation),
+    )
+    out = out or Path("runs") / (f"{model}-fold{fold.number}" if fold else model)
+    request = {
+        "spec": spec.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"),
+        "started_from": _started_from(weight_file),
+        "dataset_sha256": sha256(dataset.folder / MANIFEST),
+        "fold": str(fold) if fold else None,
+    }
+    first = processes.is_first()
+    run_dir = out.parent / f"{out.name}.partial"
+    if first:
+        _check_run_dir(out, run_dir, request, resume, overwrite)
+    if settings.budget:
+        settings = _within_budget(settings, began, spec, splits, run_dir if resume else None)
+        request["settings"] = settings.model_dump(mode="json")
+
+    torch.manual_seed(settings.seed)  # before the network draws its first weights
+    detector = create_detector(spec, settings.device)
+    if weight_file and not resume:
+        detector.load_weights(weight_file, trust)
+    if first and not resume:  # from here on the request is right, and a stop leaves something
+        shutil.rmtree(run_dir, ignore_errors=True)
+        write_json(run_dir / "request.json", request)
+    processes.wait()
+    with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
+        kept = detector.train(*splits, settings, run_dir, resume, advance)
+    processes.wait()
+    codes, seen = dataset.manifest.codes, set(splits[0].case_ids)
+    scope = trained_on(
+        [case for case in dataset.manifest.cases if case.id in seen], dataset.manifest.body_parts
+    )
+    quiet = quiet or not first
+    return _finish(run_dir, out, detector, kept, splits[1], request, codes, scope, fold, why, quiet)
+
+
+def _within_budget(
+    settings: TrainSettings,
+    began: float,
+    spec: ModelSpec,
+    splits: tuple[Split, Split],
+    resumed: Path | None,
+) -> TrainSettings:
+    """Let the budget decide the epochs; an interrupted run goes on with those it had."""
+    assert settings.budget is not None  # noqa: S101  (the caller asked)
+    if processes.world() > 1:
+        raise InputError("--budget", "is for training on one device", "give --epochs")
+    if resumed:
+        before = json.loads((resumed / "request.json").read_text(encoding="utf-8"))
+        epochs = int(before["settings"]["epochs"])
+    else:
+        left = parse_duration(settings.budget) - (time.monotonic() - began)
+        epochs = epochs_within(
+            left, lambda: create_detector(spec, settings.device), *splits, settings
+        )
+    return settings.model_copy(update={"epochs": epochs})
+
+
+def _imgsz(asked: int | str | None, split: Split, dataset: Dataset) -> tuple[int, str]:
+    """Decide the side of the input, px, and say why where that is not plain."""
+    if isinstance(asked, int):
+        return checked_size(asked), ""
+    if asked is None:
+        return own_size(split), ""
+    cases = dataset.manifest.cases
+    return size_for_lesions(split, {c.id: c.placed.spacing(c.spacing_mm) for c in cases})
+
+
+def _started_from(weight_file: Path | None) -> str:
+    return f"{weight_file.name} sha256:{sha256(weight_file)}" if weight_file else "scratch"
+
+
+def _check_run_dir(
+    out: Path, run_dir: Path, request: dict[str, Any], resume: bool, overwrite: bool
+) -> None:
+    """Refuse to begin where something else lies, or to resume another run."""
+    if not out.name.strip("."):
+        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
+    if resume and overwrite:
+        raise InputError("--resume", "contradicts --overwrite", "give one of them")
+    if out.exists() and not overwrite:
+        remedy = "there is nothing to resume" if resume else "give another --out, or --overwrite"
+        raise InputError(out, "is a finished model" if resume else "exists", remedy)
+    if out.exists() and not _is_run(out):
+        raise InputError(out, "is no model, and will not be overwritten", "give another --out")
+    if resume:
+        _check_resume(run_dir, request)
+    elif run_dir.exists() and not overwrite:
+        raise InputError(
+            run_dir, "holds an interrupted run", "go on with --resume, or start with --overwrite"
+        )
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "model.json").is_file() or (folder.is_dir() and not any(folder.iterdir()))
+
+
+def _check_resume(run_dir: Path, request: dict[str, Any]) -> None:
+    try:
+        before = json.loads((run_dir / "request.json").read_text(encoding="utf-8"))
+        old, new = (_flat(r, "") for r in (before, request))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(
+            run_dir, "holds no interrupted run", "start one without --resume"
+        ) from error
+    free = _FREE_ON_RESUME | ({"epochs"} if new["settings.budget"] else set())
+    for key, value in new.items():
+        if key.split(".")[-1] not in free and old.get(key) != value:
+            raise InputError(
+                run_dir,
+                f"was started with {key} = {old.get(key)}, not {value}",
+                "resume with the same settings",
+            )
+
+
+def _flat(content: dict[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _finish(
+    run_dir: Path,
+    out: Path,
+    detector: Detector,
+    kept: Path,
+    val: Split,
+    request: dict[str, Any],
+    codes: dict[str, Code],
+    scope: TrainedOn | None,
+    fold: Fold | None,
+    imgsz_reason: str,
+    quiet: bool,
+) -> TrainResult:
+    """Score the kept epoch on val, freeze its operating point, and make the run a bundle."""
+    detections = detect_split(detector, val, quiet)
+    classes, rule = detector.spec.classes, request["settings"]["operating_point"]
+    point, note = choose_point(classes, val, detections, parse_rule(rule))
+    metrics = score(classes, val, detections, point)
+    linking = fit_linking(val, detections, point.confidence) if point else DEFAULT
+    card = ModelCard(
+        spec=detector.spec,
+        parameters=count_parameters(detector.spec.model, len(detector.spec.classes)),
+        weights=kept.relative_to(run_dir).as_posix(),
+        weights_sha256=sha256(kept),
+        operating_point=point,
+        linking=linking,
+        started_from=request["started_from"],
+        training=request["settings"],
+        imgsz_reason=imgsz_reason,
+        dataset_sha256=request["dataset_sha256"],
+        trained_on=scope,
+        codes=codes,
+        fold=fold,
+        versions=tool_versions(),
+    )
+    processes.wait()  # until all have read what the first one now moves away
+    if not processes.is_first():
+        return TrainResult(out, metrics, card, note)
+    write_json(run_dir / "metrics.json", {"split": "val", **metrics.to_json()})
+    for leftover in ("request.json", "weights/resume.pt"):
+        (run_dir / leftover).unlink(missing_ok=True)
+    card.write(run_dir)
+    if out.exists():
+        shutil.rmtree(out)
+    run_dir.rename(out)
+    return TrainResult(out, metrics, card, note)
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what a model's numbers depend on."""
+    parts = (
+        "detect", "torch", "torchvision", "ultralytics", "transformers", "pytorch-lightning",
+        "albumentations", "numpy",
+    )  # fmt: skip
+    return {"python": platform.python_version(), **{part: version(part) for part in parts}}
