@@ -21,13 +21,14 @@ from pycocotools.cocoeval import COCOeval
 
 from converters.core.boxes import Boxes
 from converters.dataset.coco import detections_to_coco
+from converters.dataset.provenance import Origins
 from detect.evaluation.bootstrap import draw_patients
 from detect.evaluation.cases import case_level, case_table
 from detect.evaluation.confusion import confusion
 from detect.evaluation.curves import curves
 from detect.evaluation.error_split import error_split
 from detect.evaluation.froc import hit_rules
-from detect.evaluation.lesion_table import Origins, find_lesions
+from detect.evaluation.lesion_table import find_lesions
 from detect.evaluation.lesions import lesion_level
 from detect.evaluation.level_draws import draw_levels
 from detect.evaluation.matching import match

@@ -114,7 +114,7 @@ def all_boxes(run: Path, runtime: str, scan: Path, confidence: float) -> list[li
 
 def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
     """Say how many boxes are the same."""
-    from detect.linking.linking import iou
+    from converters.core.boxes import iou
 
     by_slice: dict[int, list[list[float]]] = defaultdict(list)
     for row in ours:

@@ -32,9 +32,9 @@ from converters.core.boxes import Boxes
 from converters.core.files import write_json
 from converters.dataset.coco import detections_to_coco
 from converters.dataset.folder import Dataset, open_dataset
-from converters.dataset.folds import fold_splits
+from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
-from detect.detectors.card import Fold, ModelSpec
+from detect.detectors.card import ModelSpec
 from detect.detectors.checkpoints import read_state
 from detect.detectors.registry import load_detector
 from detect.detectors.settings import TrainSettings, parse_duration, resolve_settings

@@ -20,14 +20,15 @@ from pathlib import Path
 from converters.core.boxes import Boxes
 from converters.dataset.coco import detections_from_coco
 from converters.dataset.folder import Dataset, open_dataset
-from converters.dataset.folds import fold_splits
+from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
-from detect.detectors.card import Fold, OperatingPoint
+from detect.detectors.card import OperatingPoint
+from detect.detectors.operating_rule import parse_rule
 from detect.evaluation.lesions import LesionDiameter
 from detect.evaluation.matching import Matches, match
-from detect.evaluation.operating_choice import choose, parse_rule
+from detect.evaluation.operating_choice import choose
 from detect.evaluation.paired import compare_paired
-from detect.workflows.evaluate import write_evaluation
+from detect.workflows.write_evaluation import write_evaluation
 
 
 def found_of(out: Path, arm: str, fold: Fold) -> Path:

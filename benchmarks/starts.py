@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 
 from converters.core.files import replacing
 from converters.dataset.folder import open_dataset
-from converters.dataset.folds import fold_splits
+from converters.dataset.folds import fold_splits, parse_fold
 from converters.dataset.split import Split
-from detect.detectors.card import parse_fold
 from detect.detectors.registry import load_detector
 from detect.detectors.settings import TrainSettings
 from detect.evaluation.bootstrap import draw_patients, interval

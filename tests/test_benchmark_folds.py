@@ -10,9 +10,9 @@ import pytest
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
 from converters.dataset.folder import open_dataset
-from converters.dataset.folds import fold_splits
+from converters.dataset.folds import Fold, fold_splits
 from detect.benchmarking.runs import plan
-from detect.detectors.card import Fold, read_model_card
+from detect.detectors.card import read_model_card
 from detect.workflows.benchmark import benchmark
 from detect.workflows.evaluate import evaluate
 from detect.workflows.train import train

@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from converters.core.errors import InputError
+from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
+from converters.dataset.folds import Fold
 from converters.dataset.split import load_split
 from detect.cli.main import main
-from detect.detectors.card import Fold, read_model_card, sha256
+from detect.detectors.card import read_model_card
 from detect.detectors.registry import load_detector
 from detect.evaluation.metrics import evaluate as score
 from detect.inference.ensembles import FILE_NAME

@@ -16,6 +16,7 @@ from converters.conversion.convert import convert
 from converters.core.boxes import Boxes
 from converters.core.drawing import draw
 from converters.core.errors import InputError
+from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import load_split
 from converters.preprocessing.frame import Frame
@@ -24,7 +25,7 @@ from converters.preprocessing.windowing import Window
 from converters.write_nifti import write_nifti
 from detect.cli.main import main
 from detect.detectors import registry
-from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, sha256
+from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters
 from detect.detectors.planes import three_planes
 from detect.detectors.registry import create_detector
 from detect.families.ultralytics.steps import place, placement

@@ -11,17 +11,11 @@ import numpy as np
 import pytest
 
 from converters.core.boxes import Boxes
+from converters.core.files import sha256
 from converters.preprocessing.windowing import Window
 from detect.cli.main import main
 from detect.detectors import registry
-from detect.detectors.card import (
-    ModelCard,
-    ModelSpec,
-    OperatingPoint,
-    Parameters,
-    read_model_card,
-    sha256,
-)
+from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, read_model_card
 
 
 class ThresholdDetector:

@@ -1,20 +1,19 @@
 """One case: from its mask to lesions and boxes, from its scan to PNGs."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from converters.conversion.sources import CaseSource
+from converters.conversion.yolo_labels import label_text
 from converters.core.errors import InputError
-from converters.core.files import replacing, write_text
-from converters.dataset.yolo import label_text
-from converters.imaging.read import check_same_grid, source_files
+from converters.core.files import write_text
+from converters.core.images import write_png
+from converters.imaging.hashing import hash_contents
+from converters.imaging.read import check_same_grid
 from converters.imaging.volume import Volume
 from converters.masks.annotations import find_marks, mask_files, read_scan, scan_files
 from converters.masks.components import SMALL_MM, Component, Lesion
@@ -185,27 +184,9 @@ def _check_inside(analysis: CaseAnalysis, frame: Frame, scan: Path) -> None:
         )
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an 8-bit picture, ``(rows, columns)`` grey or ``(rows, columns, 3)`` BGR.
-
-    OpenCV's default run-length strategy is about twice as fast and smaller on windowed CT than any
-    explicit compression level; `imencode` shows a full disk as an error, `imwrite` does not.
-    """
-    with replacing(path) as temporary:  # a cluster may have two workers at one case
-        temporary.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-
-
-def hash_files(path: Path, series: str = "") -> str:
-    """SHA-256 over the contents of the files that make up a scan or a mask, in sorted order.
-
-    ``series`` is the UID of the one wanted, where a folder holds several.
-    """
-    return _digest(source_files(path, series))
-
-
 def hash_scan(case: CaseSource) -> str:
     """SHA-256 over the contents of the files of a case's scan."""
-    return _digest(scan_files(case))
+    return hash_contents(scan_files(case))
 
 
 def hash_mask(case: CaseSource) -> str:
@@ -215,12 +196,4 @@ def hash_mask(case: CaseSource) -> str:
 
 def _hash_mask(case: CaseSource, named: Sequence[tuple[str, Path]]) -> str:
     told = [name for name, _ in named if name] or [repr(row) for row in case.rows]
-    return _digest([file for _, file in named], told)
-
-
-def _digest(files: Sequence[Path], told: Sequence[str] = ()) -> str:
-    digest = hashlib.sha256("\n".join(told).encode())
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return hash_contents([file for _, file in named], told)

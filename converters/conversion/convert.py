@@ -28,7 +28,8 @@ from converters.conversion.synthetic import complete, not_for_train, synthetic_c
 from converters.conversion.workspace import Workspace
 from converters.conversion.write_dataset import describe
 from converters.core.errors import InputError
-from converters.core.pool import Pool, open_pool, run_all, users_fault
+from converters.core.open_pool import open_pool
+from converters.core.pool import Pool, run_all, users_fault
 from converters.core.progress import progress
 from converters.dataset.manifest import (
     FILE_NAME,

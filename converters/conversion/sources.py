@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.core.errors import InputError
+from converters.core.naming import natural_key
+from converters.imaging.rescale import Rescale
 from converters.masks import lld_mmri as cuboids
 from converters.masks.deeplesion import BoxRow, read_table
 from converters.masks.lld_mmri import Cuboid
 from converters.recipes.name_rules import ORGAN, Names, listed
-from converters.recipes.recipe import MaskKind, Recipe, Rescale
+from converters.recipes.recipe import MaskKind, Recipe
 from converters.recipes.templates import CASE, PATIENT, template_pattern
 
 _PUBLISHED = {"1": "train", "2": "val", "3": "test"}
@@ -129,13 +131,6 @@ def published_split(cases: Sequence[CaseSource]) -> dict[str, str]:
                 "check that the recipe captures {patient}",
             )
     return result
-
-
-def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key under which `case-9` comes before `case-10`."""
-    return tuple(
-        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)
-    )
 
 
 def _one_scan(

@@ -33,3 +33,13 @@ class Boxes:
     def empty() -> "Boxes":
         """No boxes."""
         return Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
+
+
+def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of every box of `a` with every one of `b`."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=2)
+    area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
+    union = area_a[:, None] + area_b[None] - common
+    return np.asarray(common / np.where(union > 0, union, 1))

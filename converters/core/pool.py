@@ -1,12 +1,7 @@
 """Run one function over many items in other processes; the results do not depend on which."""
 
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.context import BaseContext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -45,27 +40,6 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """Let the processes go."""
-
-
-def open_pool(
-    workers: int, scheduler: str | None, needs: Mapping[str, str], sees: Sequence[Path]
-) -> Pool | None:
-    """Make the pool that a command line asks for; None: this process does the work.
-
-    Args:
-        workers: processes of this machine.
-        scheduler: address of a dask scheduler, whose workers are taken instead.
-        needs: package → version that a cluster's workers must have.
-        sees: absolute paths that a cluster's workers must see as this process does.
-
-    Raises:
-        WorkersError: the cluster cannot be reached or is of other versions.
-    """
-    if scheduler is not None:
-        from converters.core.dask_pool import Cluster
-
-        return Cluster(scheduler, needs, sees)
-    return Processes(workers) if workers > 1 else None
 
 
 def run_all(
@@ -152,60 +126,3 @@ def _as_they_finish(
     finally:
         for future in futures:
             future.cancel()
-
-
-class Processes:
-    """Worker processes of this machine, started as they are needed."""
-
-    def __init__(self, workers: int) -> None:
-        """Start none yet."""
-        self._executor = ProcessPoolExecutor(
-            workers, mp_context=_context(), initializer=_leave_with_parent
-        )
-
-    def submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result]:
-        """See `Pool`."""
-        return self._executor.submit(function, item)
-
-    def result(self, future: Future[Result]) -> Result:
-        """See `Pool`."""
-        try:
-            return future.result()
-        except BrokenProcessPool as error:
-            raise WorkersError(
-                "--workers",
-                "a worker process was ended from outside, perhaps for want of memory",
-                "use fewer, and run the same command again: it resumes",
-            ) from error
-
-    def check(self) -> None:
-        """See `Pool`: a process that ends is told by the results."""
-
-    def close(self) -> None:
-        """See `Pool`."""
-        self._executor.shutdown(cancel_futures=True)
-
-
-def _context() -> BaseContext:
-    """How workers start. Forking a process with threads (a progress bar, OpenCV) can deadlock.
-
-    Where the system can, they are forked from a process of its own without any, which has loaded
-    the libraries once for all of them.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["converters.conversion.case", "converters.imaging.nifti"])
-    return context
-
-
-def _leave_with_parent() -> None:
-    """End this worker when the parent was killed: an idle pool worker would wait for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101  (this runs in workers only)
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.conversion.case import write_png
 from converters.core.errors import InputError
 from converters.core.files import write_text
+from converters.core.images import write_png
 from converters.dataset.keypoints import TOLERANCE_MM
 from converters.dataset.same_patient import Scan, Suspicion
 

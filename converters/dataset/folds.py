@@ -1,18 +1,60 @@
 """Cross-validation by patient over a whole dataset folder; no picture is copied."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from converters.core.errors import InputError
-from converters.dataset.coco import detections_to_coco
 from converters.dataset.folder import Dataset
 from converters.dataset.split import Split, load_split
 from converters.dataset.stratify import SPLITS, deal_patients
-from detect.detectors.card import Fold
 
 VAL_SHARE = 0.2  # of the patients that are not tested on
+
+
+class Fold(BaseModel):
+    """One round of a cross-validation by patient.
+
+    Attributes:
+        number: which one, from 1.
+        of: how many there are.
+        seed: deals the patients.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(ge=1)
+    of: int = Field(ge=2)
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if self.number > self.of:
+            raise ValueError(f"there is no fold {self.number} of {self.of}")
+        return self
+
+    def __str__(self) -> str:
+        """For people: `2 of 5, dealt with seed 0`."""
+        return f"{self.number} of {self.of}, dealt with seed {self.seed}"
+
+
+def parse_fold(text: str, seed: int) -> Fold:
+    """Read `I/K`: fold I of K.
+
+    Raises:
+        InputError: it is none.
+    """
+    number, slash, of = text.partition("/")
+    try:
+        if not slash:
+            raise ValueError
+        return Fold(number=int(number), of=int(of), seed=seed)
+    except ValueError as error:
+        raise InputError(
+            "--fold", f"`{text}` is no fold", "write for example 2/5: the second of five"
+        ) from error
 
 
 def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
@@ -80,34 +122,3 @@ def _pool(dataset: Dataset) -> Split:
     }
     columns["image_ids"] = list(range(1, len(columns["image_ids"]) + 1))  # each file's begin at 1
     return Split(name="pooled", **columns)
-
-
-def split_to_coco(split: Split, classes: Sequence[str]) -> dict[str, Any]:
-    """Write a split's truth as COCO does, for other evaluators; ids are the split's own."""
-    boxes = detections_to_coco(split.truth, split.image_ids)
-    return {
-        "images": [
-            {
-                "id": split.image_ids[k],
-                "file_name": split.paths[k].name,
-                "width": split.sizes[k][1],
-                "height": split.sizes[k][0],
-                "case_id": split.case_ids[k],
-                "patient_id": split.patient_ids[k],
-                "slice_index": split.slice_indices[k],
-            }
-            for k in range(len(split))
-        ],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": box["image_id"],
-                "category_id": box["category_id"],
-                "bbox": box["bbox"],
-                "area": box["bbox"][2] * box["bbox"][3],
-                "iscrowd": 0,
-            }
-            for number, box in enumerate(boxes, start=1)
-        ],
-        "categories": [{"id": k, "name": name} for k, name in enumerate(classes, start=1)],
-    }

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
 from converters.dataset.audit import two_sides
-from converters.dataset.coco import truth_from_coco
+from converters.dataset.coco import detections_to_coco, truth_from_coco
 from converters.dataset.folder import Dataset, read_png
+from converters.dataset.provenance import Origins
 from converters.dataset.stratify import SPLITS
-from detect.evaluation.lesion_table import Origins
 
 
 @dataclass(frozen=True)
@@ -163,3 +163,34 @@ def check_sides(dataset: Dataset) -> None:
         raise InputError(
             dataset.folder, f"cannot be scored on: {problem}", "convert again, splitting by patient"
         )
+
+
+def split_to_coco(split: Split, classes: Sequence[str]) -> dict[str, Any]:
+    """Write a split's truth as COCO does, for other evaluators; ids are the split's own."""
+    boxes = detections_to_coco(split.truth, split.image_ids)
+    return {
+        "images": [
+            {
+                "id": split.image_ids[k],
+                "file_name": split.paths[k].name,
+                "width": split.sizes[k][1],
+                "height": split.sizes[k][0],
+                "case_id": split.case_ids[k],
+                "patient_id": split.patient_ids[k],
+                "slice_index": split.slice_indices[k],
+            }
+            for k in range(len(split))
+        ],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": box["image_id"],
+                "category_id": box["category_id"],
+                "bbox": box["bbox"],
+                "area": box["bbox"][2] * box["bbox"][3],
+                "iscrowd": 0,
+            }
+            for number, box in enumerate(boxes, start=1)
+        ],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(classes, start=1)],
+    }

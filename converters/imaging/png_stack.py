@@ -14,7 +14,7 @@ from PIL import Image
 
 from converters.core.errors import InputError
 from converters.imaging.raw import COPY_AGAIN, open_file, unreadable
-from converters.recipes.recipe import Rescale
+from converters.imaging.rescale import Rescale
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 DEEPLESION = Rescale(slope=1.0, intercept=-32768.0)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.conversion.sources import natural_key
 from converters.core.errors import InputError
+from converters.core.naming import natural_key
 from converters.imaging.dicom import series as dicom
 from converters.imaging.orientation import canonical
 from converters.imaging.png_stack import SUFFIXES, grey

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from converters.core.errors import InputError, nearest
 from converters.imaging.dicom.body_parts import BODY_PARTS
+from converters.imaging.rescale import Rescale
 from converters.preprocessing.representation import Adjacent, Representation, Windows
 from converters.preprocessing.windowing import Percentiles, Window
 from converters.recipes.templates import CASE, PATIENT, check_templates
@@ -20,15 +21,6 @@ Named = Annotated[  # label numbers, or names, by the kind of mask
     list[int | str], BeforeValidator(lambda value: value if isinstance(value, list) else [value])
 ]
 Text = Annotated[str, BeforeValidator(str)]
-
-
-class Rescale(BaseModel):
-    """From the grey of a picture to HU, in DICOM's terms: HU = slope * grey + intercept."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    slope: float = Field(1.0, gt=0, allow_inf_nan=False)
-    intercept: float = Field(0.0, allow_inf_nan=False)
 
 
 class Code(BaseModel):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detect.detectors.card import Fold
+from converters.dataset.folds import Fold
 
 TRAINING = "training.json"  # in a run's bundle: the peak of memory in training
 MEASURES = "benchmark.json"  # in a run's bundle: speed, memory and draws of patients

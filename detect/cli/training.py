@@ -75,7 +75,7 @@ def train(
     quiet: Quiet = False,
 ) -> int:
     """Train a detector and freeze its operating point on val."""
-    from detect.detectors.card import parse_fold
+    from converters.dataset.folds import parse_fold
     from detect.detectors.registry import family_of
     from detect.detectors.settings import TrainSettings, protocol_settings, resolve_settings
     from detect.training.distributed import is_first, run_on

@@ -1,14 +1,14 @@
 """`model.json`: what a trained model is, wants and was made from. Inference trusts nothing else."""
 
-import hashlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from converters.core.errors import InputError
-from converters.core.files import write_json
+from converters.core.files import sha256, write_json
 from converters.dataset.fingerprint import TrainedOn
+from converters.dataset.folds import Fold
 from converters.preprocessing.representation import Representation
 from converters.recipes.recipe import Code
 from detect.linking.linking import Linking
@@ -84,49 +84,6 @@ class OperatingPoint(BaseModel):
     reached: Reached | None = None
 
 
-class Fold(BaseModel):
-    """One round of a cross-validation by patient.
-
-    Attributes:
-        number: which one, from 1.
-        of: how many there are.
-        seed: deals the patients.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    number: int = Field(ge=1)
-    of: int = Field(ge=2)
-    seed: int = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _is_one_of_them(self) -> Self:
-        if self.number > self.of:
-            raise ValueError(f"there is no fold {self.number} of {self.of}")
-        return self
-
-    def __str__(self) -> str:
-        """For people: `2 of 5, dealt with seed 0`."""
-        return f"{self.number} of {self.of}, dealt with seed {self.seed}"
-
-
-def parse_fold(text: str, seed: int) -> Fold:
-    """Read `I/K`: fold I of K.
-
-    Raises:
-        InputError: it is none.
-    """
-    number, slash, of = text.partition("/")
-    try:
-        if not slash:
-            raise ValueError
-        return Fold(number=int(number), of=int(of), seed=seed)
-    except ValueError as error:
-        raise InputError(
-            "--fold", f"`{text}` is no fold", "write for example 2/5: the second of five"
-        ) from error
-
-
 class ModelCard(BaseModel):
     """The content of `model.json`.
 
@@ -198,9 +155,3 @@ def read_model_card(bundle: Path) -> ModelCard:
     if sha256(weights) != card.weights_sha256:
         raise InputError(weights, "is not the file model.json was written for", "copy it again")
     return card
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

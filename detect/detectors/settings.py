@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from converters.core.errors import InputError
-from detect.evaluation.operating_choice import parse_rule
+from detect.detectors.operating_rule import parse_rule
 
 # How the LiMT paper trained; AdamW and determinism, which it asks for too, are always on here.
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {

@@ -7,30 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.dataset.provenance import Origins
 from detect.evaluation.matching import Matches
 
 DIAMETERS_MM = (0.0, 5.0, 10.0, 20.0, float("inf"))
 """Bounds of the ranges of lesion diameter: from the lower one on, below the upper one."""
-
-
-@dataclass(frozen=True)
-class Origins:
-    """What COCO says of images and true boxes beside the boxes; all lists go by image.
-
-    Attributes:
-        case: scan of each image.
-        patient: of each image; a patient can have several scans.
-        lesion: int64 id of the 3D lesion of each true box, one count for each case; below 0: not
-            known, and the box is a lesion of its own.
-        diameter_mm: longest axial diameter of each true box's own component; NaN: not known.
-        area: of each true box as COCO's size ranges read it, px²: of its component; NaN: not known.
-    """
-
-    case: Sequence[str]
-    patient: Sequence[str]
-    lesion: Sequence[NDArray[np.int64]]
-    diameter_mm: Sequence[NDArray[np.float64]]
-    area: Sequence[NDArray[np.float64]]
 
 
 @dataclass(frozen=True)

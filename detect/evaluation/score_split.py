@@ -7,10 +7,11 @@ from dataclasses import asdict
 from converters.core.boxes import Boxes
 from converters.dataset.split import Split
 from detect.detectors.card import OperatingPoint, Reached
+from detect.detectors.operating_rule import Rule
 from detect.detectors.protocol import Predictor
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import Metrics, evaluate, measure
-from detect.evaluation.operating_choice import Rule, choose
+from detect.evaluation.operating_choice import choose
 from detect.evaluation.operating_point import IOU
 from detect.evaluation.study import Study, study
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.core.jsonable import from_to, plain
+from converters.dataset.provenance import Origins
 from detect.evaluation.bootstrap import DRAWS, LEVEL, draw_patients, interval
 from detect.evaluation.cases import CaseLevel, case_level, case_table
 from detect.evaluation.confusion import Confusion, confusion
@@ -22,7 +23,7 @@ from detect.evaluation.froc import (
     froc,
     hit_rules,
 )
-from detect.evaluation.lesion_table import Origins, find_lesions, flat
+from detect.evaluation.lesion_table import find_lesions, flat
 from detect.evaluation.lesions import (
     LesionLevel,
     LesionShare,

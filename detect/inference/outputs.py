@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.conversion.case import write_png
 from converters.core.boxes import Boxes
 from converters.core.drawing import draw
 from converters.core.files import write_json, write_text
+from converters.core.images import write_png
 from converters.imaging.volume import Volume
 from converters.preprocessing.pictures import Pictures
 from detect.inference.model_set import UsedModels

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converters.conversion.case import hash_files
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
 from converters.core.pool import WorkersEnded, WorkersError
 from converters.core.stages import Settled
+from converters.imaging.hashing import hash_files
 from converters.imaging.read import read_volume
 from converters.imaging.volume import Volume
 from converters.preprocessing.pictures import Pictures, pictures

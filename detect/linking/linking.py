@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from converters.core.boxes import Boxes
+from converters.core.boxes import Boxes, iou
 
 SAME_PLACE_IOU = 0.5  # boxes of two classes on one slice that overlap more are one finding
 TOP = 3  # boxes in the mean of the score rule `top`
@@ -152,13 +152,3 @@ def _lesion(
         low=np.array([*corners[:, :2].min(axis=0), chain[0][0]]),
         high=np.array([*corners[:, 2:].max(axis=0), chain[-1][0] + 1.0]),
     )
-
-
-def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of every box of `a` with every one of `b`."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=2)
-    area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - common
-    return np.asarray(common / np.where(union > 0, union, 1))

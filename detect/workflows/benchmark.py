@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from converters.core.errors import InputError
-from converters.core.files import write_json, write_text
+from converters.core.files import sha256, write_json, write_text
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import fold_splits
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from converters.dataset.split import load_split
 from detect.benchmarking.results import Row, Summary, read_row, summarise, to_csv, to_markdown
 from detect.benchmarking.runs import Run, plan
-from detect.detectors.card import sha256
 from detect.detectors.device import choose_device
 from detect.detectors.registry import family_of
 from detect.detectors.settings import TrainSettings, resolve_settings, under_protocol

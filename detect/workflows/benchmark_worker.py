@@ -19,8 +19,9 @@ from pydantic import BaseModel
 
 from converters.core.errors import InputError
 from converters.core.files import write_json, write_text
+from converters.dataset.folds import Fold
 from detect.benchmarking.runs import EVALUATION, MEASURES, TRAINING
-from detect.detectors.card import Fold, read_model_card
+from detect.detectors.card import read_model_card
 from detect.detectors.settings import TrainSettings
 
 

@@ -11,9 +11,10 @@ from converters.recipes.catalog import find_recipe
 from converters.write_nifti import write_nifti
 from detect.detectors.settings import TrainSettings
 from detect.phantom import make_case, make_phantom
-from detect.workflows.evaluate import EvaluateResult, evaluate
+from detect.workflows.evaluate import evaluate
 from detect.workflows.predict import PredictResult, predict
 from detect.workflows.train import train
+from detect.workflows.write_evaluation import EvaluateResult
 
 PATIENTS = 175
 # Enough to learn the phantom from scratch in a few minutes on two cores.

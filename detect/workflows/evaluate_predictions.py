@@ -6,10 +6,10 @@ from converters.core.errors import InputError
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import check_sides, load_split
 from detect.detectors.card import OperatingPoint
-from detect.evaluation.operating_choice import parse_rule
+from detect.detectors.operating_rule import parse_rule
 from detect.evaluation.score_split import choose_point
 from detect.external.predictions import read_predictions
-from detect.workflows.evaluate import EvaluateResult, check_out, write_evaluation
+from detect.workflows.write_evaluation import EvaluateResult, check_out, write_evaluation
 
 
 def evaluate_predictions(

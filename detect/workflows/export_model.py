@@ -115,7 +115,7 @@ def export_model(
 
 
 def _splits(card: ModelCard, data: Path, model: Path) -> dict[str, Split]:
-    from detect.workflows.evaluate import check_suits, part_of
+    from detect.workflows.model_data import check_suits, part_of
 
     dataset = open_dataset(data)
     check_suits(card.spec, dataset, model)

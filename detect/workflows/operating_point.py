@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.core.errors import InputError
-from converters.core.files import write_json
+from converters.core.files import sha256, write_json
 from converters.dataset.folder import open_dataset
 from converters.dataset.manifest import FILE_NAME as MANIFEST
-from detect.detectors.card import OperatingPoint, sha256
+from detect.detectors.card import OperatingPoint
+from detect.detectors.operating_rule import parse_rule
 from detect.evaluation.findings.score import fit_linking
 from detect.evaluation.metrics import Metrics
-from detect.evaluation.operating_choice import parse_rule
 from detect.evaluation.score_split import choose_point, detect_split, score
 from detect.inference.ensembles import Chosen, keep_chosen
 from detect.inference.model_set import load_models, use_models
-from detect.workflows.evaluate import common_part
+from detect.workflows.model_data import common_part
 
 
 @dataclass(frozen=True)

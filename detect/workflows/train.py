@@ -12,21 +12,21 @@ from typing import Any
 import torch
 
 from converters.core.errors import InputError
-from converters.core.files import write_json
+from converters.core.files import sha256, write_json
 from converters.core.progress import progress
 from converters.dataset.fingerprint import TrainedOn, trained_on
 from converters.dataset.folder import Dataset, open_dataset
-from converters.dataset.folds import fold_splits
+from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from converters.dataset.split import Split, load_split
 from converters.recipes.recipe import Code
-from detect.detectors.card import Fold, ModelCard, ModelSpec, sha256
+from detect.detectors.card import ModelCard, ModelSpec
+from detect.detectors.operating_rule import parse_rule
 from detect.detectors.protocol import Detector
 from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.detectors.settings import TrainSettings, parse_duration
 from detect.evaluation.findings.score import fit_linking
 from detect.evaluation.metrics import Metrics
-from detect.evaluation.operating_choice import parse_rule
 from detect.evaluation.score_split import choose_point, detect_split, score
 from detect.linking.linking import DEFAULT
 from detect.training import distributed as processes

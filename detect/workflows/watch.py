@@ -10,10 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from converters.conversion.case import hash_files
 from converters.core.errors import InputError
 from converters.core.locks import alone, sigterm_as_interrupt
 from converters.core.stages import Settled, overlapped
+from converters.imaging.hashing import hash_files
 from detect.detectors.protocol import Predictor
 from detect.inference.case_names import name_cases
 from detect.inference.find_scans import Source

@@ -6,9 +6,8 @@ import pytest
 
 from converters.conversion.convert import ConvertResult, convert
 from converters.dataset.folder import open_dataset
-from converters.dataset.folds import fold_splits
+from converters.dataset.folds import Fold, fold_splits
 from converters.recipes.recipe import Recipe, load_recipe
-from detect.detectors.card import Fold
 from tests.tiny import RECIPE, make_scans, recipe
 
 CASES = 9

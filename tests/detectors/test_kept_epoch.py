@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detect.detectors.card import sha256
+from converters.core.files import sha256
 from detect.workflows.train import TrainResult, train
 from tests.tiny import SETTINGS
 

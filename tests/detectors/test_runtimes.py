@@ -14,11 +14,12 @@ from onnx import TensorProto, helper
 
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
+from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import load_split
 from converters.write_nifti import write_nifti
 from detect.cli.main import main
-from detect.detectors.card import ModelCard, ModelSpec, Parameters, sha256
+from detect.detectors.card import ModelCard, ModelSpec, Parameters
 from detect.detectors.exported import load_predictor
 from detect.detectors.parity import compare
 from detect.detectors.registry import create_detector, family_of, load_detector

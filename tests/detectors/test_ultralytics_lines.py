@@ -19,8 +19,8 @@ from detect.detectors.registry import (
     create_detector,
 )
 from detect.detectors.settings import TrainSettings
-from detect.families.ultralytics.detector import UltralyticsDetector, predict_boxes
-from detect.families.ultralytics.network import build_network
+from detect.families.ultralytics.detector import UltralyticsDetector
+from detect.families.ultralytics.network import build_network, predict_boxes
 
 # The smallest model of each line. yolov8n is in test_ultralytics.py; RT-DETR's decoder is
 # trained in yolov8n-rtdetr, which is a third of rtdetr-l.

@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from converters.dataset.provenance import Origins
 from detect.evaluation.cases import CaseLevel, auroc, case_level, case_table
 from detect.evaluation.froc import hit_rules
-from detect.evaluation.lesion_table import Origins, find_lesions
+from detect.evaluation.lesion_table import find_lesions
 from detect.evaluation.lesions import LesionLevel, lesion_level
 from detect.evaluation.matching import match
 

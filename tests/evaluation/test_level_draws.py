@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from converters.dataset.provenance import Origins
 from detect.evaluation.bootstrap import draw_patients
 from detect.evaluation.cases import case_table
 from detect.evaluation.froc import hit_rules
-from detect.evaluation.lesion_table import Origins, find_lesions
+from detect.evaluation.lesion_table import find_lesions
 from detect.evaluation.level_draws import LevelDraws, draw_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure

@@ -8,8 +8,9 @@ import pytest
 
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
+from detect.detectors.operating_rule import Rule, parse_rule
 from detect.evaluation.matching import match
-from detect.evaluation.operating_choice import Choice, Rule, choose, parse_rule
+from detect.evaluation.operating_choice import Choice, choose
 from detect.evaluation.operating_point import best_f1
 from tests.evaluation.samples import Images, boxes, realistic_set
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converters.core.boxes import Boxes
-from detect.evaluation.lesion_table import Origins
+from converters.dataset.provenance import Origins
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
 from detect.evaluation.study import Study, study

@@ -7,9 +7,9 @@ import pytest
 
 from converters.core.boxes import Boxes
 from converters.dataset.folder import open_dataset
-from converters.dataset.folds import fold_splits
+from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
-from detect.detectors.card import Fold, OperatingPoint
+from detect.detectors.card import OperatingPoint
 from detect.evaluation.score_split import score_levels
 from detect.evaluation.study import Study
 

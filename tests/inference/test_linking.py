@@ -143,7 +143,8 @@ def test_every_box_is_in_one_lesion_whatever_their_order(slices, random) -> None
 @settings(deadline=None)
 @given(stacks())
 def test_findings_left_on_a_slice_do_not_share_a_place(slices) -> None:
-    from detect.linking.linking import SAME_PLACE_IOU, iou
+    from converters.core.boxes import iou
+    from detect.linking.linking import SAME_PLACE_IOU
 
     for own in slices:
         kept = one_finding_each(own)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.conversion.case import write_png
 from converters.core.boxes import Boxes
+from converters.core.images import write_png
 from converters.dataset.split import Split
 
 HOSTILE = "</script><script>document.title='owned'</script>"

@@ -9,12 +9,12 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from converters.core.boxes import Boxes
+from converters.core.boxes import Boxes, iou
 from converters.dataset.split import Split
 from detect.evaluation.findings.froc import linked_froc
 from detect.evaluation.findings.match import RULE, Linked, LinkedFroc, Tube, score_linked
 from detect.evaluation.findings.tubes import scans_of, tube_of, tubes_of
-from detect.linking.linking import DEFAULT, Linking, iou, link
+from detect.linking.linking import DEFAULT, Linking, link
 
 # What `fit_linking` tries; every default is among them.
 IOU = (0.1, 0.2, 0.3, 0.5)

@@ -14,9 +14,8 @@ from detect.detectors.card import ModelSpec, Parameters
 from detect.detectors.checkpoints import load_network, read_state, save_network, transfer
 from detect.detectors.device import choose_device
 from detect.detectors.kept_epoch import kept_weights
-from detect.detectors.predictor import find_boxes
 from detect.detectors.protocol import Advance
-from detect.detectors.runtimes.eager import TorchRuntime, channels_last
+from detect.detectors.runtimes.eager import channels_last
 from detect.detectors.runtimes.half import half_on
 from detect.detectors.settings import TrainSettings
 from detect.families.ultralytics.network import (
@@ -26,8 +25,8 @@ from detect.families.ultralytics.network import (
     decode_exactly,
     deploy,
     load_checkpoint,
+    predict_boxes,
 )
-from detect.families.ultralytics.steps import UltralyticsSteps
 
 
 class UltralyticsDetector:
@@ -102,15 +101,3 @@ class UltralyticsDetector:
 
 
 FAMILY = UltralyticsDetector
-
-
-def predict_boxes(
-    network: torch.nn.Module,
-    spec: ModelSpec,
-    images: Sequence[NDArray[np.uint8]],
-    device: torch.device,
-    half: torch.dtype | None = None,
-) -> list[Boxes]:
-    """Run a network in evaluation mode on pictures of any size; see `Detector.predict`."""
-    runtime = TorchRuntime(RawOutput(network), device, half)
-    return find_boxes(UltralyticsSteps(spec), runtime, images)

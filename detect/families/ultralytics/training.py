@@ -286,7 +286,7 @@ class _Loop:
 
     def find(self, split: Split) -> list[Boxes]:
         """Find boxes on the slices of a split with the averaged network."""
-        from detect.families.ultralytics.detector import predict_boxes
+        from detect.families.ultralytics.network import predict_boxes
 
         found = []
         for images in split.batches(PREDICT_BATCH):

@@ -1,0 +1,23 @@
+"""SHA-256 over the files of a scan or a mask."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from converters.imaging.read import source_files
+
+
+def hash_files(path: Path, series: str = "") -> str:
+    """SHA-256 over the contents of the files that make up a scan or a mask, in sorted order.
+
+    ``series`` is the UID of the one wanted, where a folder holds several.
+    """
+    return hash_contents(source_files(path, series))
+
+
+def hash_contents(files: Sequence[Path], told: Sequence[str] = ()) -> str:
+    digest = hashlib.sha256("\n".join(told).encode())
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
