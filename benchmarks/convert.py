@@ -39,7 +39,7 @@ JOBS = ("script", "floor", "ours, 1 worker", "ours, 2 workers")
 
 def make_scans(root: Path, cases: int, slices: int, seed: int = 0, side: int = SIDE) -> None:
     """Write cases as scanners' converters store them: rows from the back of the patient."""
-    from converters.write_nifti import write_nifti
+    from converters.imaging.nifti import write_nifti
     from detect.phantom.cases import make_case
 
     for folder in ("images", "masks"):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.imaging.nifti import write_nifti
 from converters.recipes.recipe import Recipe
-from converters.write_nifti import write_nifti
 from tests import tiny
 
 SHAPE = (16, 72, 90)  # slices, rows, columns

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.cli.main import _run
 from detect.families.ultralytics.network import build_network
 from tests import tiny

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from converters.conversion.convert import convert
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.cli.main import main
 from tests.converters.dicom_series import SECRETS, write_series
 from tests.tiny import RECIPE, make_scans, recipe

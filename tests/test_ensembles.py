@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from converters.core.boxes import nms
 from converters.core.errors import InputError
 from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
@@ -23,7 +24,6 @@ from detect.evaluation.metrics import evaluate as score
 from detect.inference.ensembles import FILE_NAME
 from detect.inference.fusion import FUSION_IOU, weighted_box_fusion
 from detect.inference.model_set import MEAN_RULE, use_models
-from detect.suppression import nms
 from detect.workflows.compare import compare
 from detect.workflows.evaluate import evaluate
 from detect.workflows.operating_point import set_operating_point

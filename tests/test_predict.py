@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from converters.imaging.nifti import write_nifti
 from converters.preprocessing.windowing import Window
-from converters.write_nifti import write_nifti
 from detect.detectors.card import OperatingPoint, read_model_card
 from detect.inference import process_scan as one_scan
 from detect.linking.linking import Linking

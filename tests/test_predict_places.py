@@ -10,8 +10,8 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from converters.imaging.nifti import write_nifti
 from converters.imaging.read import read_volume
-from converters.write_nifti import write_nifti
 from detect.workflows.predict import predict
 from tests.converters.dicom_series import write_series
 from tests.threshold_detector import detections

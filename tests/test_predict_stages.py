@@ -19,8 +19,8 @@ from distributed import LocalCluster
 import detect.workflows.predict
 from converters.core.errors import InputError
 from converters.core.files import sha256
+from converters.imaging.nifti import write_nifti
 from converters.preprocessing.windowing import Window
-from converters.write_nifti import write_nifti
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters
 from detect.detectors.registry import create_detector
 from detect.inference import process_scan as one_scan

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.families.ultralytics.network import build_network
 from tests.converters.miniatures import make_chaos
 

@@ -19,14 +19,14 @@ from converters.core.errors import InputError
 from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import load_split
+from converters.imaging.nifti import write_nifti
 from converters.preprocessing.frame import Frame
 from converters.preprocessing.representation import Representation
 from converters.preprocessing.windowing import Window
-from converters.write_nifti import write_nifti
 from detect.cli.main import main
 from detect.detectors import registry
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters
-from detect.detectors.planes import three_planes
+from detect.detectors.predictor import three_planes
 from detect.detectors.registry import create_detector
 from detect.families.ultralytics.steps import place, placement
 from detect.report.prediction_report import _slices

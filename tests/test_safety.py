@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import BasicTextSRStorage, MRImageStorage, generate_uid
 
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from tests.converters.dicom_series import write_series
 from tests.inference.test_door import (
     CORONAL,

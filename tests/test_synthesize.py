@@ -14,9 +14,9 @@ from scipy import ndimage
 from converters.conversion.convert import convert
 from converters.core.errors import InputError
 from converters.dataset.folder import open_dataset
+from converters.imaging.nifti import write_nifti
 from converters.recipes.catalog import find_recipe
 from converters.recipes.recipe import Recipe, load_recipe
-from converters.write_nifti import write_nifti
 from detect.cli.main import _run
 from detect.synthesis import KINDS
 from detect.workflows.synthesize import synthesize

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from converters.core.errors import InputError
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.detectors.card import read_model_card
 from detect.inference.process_scan import Outcome
 from detect.workflows.predict import predict

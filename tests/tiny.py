@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from converters.conversion.convert import convert
+from converters.imaging.nifti import write_nifti
 from converters.recipes.recipe import Recipe, load_recipe
-from converters.write_nifti import write_nifti
 from detect.detectors.settings import TrainSettings
 
 RECIPE = """

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,3 +44,15 @@ def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     area_a, area_b = (np.prod(x[:, 2:] - x[:, :2], axis=1) for x in (a, b))
     union = area_a[:, None] + area_b[None] - common
     return np.asarray(common / np.where(union > 0, union, 1))
+
+
+def nms(boxes: Boxes, overlap: float) -> Boxes:
+    """Drop a box that overlaps a surer one of its class by more than an IoU; best score first."""
+    boxes = boxes[np.argsort(-boxes.score, kind="stable")]
+    if not len(boxes):
+        return boxes
+    corner_and_size = boxes.xyxy - np.pad(boxes.xyxy[:, :2], [(0, 0), (2, 0)])
+    kept = cv2.dnn.NMSBoxesBatched(
+        corner_and_size.tolist(), boxes.score.tolist(), boxes.label.tolist(), -1, overlap
+    )
+    return boxes[np.asarray(kept, np.int64)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from converters.core.errors import InputError
 from converters.dataset.folder import Dataset
@@ -136,3 +137,16 @@ def _pictures(split: str, content: Mapping[str, Any], classes: int) -> list[Pict
 def number(value: float) -> str:
     """Write a coordinate as text: whole ones without a point, others to a millionth of a pixel."""
     return f"{round(value, 6):.16g}"
+
+
+def add(parent: ET.Element, tag: str, text: str | None = None) -> ET.Element:
+    """Append a child element."""
+    child = ET.SubElement(parent, tag)
+    child.text = text
+    return child
+
+
+def xml_text(root: ET.Element) -> str:
+    """The file's text."""
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", short_empty_elements=False) + "\n"

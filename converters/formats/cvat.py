@@ -5,8 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET  # only writes
 
 from converters.core.files import write_text
-from converters.formats.content import Content, Format, Picture, number
-from converters.formats.xml import add, xml_text
+from converters.formats.content import Content, Format, Picture, add, number, xml_text
 
 NOTES = """\
 One folder a split, as CVAT itself exports a task ("CVAT for images 1.1"): annotations.xml and

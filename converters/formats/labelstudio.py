@@ -5,8 +5,7 @@ from typing import Any
 from xml.etree import ElementTree as ET  # only writes
 
 from converters.core.files import write_json, write_text
-from converters.formats.content import Box, Content, Format, Picture
-from converters.formats.xml import xml_text
+from converters.formats.content import Box, Content, Format, Picture, xml_text
 
 NOTES = """\
 tasks.json, labels.xml (the labeling interface) and images/{train,val,test}/.

@@ -4,8 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET  # only writes
 
 from converters.core.files import write_text
-from converters.formats.content import Content, Format, Picture, number
-from converters.formats.xml import add, xml_text
+from converters.formats.content import Content, Format, Picture, add, number, xml_text
 
 NOTES = """\
 Annotations/NAME.xml, ImageSets/Main/{train,val,trainval,test}.txt, and the pictures in JPEGImages/,

@@ -15,8 +15,9 @@ def hash_files(path: Path, series: str = "") -> str:
     return hash_contents(source_files(path, series))
 
 
-def hash_contents(files: Sequence[Path], told: Sequence[str] = ()) -> str:
-    digest = hashlib.sha256("\n".join(told).encode())
+def hash_contents(files: Sequence[Path], names: Sequence[str] = ()) -> str:
+    """Compute the SHA-256 over some names and the contents of files, in the order given."""
+    digest = hashlib.sha256("\n".join(names).encode())
     for file in files:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

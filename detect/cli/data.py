@@ -261,7 +261,7 @@ def datasets(
     ] = None,
 ) -> int:
     """List the known public datasets, or describe one."""
-    from detect.datasets import datasets_table, describe_dataset
+    from converters.recipes.catalog import datasets_table, describe_dataset
 
     show(describe_dataset(name) if name else datasets_table())
     return 0

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
 from detect.detectors.card import ModelSpec
-from detect.detectors.planes import three_planes
+from detect.detectors.predictor import three_planes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 
 

@@ -13,7 +13,7 @@ from detect.detectors.card import ModelCard
 from detect.detectors.predictor import Exported, Runtime, Steps
 from detect.detectors.protocol import Predictor
 from detect.detectors.registry import load_detector, read_known_card, steps_of
-from detect.detectors.runtimes.threads import default_threads
+from detect.detectors.runtimes.packages import default_threads
 
 FOLDER, FILE_NAME = "exports", "exports.json"
 # Names of exports and of their files, which are never read from a bundle.

@@ -65,3 +65,16 @@ class Exported:
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes; see `Detector.predict`."""
         return find_boxes(self.steps, self.runtime, images)
+
+
+def three_planes(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Stack pictures of one size into a batch ``(n, 3, rows, columns)`` in [0, 1].
+
+    Args:
+        pictures: ``(rows, columns)`` grey, which becomes three equal planes, or
+            ``(rows, columns, 3)``, whose channels become the planes in their order.
+    """
+    stack = np.stack(pictures)
+    planes = stack[:, None] if stack.ndim == 3 else stack.transpose(0, 3, 1, 2)
+    shape = len(stack), 3, *stack.shape[1:3]
+    return np.ascontiguousarray(np.broadcast_to(planes / np.float32(255), shape))

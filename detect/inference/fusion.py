@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.boxes import Boxes, iou
+from converters.core.boxes import Boxes, iou, nms
 from detect.detectors.protocol import Predictor
-from detect.suppression import nms
 
 FUSION_IOU = 0.55  # boxes of one lesion, as in the paper of weighted box fusion
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
+from converters.imaging.nifti import write_nifti
 from converters.imaging.volume import Volume
-from converters.write_nifti import write_nifti
 from detect.linking.linking import LinkedLesion
 
 LABEL_FILE = "lesions.nii.gz"

@@ -11,6 +11,7 @@ from typing import Any
 
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
+from converters.core.files import appearing
 from converters.core.pool import WorkersEnded, WorkersError
 from converters.core.stages import Settled
 from converters.imaging.hashing import hash_files
@@ -19,7 +20,6 @@ from converters.imaging.volume import Volume
 from converters.preprocessing.pictures import Pictures, pictures
 from detect.detectors.card import ModelCard
 from detect.detectors.protocol import Predictor
-from detect.inference.appearing import appearing
 from detect.inference.detect_slices import BATCH, GPU_BATCH, find_lesions
 from detect.inference.label_volume import LABEL_FILE, write_label_volume
 from detect.inference.model_set import UsedModels, load_models

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.boxes import Boxes
+from converters.core.boxes import Boxes, nms
 from detect.detectors.protocol import Predictor
 from detect.inference.fusion import FUSION_IOU, weighted_box_fusion
-from detect.suppression import nms
 
 MARGIN = 0.1  # of the longer side, on each side: what is in the picture comes out 1.2 times smaller
 VIEWS = ["as it is", "mirrored left to right", f"with a margin of {MARGIN:g}"]

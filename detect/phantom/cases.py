@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.phantom.anatomy import make_body
 from detect.phantom.lesions import CYST, HCC, HEMANGIOMA, METASTASIS, add_lesions
 from detect.phantom.shapes import FIELD_OF_VIEW, SLICE_STEP, Array, Grid, make_grid

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from converters.conversion.case import hash_mask, hash_scan
 from converters.conversion.sources import CaseSource
 from converters.core.errors import InputError, nearest
+from converters.imaging.nifti import write_nifti
 from converters.imaging.read import check_same_grid
 from converters.imaging.volume import Volume
 from converters.masks.annotations import read_classes, read_scan
 from converters.recipes.name_rules import ORGAN
 from converters.recipes.recipe import Recipe
-from converters.write_nifti import write_nifti
 from detect.synthesis.grow import Grown, grow_lesions
 from detect.synthesis.labelling import KIND_LABELS, ORGAN_LABEL, real_labels
 from detect.synthesis.organ import Mask, study_organ

@@ -38,3 +38,10 @@ def write_history(run_dir: Path, rows: list[dict[str, Any]]) -> None:
 def note(row: dict[str, Any]) -> str:
     """Return a row in short, for the progress bar."""
     return f"epoch {row['epoch']}: val mAP50 {row['val/mAP50']:.3f}"
+
+
+def kept_weights(run_dir: Path, epochs: int) -> Path:
+    """Return the weight file in `run_dir` that a training of at most so many epochs leaves."""
+    with (run_dir / "history.csv").open(encoding="utf-8", newline="") as rows:
+        whole = sum(1 for _ in csv.DictReader(rows)) == epochs
+    return run_dir / "weights" / ("last.safetensors" if whole else "best.safetensors")

@@ -7,8 +7,8 @@ from pathlib import Path
 from converters.conversion.convert import convert
 from converters.core.errors import InputError
 from converters.dataset.manifest import FILE_NAME as MANIFEST
+from converters.imaging.nifti import write_nifti
 from converters.recipes.catalog import find_recipe
-from converters.write_nifti import write_nifti
 from detect.detectors.settings import TrainSettings
 from detect.phantom import make_case, make_phantom
 from detect.workflows.evaluate import evaluate

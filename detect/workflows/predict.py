@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.core.errors import InputError
+from converters.core.files import remove_unfinished
 from converters.core.open_pool import open_pool
 from converters.core.pool import run_all
 from converters.core.progress import progress
@@ -18,8 +19,7 @@ from converters.dataset.manifest import tool_versions
 from detect.detectors.card import FILE_NAME as MODEL_CARD
 from detect.detectors.exported import FILE_NAME as LIST_OF_EXPORTS
 from detect.detectors.exported import FOLDER as EXPORTS
-from detect.detectors.runtimes.threads import default_threads
-from detect.inference.appearing import remove_unfinished
+from detect.detectors.runtimes.packages import default_threads
 from detect.inference.case_names import name_cases
 from detect.inference.find_scans import find as find_sources
 from detect.inference.job import make_job

@@ -15,6 +15,7 @@ from converters.conversion.convert import convert
 from converters.core.errors import InputError
 from converters.dataset.audit import check
 from converters.dataset.folder import open_dataset, read_png
+from converters.imaging.nifti import write_nifti
 from converters.imaging.read import read_mask, read_volume
 from converters.imaging.volume import Volume
 from converters.masks.components import decode_rle
@@ -28,7 +29,6 @@ from converters.preprocessing.representation import (
 )
 from converters.preprocessing.windowing import Percentiles, Window
 from converters.recipes.recipe import Recipe
-from converters.write_nifti import write_nifti
 from tests import bodies
 from tests.converters.test_convert import tree
 

@@ -22,9 +22,9 @@ from converters.conversion.convert import convert
 from converters.core.errors import InputError
 from converters.dataset.audit import check
 from converters.dataset.folder import open_dataset
+from converters.imaging.nifti import write_nifti
 from converters.imaging.read import read_mask
 from converters.masks.components import decode_rle
-from converters.write_nifti import write_nifti
 from tests import tiny
 
 SPLIT = (4, 2, 2)

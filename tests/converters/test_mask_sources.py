@@ -16,12 +16,12 @@ from converters.conversion.workspace import Workspace
 from converters.core.errors import InputError
 from converters.dataset.audit import check
 from converters.dataset.manifest import Request
+from converters.imaging.nifti import write_nifti
 from converters.imaging.resample import nearest
 from converters.imaging.volume import Volume
 from converters.masks.annotations import find_marks
 from converters.recipes.recipe import load_recipe
 from converters.recipes.templates import template_pattern
-from converters.write_nifti import write_nifti
 from tests.converters.dicom_masks import recipe, write_rtstruct, write_scan, write_seg
 from tests.converters.dicom_series import SECRETS, write_series
 

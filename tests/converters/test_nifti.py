@@ -9,8 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from converters.core.errors import InputError
+from converters.imaging.nifti import write_nifti
 from converters.imaging.read import read_mask, read_volume
-from converters.write_nifti import write_nifti
 
 SHAPE = (5, 7, 9)  # canonical: slices, rows, columns
 VALUES = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE) - 100

@@ -6,6 +6,7 @@ import pytest
 import SimpleITK as sitk
 
 from converters.core.errors import InputError
+from converters.imaging.nifti import write_nifti
 from converters.imaging.read import (
     GRID_TOLERANCE_MM,
     check_same_grid,
@@ -16,7 +17,6 @@ from converters.imaging.read import (
     source_files,
 )
 from converters.imaging.volume import Volume
-from converters.write_nifti import write_nifti
 from tests.converters.dicom_series import write_series
 
 VALUES = np.arange(5 * 7 * 9, dtype=np.int16).reshape(5, 7, 9)

@@ -9,13 +9,13 @@ from matplotlib.path import Path as Outline
 from PIL import Image, ImageDraw
 from pydicom import dcmread
 
-from converters.contours import fill_even_odd
 from converters.conversion.sources import find_cases
 from converters.core.errors import InputError
 from converters.imaging.read import read_mask, read_volume
 from converters.masks import rtstruct
 from converters.masks.annotations import find_marks
 from converters.masks.dicom_objects import read_scan
+from converters.masks.rtstruct import fill_even_odd
 from tests.converters import dicom_masks
 from tests.converters.dicom_masks import recipe, write_rtstruct, write_scan
 from tests.converters.dicom_series import SECRETS

@@ -17,8 +17,8 @@ from converters.dataset.contact_sheet import write_suspicions
 from converters.dataset.folder import open_dataset, read_png
 from converters.dataset.keypoints import Landmarks, _mutual, find_landmarks, levels, likeness
 from converters.dataset.same_patient import SUSPECT, alike_pairs, landmarks, same_patient, scans_of
+from converters.imaging.nifti import write_nifti
 from converters.recipes.catalog import find_recipe
-from converters.write_nifti import write_nifti
 from detect.cli.main import main
 from detect.phantom.cases import make_case
 

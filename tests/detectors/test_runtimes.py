@@ -17,7 +17,7 @@ from converters.core.errors import InputError
 from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import load_split
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.cli.main import main
 from detect.detectors.card import ModelCard, ModelSpec, Parameters
 from detect.detectors.exported import load_predictor

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from converters.core.boxes import Boxes
+from converters.core.boxes import Boxes, nms
 from detect.inference.fusion import Ensemble, weighted_box_fusion
-from detect.suppression import nms
 
 from .test_linking import boxes, stacks
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from converters.core.boxes import Boxes
+from converters.imaging.nifti import write_nifti
 from converters.imaging.read import read_volume
-from converters.write_nifti import write_nifti
 from detect.inference.label_volume import write_label_volume
 from detect.linking.linking import link
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from converters.core.files import appearing, remove_unfinished
 from converters.core.stages import Settled, ahead, overlapped
 from converters.imaging.dicom.quiet import quiet
-from detect.inference.appearing import appearing, remove_unfinished
 
 
 def slow(seconds: float) -> None:

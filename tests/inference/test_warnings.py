@@ -10,7 +10,7 @@ from highdicom.sr import srread
 from pydicom import dcmread
 
 from converters.dataset.fingerprint import Range, TrainedOn
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.detectors.card import read_model_card
 from tests.converters.dicom_series import write_series
 from tests.inference.test_dicom_out import study, two_bright_blocks, validate

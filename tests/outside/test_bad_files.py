@@ -11,7 +11,7 @@ import pytest
 
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import load_split
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.cli.main import _run
 
 from .test_files import AFFINE

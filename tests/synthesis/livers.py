@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from converters.imaging.nifti import write_nifti
 from converters.recipes.recipe import Recipe, load_recipe
-from converters.write_nifti import write_nifti
 
 LEVEL, SIGMA, BLOOD = 100.0, 10.0, 170.0
 RECIPE = """

@@ -1,5 +1,6 @@
 """Packages of the extras: imported when needed, and never let out onto the network."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -31,3 +32,9 @@ def cpu_only(runtime: str, device: str) -> None:
         raise InputError(
             "--device", f"{runtime} runs on the CPU here, not on `{device}`", "use --runtime torch"
         )
+
+
+def default_threads() -> int:
+    """As many as torch takes: OMP_NUM_THREADS, or one a core that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))

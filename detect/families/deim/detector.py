@@ -15,7 +15,6 @@ from detect.detectors.card import ModelSpec, Parameters
 from detect.detectors.checkpoints import load_network, read_state, save_network, transfer
 from detect.detectors.detr import QuerySteps
 from detect.detectors.device import choose_device
-from detect.detectors.kept_epoch import kept_weights
 from detect.detectors.predictor import find_boxes
 from detect.detectors.protocol import Advance
 from detect.detectors.runtimes.eager import TorchRuntime
@@ -32,6 +31,7 @@ from detect.families.deim.network import (
     unused,
 )
 from detect.families.deim.schedule import average, flat_cosine, stages
+from detect.training.history import kept_weights
 from detect.training.loop.plan import Plan, Target
 from detect.training.loop.training import steps_per_epoch, train_network
 

@@ -16,7 +16,6 @@ from detect.detectors.card import ModelSpec, Parameters
 from detect.detectors.checkpoints import load_network, read_state, save_network, transfer
 from detect.detectors.detr import QuerySteps
 from detect.detectors.device import choose_device
-from detect.detectors.kept_epoch import kept_weights
 from detect.detectors.predictor import find_boxes
 from detect.detectors.protocol import Advance
 from detect.detectors.runtimes.eager import TorchRuntime
@@ -33,6 +32,7 @@ from detect.families.rfdetr.network import (
     run,
 )
 from detect.families.rfdetr.schedule import LR, WEIGHT_DECAY, parameter_groups, warm_constant
+from detect.training.history import kept_weights
 from detect.training.loop.plan import Average, Plan, Target
 from detect.training.loop.training import steps_per_epoch, train_network
 

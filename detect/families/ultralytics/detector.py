@@ -13,7 +13,6 @@ from converters.dataset.split import Split
 from detect.detectors.card import ModelSpec, Parameters
 from detect.detectors.checkpoints import load_network, read_state, save_network, transfer
 from detect.detectors.device import choose_device
-from detect.detectors.kept_epoch import kept_weights
 from detect.detectors.protocol import Advance
 from detect.detectors.runtimes.eager import channels_last
 from detect.detectors.runtimes.half import half_on
@@ -27,6 +26,7 @@ from detect.families.ultralytics.network import (
     load_checkpoint,
     predict_boxes,
 )
+from detect.training.history import kept_weights
 
 
 class UltralyticsDetector:

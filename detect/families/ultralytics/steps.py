@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.boxes import Boxes
+from converters.core.boxes import Boxes, nms
 from detect.detectors.card import ModelSpec
-from detect.detectors.planes import three_planes
+from detect.detectors.predictor import three_planes
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
-from detect.suppression import nms
 
 NMS_IOU = 0.7  # ultralytics' validation default
 CANDIDATES = 30_000  # the best so many of a picture are looked at, as in ultralytics

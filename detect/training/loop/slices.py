@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from converters.dataset.split import Split
-from detect.detectors.planes import three_planes
+from detect.detectors.predictor import three_planes
 from detect.training.augmentation import (
     AIR,
     GEOMETRY,

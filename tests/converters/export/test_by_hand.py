@@ -15,7 +15,7 @@ import pytest
 
 from converters.conversion.convert import convert
 from converters.formats.export import FORMATS, export_dataset
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from tests import tiny
 from tests.converters.export.conftest import SPLITS, Boxes, same
 
