@@ -150,16 +150,16 @@ def read(job: Job, todo: Todo) -> Scan | Settled[Outcome]:
         if not job.overwrite:  # a second run takes away nothing
             asked = asked | {name for name in DICOM_FILES if (folder / name).exists()}
         volume = read_volume(scan, todo.series)
-        spec = job.used.spec
-        if volume.modality not in ("", spec.modality):
+        seen = job.used.spec.representation
+        if volume.modality not in ("", seen.modality):
             raise InputError(
                 scan,
-                f"is {volume.modality}, but the model was trained on {spec.modality}",
+                f"is {volume.modality}, but the model was trained on {seen.modality}",
                 "give scans of that kind",
             )
         warnings = [*todo.warnings, *job.used.warnings(volume)]
         _check_strict(job, scan, warnings)
-        made = pictures(volume, spec.representation, scan)
+        made = pictures(volume, seen, scan)
         return Scan(todo, case, source, asked, warnings, made)
 
 

@@ -146,7 +146,7 @@ def phantom_pictures(spec: ModelSpec) -> list[Picture]:
     seen = spec.representation
     if seen.crop == "organ":
         seen = seen.model_copy(update={"crop": "none"})
-    made = pictures(Volume(hu, affine, np.eye(4), spec.modality), seen, "phantom")
+    made = pictures(Volume(hu, affine, np.eye(4), spec.representation.modality), seen, "phantom")
     return [made[z] for z in range(len(made))]
 
 

@@ -108,11 +108,11 @@ def train(
         settings = settings.model_copy(update={"epochs": epochs})
     imgsz, why = _imgsz(settings.imgsz, splits[0], dataset)
     spec = ModelSpec(
+        representation=dataset.manifest.request.recipe.representation,
         family=family,
         model=model,
         classes=dataset.manifest.class_names,
         imgsz=imgsz,
-        **dict(dataset.manifest.request.recipe.representation),
     )
     out = out or Path("runs") / (f"{model}-fold{fold.number}" if fold else model)
     request = {

@@ -212,7 +212,7 @@ class _Watcher:
             if not place.is_dir():
                 scans[place] = [Source(place)]
                 continue
-            found = look_into(place, self.job.used.spec.modality)
+            found = look_into(place, self.job.used.spec.representation.modality)
             for reason in found.skipped:
                 self.listener.passed_over(reason)
             for error in found.errors:
