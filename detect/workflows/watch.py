@@ -276,7 +276,7 @@ class _Watcher:
     def _read(self, hashes: dict[Todo, str], todo: Todo) -> Scan | Settled[Outcome]:
         """Read a scan, unless it came before under another name."""
         try:
-            source = hash_files(todo.scan, todo.series)
+            source = hash_files(todo.series or todo.scan)
         except (InputError, OSError):
             return read(self.job, todo)  # which says what is wrong
         if source in hashes.values():
