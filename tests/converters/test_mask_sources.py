@@ -319,6 +319,26 @@ def test_nearest_neighbours_are_those_of_simpleitk(tilt: float) -> None:
     assert (found > 0).mean() > 0.3
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("tilted", [False, True])
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint16])
+def test_a_place_midway_belongs_to_the_voxel_after_it(dtype, tilted: bool, mirrored: bool) -> None:
+    """All numbers are exact in binary; SimpleITK misses some of these voxels."""
+    labels = np.random.default_rng(5).integers(0, 2, (3, 5, 40)).astype(dtype)
+    affine = np.eye(4)
+    affine[0] = [-0.5, 0, 0, 39.5] if mirrored else [0.5, 0, 0, -1]
+    affine[1, 2] = 0.25 if tilted else 0
+    grid = Volume(np.broadcast_to(np.uint8(0), (3, 5, 90)), affine, np.eye(4))
+    z, y, x = np.indices(grid.array.shape)
+    column = (80 - x) // 2 if mirrored else (x - 1) // 2
+    row = (4 * y + z + 2) // 4 if tilted else y
+    inside = (column >= 0) & (column < 40) & (row < 5)
+    expected = np.where(inside, labels[z, row.clip(0, 4), column.clip(0, 39)], 0)
+    found = nearest(Volume(labels, np.eye(4), np.eye(4)), grid)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.realdata
 def test_a_real_lung_tumour(realdata: Path) -> None:
     chosen = recipe("labels", {"tumour": 1}, image="{case}_image.nrrd", mask="{case}_label.nrrd")
