@@ -1,6 +1,7 @@
 """Study folders: which series are scans, and why the others are passed over."""
 
 import ctypes
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from pydicom.uid import (
 )
 
 from converters.core.errors import InputError
+from converters.imaging.dicom import series
+from converters.imaging.hashing import hash_files
 from converters.imaging.read import read_volume
+from detect.inference.dicom.source import result_of
 from detect.inference.find_scans import Found, find
 from tests.helpers.dicom_series import SECRETS, write_series
 
@@ -262,3 +266,43 @@ def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
     scan, error = done.stdout.splitlines()
     assert scan == str(study / "good")
     assert error.startswith(f"{study / 'closed'}: may not be read")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_headers_of_a_scan_are_read_once(
+    flat: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finding, hashing, reading and writing results take what finding a scan has read."""
+    study = tmp_path / "study"
+    stack(study, slices=9)
+    if flat:  # beside a localizer
+        for file in stack(tmp_path / "extra", with_type("ORIGINAL", "LOCALIZER")).iterdir():
+            file.rename(study / f"extra-{file.name}")
+    headers: list[Path] = []
+    parse = series.dcmread
+
+    def counted(path: Path, **how: object) -> Dataset:
+        headers.append(path)
+        return parse(path, **how)
+
+    monkeypatch.setattr(series, "dcmread", counted)
+    (scan,) = look(study).scans
+    sent = pickle.loads(pickle.dumps(scan))  # to another process
+    assert sent == scan and len(pickle.dumps(scan)) < 4000
+    assert len(hash_files(sent.series)) == 64
+    assert read_volume(sent.series).array.shape == (9, 24, 32)
+    assert len(result_of(sent.series, "", None, []).slices) == 9  # type: ignore[arg-type]
+    # the first of the folder is looked at alone, too, to see whether it is DICOM
+    assert len(headers) == len(list(study.iterdir())) + 1
+
+
+def test_a_faulty_header_is_told_of_whoever_reads_the_series(tmp_path: Path) -> None:
+    def edit(number: int, ds: Dataset) -> Dataset:
+        if number == 3:
+            ds.RescaleSlope = "0"
+        return ds
+
+    (scan,) = look(stack(tmp_path / "study", edit)).scans
+    for use in (hash_files, read_volume):
+        with pytest.raises(InputError, match="RescaleSlope or PixelSpacing of 0"):
+            use(scan.series)
