@@ -7,28 +7,20 @@ import typer
 
 from detect.cli.options import (
     RULES,
-    Batch,
-    Budget,
     Data,
     Device,
-    Epochs,
-    HardNegatives,
-    InputSide,
-    Iterations,
-    LearningRate,
     Models,
-    Negatives,
     Out,
     Overwrite,
-    Patience,
     Protocol,
     Quiet,
     Seed,
-    Synthetic,
+    with_train_settings,
 )
 from detect.cli.printing import list_errors, print_metrics, show
 
 
+@with_train_settings
 def train(
     model: Annotated[str, typer.Option(help="A name of `detect models`.")],
     data: Annotated[
@@ -42,16 +34,8 @@ def train(
     trust: Annotated[
         bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")
     ] = False,
-    epochs: Epochs = None,
-    iterations: Iterations = None,
-    budget: Budget = None,
-    batch: Batch = None,
-    negatives: Negatives = None,
-    hard_negatives: HardNegatives = None,
-    synthetic: Synthetic = None,
-    imgsz: InputSide = None,
-    lr: LearningRate = None,
-    patience: Patience = None,
+    *,
+    settings: dict[str, Any],
     protocol: Protocol = None,
     fold: Annotated[
         str | None,
@@ -88,30 +72,26 @@ def train(
     if "," in device and (code := run_on(device)) is not None:
         return code
 
-    given: dict[str, Any] = {
-        "epochs": epochs, "iterations": iterations, "budget": budget, "batch": batch,
-        "negatives": negatives, "synthetic": synthetic, "hard_negatives": hard_negatives,
-        "imgsz": imgsz, "lr": lr, "patience": patience, "operating_point": operating_point,
-    }  # fmt: skip
-    given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
     if protocol is not None:
-        given = protocol_settings(protocol, family) | given
-    said = choose_start(model, weights).said  # nor may weights that are not here
+        settings = protocol_settings(protocol, family) | settings
+    start = choose_start(model, weights)  # nor may weights that are not here
     if data is None:
         show("No --data given: training on the built-in phantom (made in ./phantom).")
         data = phantom_dataset(Path("phantom"), quiet=quiet)
-    given |= {"seed": seed, "device": device, "workers": workers}
-    settings = resolve_settings(base, given)
+    settings |= {"seed": seed, "device": device, "workers": workers}
+    if operating_point is not None:
+        settings["operating_point"] = operating_point
+    resolved = resolve_settings(base, settings)
     if not resume:
-        show(said)
+        show(start.message)
     result = run(
         model,
         data,
         out=out,
         weights=weights,
         trust=trust,
-        settings=settings,
+        settings=resolved,
         fold=chosen_fold,
         resume=resume,
         overwrite=overwrite,
@@ -127,6 +107,7 @@ def train(
     return 0
 
 
+@with_train_settings
 def benchmark(
     data: Data,
     models: Annotated[str, typer.Option(help="Names of `detect models`, with commas between.")],
@@ -139,16 +120,8 @@ def benchmark(
         str | None, typer.Option(help="To start from, as for `detect train`.")
     ] = None,
     protocol: Protocol = None,
-    epochs: Epochs = None,
-    iterations: Iterations = None,
-    budget: Budget = None,
-    batch: Batch = None,
-    negatives: Negatives = None,
-    hard_negatives: HardNegatives = None,
-    synthetic: Synthetic = None,
-    imgsz: InputSide = None,
-    lr: LearningRate = None,
-    patience: Patience = None,
+    *,
+    settings: dict[str, Any],
     seed: Seed = 0,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
@@ -160,13 +133,7 @@ def benchmark(
     from detect.detectors.settings import TrainSettings, resolve_settings
     from detect.workflows.benchmark import benchmark as run
 
-    given: dict[str, Any] = {
-        "epochs": epochs, "iterations": iterations, "budget": budget, "batch": batch,
-        "negatives": negatives, "synthetic": synthetic, "hard_negatives": hard_negatives,
-        "imgsz": imgsz, "lr": lr, "patience": patience,
-    }  # fmt: skip
-    given = {key: value for key, value in given.items() if value is not None}
-    given |= {"seed": seed, "device": device, "workers": workers}
+    settings |= {"seed": seed, "device": device, "workers": workers}
     result = run(
         data,
         [name.strip() for name in models.split(",") if name.strip()],
@@ -175,7 +142,7 @@ def benchmark(
         seeds=seeds,
         weights=weights,
         protocol=protocol,
-        settings=resolve_settings(TrainSettings(), given),
+        settings=resolve_settings(TrainSettings(), settings),
         overwrite=overwrite,
         quiet=quiet,
     )
@@ -192,9 +159,10 @@ def operating_point(
     quiet: Quiet = False,
 ) -> int:
     """Choose the confidence of a model, or of several as one, anew on val, and store it there."""
+    from detect.detectors.operating_rule import parse_rule
     from detect.workflows.operating_point import set_operating_point
 
-    result = set_operating_point(model, data, rule, device=device, quiet=quiet)
+    result = set_operating_point(model, data, parse_rule(rule), device=device, quiet=quiet)
     show("On val:")
     print_metrics(result.metrics, result.point, [result.note])
     whose = " + ".join(map(str, model))

@@ -9,7 +9,7 @@ from converters.core.files import sha256, write_json
 from converters.dataset.folder import open_dataset
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from detect.detectors.card import OperatingPoint
-from detect.detectors.operating_rule import parse_rule
+from detect.detectors.operating_rule import Rule
 from detect.evaluation.findings.score import fit_linking
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.score_split import choose_point, detect_split, score
@@ -36,7 +36,7 @@ class OperatingPointResult:
 def set_operating_point(
     model: Path | Sequence[Path],
     data: Path,
-    rule: str,
+    rule: Rule,
     *,
     device: str = "auto",
     quiet: bool = False,
@@ -51,22 +51,21 @@ def set_operating_point(
             gets an `ensembles.json`; no weight does.
         data: dataset folder, as for `evaluate`. Where it is not the one that the model was trained
             on, the model says so.
-        rule: see `parse_rule`.
+        rule: to choose by.
         device: `auto`, `cpu`, or a GPU's number.
         quiet: no progress bar.
 
     Raises:
-        InputError: the rule, the model or the dataset is wrong, or val gives nothing to choose by.
+        InputError: the model or the dataset is wrong, or val gives nothing to choose by.
     """
-    wanted = parse_rule(rule)
     used = use_models([model] if isinstance(model, Path) else model)
     dataset = open_dataset(data)
     val = common_part(used, dataset, "val")
     classes = used.spec.classes
     detections = detect_split(load_models(used, device), val, quiet)
-    point, note = choose_point(classes, val, detections, wanted)
+    point, note = choose_point(classes, val, detections, rule)
     if point is None:
-        raise InputError(data, f"has nothing on val to choose `{wanted}` by", "use another rule")
+        raise InputError(data, f"has nothing on val to choose `{rule}` by", "use another rule")
     metrics = score(classes, val, detections, point)
     known = sha256(dataset.folder / MANIFEST)
     own = all(card.dataset_sha256 == known for card in used.cards)

@@ -32,11 +32,11 @@ class Start:
 
     Attributes:
         path: weight file; None is from scratch.
-        said: one line that tells the user so.
+        message: a line that tells the user so.
     """
 
     path: Path | None
-    said: str
+    message: str
 
 
 def choose_start(model: str, weights: str | None) -> Start:

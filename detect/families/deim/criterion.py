@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from detect.families.deim.matching import Pairs, match, unite
 from detect.training.loop.plan import Target
@@ -21,6 +21,7 @@ from detect.training.loop.plan import Target
 WEIGHTS = {"mal": 1.0, "bbox": 5.0, "giou": 2.0, "fgl": 0.15, "ddf": 1.5}
 MAL_GAMMA = 1.5
 TEMPERATURE = 5.0  # of the distillation
+TINY = 1e-12  # area that no box falls below: of a picture, a box of 1 px has 2e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,22 +161,25 @@ def _mal(stage: Layer, pairs: Sequence[Pairs], targets: Sequence[Target], count:
     logits = stage.logits.float()
     index = _index(pairs, logits.device)
     labels = _truth("labels", pairs, targets)
-    iou, _ = _overlaps(stage.boxes[index].float(), _truth("boxes", pairs, targets))
+    iou = _iou(stage.boxes[index].detach().float(), _truth("boxes", pairs, targets))
     wanted, positive = torch.zeros_like(logits), torch.zeros_like(logits)
-    wanted[(*index, labels)] = iou.detach().clamp(0, 1) ** MAL_GAMMA
+    wanted[(*index, labels)] = iou.clamp(0, 1) ** MAL_GAMMA
     positive[(*index, labels)] = 1.0
     weight = logits.detach().sigmoid() ** MAL_GAMMA * (1 - positive) + positive
     return F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum") / count
 
 
-def _overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and GIoU of box after box, (cx, cy, w, h)."""
-    a, b = (box_convert(x, "cxcywh", "xyxy") for x in (boxes, others))
+def _corners(boxes: Tensor) -> Tensor:
+    """Turn (cx, cy, w, h) into (x1, y1, x2, y2)."""
+    return box_convert(boxes, "cxcywh", "xyxy")
+
+
+def _iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU of box after box, (cx, cy, w, h)."""
+    a, b = _corners(boxes), _corners(others)
     inter = (torch.min(a[:, 2:], b[:, 2:]) - torch.max(a[:, :2], b[:, :2])).clamp(0).prod(1)
     union = boxes[:, 2:].prod(1) + others[:, 2:].prod(1) - inter
-    hull = (torch.max(a[:, 2:], b[:, 2:]) - torch.min(a[:, :2], b[:, :2])).prod(1)
-    iou = inter / union.clamp(min=1e-12)
-    return iou, iou - (hull - union) / hull.clamp(min=1e-12)
+    return inter / union.clamp(min=TINY)
 
 
 class _Picked:
@@ -197,15 +201,16 @@ class _Picked:
 
     def losses(self, stage: Layer, teacher: Layer | None, share: float) -> dict[str, Tensor]:
         boxes = stage.boxes[self.index].float()
-        iou, giou = _overlaps(boxes, self.truth)
+        giou = generalized_box_iou_loss(_corners(boxes), _corners(self.truth), "sum", TINY)
         found = {
             "bbox": (boxes - self.truth).abs().sum() / self.count,
-            "giou": (1 - giou).sum() / self.count,
+            "giou": giou / self.count,
         }
         if stage.corners is not None:
-            found["fgl"] = self._fgl(stage.corners, iou.detach())
+            iou = _iou(boxes.detach(), self.truth)
+            found["fgl"] = self._fgl(stage.corners, iou)
             if teacher is not None:
-                found["ddf"] = self._ddf(stage.corners, teacher, iou.detach(), share)
+                found["ddf"] = self._ddf(stage.corners, teacher, iou, share)
         return found
 
     def _fgl(self, corners: Tensor, iou: Tensor) -> Tensor:
@@ -251,7 +256,7 @@ def _bins_of(
         Two tensors ``(4 * pairs,)``.
     """
     size = references[:, 2:] / scale + 1e-16
-    low, high = box_convert(truth, "cxcywh", "xyxy").split(2, 1)
+    low, high = _corners(truth).split(2, 1)
     centre = references[:, :2]
     distances = torch.cat([(centre - low) / size, (high - centre) / size], 1) - 0.5 * scale
     flat = distances.flatten().clamp(bins[0], bins[-1])

@@ -2,29 +2,23 @@
 
 import math
 import re
-from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_safe_load
 from ultralytics.utils import ROOT
 
-from converters.core.boxes import Boxes
 from converters.core.errors import InputError
-from detect.detectors.card import ModelSpec, Parameters
+from detect.detectors.card import Parameters
 from detect.detectors.checkpoints import ForeignObjects, State
-from detect.detectors.predictor import find_boxes
-from detect.detectors.runtimes.eager import TorchRuntime
 from detect.detectors.runtimes.half import keep_exact
-from detect.families.ultralytics.steps import UltralyticsSteps, is_rtdetr
+from detect.families.ultralytics.steps import is_rtdetr
 
 LESION_HALF_SIDE = 0.04  # of the image side: half the width of a common lesion on a body slice
 
@@ -172,15 +166,3 @@ def load_checkpoint(path: Path, trust: bool) -> State:
         raise InputError(path, "is empty, cut short or no checkpoint", "fetch it again") from error
     network = checkpoint.get("ema") or checkpoint["model"]
     return dict(network.float().state_dict())
-
-
-def predict_boxes(
-    network: torch.nn.Module,
-    spec: ModelSpec,
-    images: Sequence[NDArray[np.uint8]],
-    device: torch.device,
-    half: torch.dtype | None = None,
-) -> list[Boxes]:
-    """Run a network in evaluation mode on pictures of any size; see `Detector.predict`."""
-    runtime = TorchRuntime(RawOutput(network), device, half)
-    return find_boxes(UltralyticsSteps(spec), runtime, images)
