@@ -129,7 +129,7 @@ def benchmark(
     quiet: Quiet = False,
 ) -> int:
     """Train several models and compare accuracy, speed and memory; stopped, it goes on."""
-    from detect.benchmarking.results import render_summaries
+    from detect.cli.tables import summaries_table
     from detect.detectors.settings import TrainSettings, resolve_settings
     from detect.workflows.benchmark import benchmark as run
 
@@ -146,7 +146,7 @@ def benchmark(
         overwrite=overwrite,
         quiet=quiet,
     )
-    show(render_summaries(result.summaries))
+    show(summaries_table(result.summaries))
     show(f"{out}: report.html, benchmark.md, benchmark.csv, benchmark.png, curves.png")
     return list_errors(result.errors)
 

@@ -14,9 +14,9 @@ weights_app = typer.Typer(help="Weight files to start from: list, add, verify, p
 @weights_app.command("list")
 def list_weights() -> int:
     """List the known weight files, which of them are here, and where they belong."""
-    from detect.workflows.weights import list_weights as run
+    from detect.cli.tables import weights_table
 
-    show(run())
+    show(weights_table())
     return 0
 
 

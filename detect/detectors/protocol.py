@@ -14,11 +14,11 @@ MAX_DETECTIONS = 300  # … and up to so many an image
 
 
 class Predictor(Protocol):
-    """What finds boxes, in any runtime."""
+    """A model that finds boxes, in any runtime."""
 
     @property
     def spec(self) -> ModelSpec:
-        """What it is."""
+        """The identity of the model."""
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Find boxes.

@@ -1,4 +1,4 @@
-"""How many epochs fit into a wall-clock budget: the first steps are timed, the rest is counted."""
+"""Count the epochs that fit into a wall-clock budget, by timing a few steps."""
 
 import csv
 import tempfile

@@ -160,7 +160,7 @@ class _Request:
         )
 
     def heading(self) -> str:
-        """Say on what, how long and how often the models were trained."""
+        """Describe the data, the length and the number of the trainings."""
         settings, name = self.settings, self.dataset.manifest.request.recipe.name
         how = f"batch {settings.batch}"
         if self.protocol:

@@ -26,7 +26,7 @@ from detect.detectors.settings import TrainSettings
 
 
 class Job(BaseModel):
-    """What a process has to do.
+    """The work of a process.
 
     Attributes:
         step: train a bundle, or score and measure it.
@@ -183,12 +183,12 @@ def score_bundle(job: Job) -> None:
     )  # fmt: skip
     source = result.folder / "predictions.json"
     classes = len(card.spec.classes)
-    found = detections_from_coco(
+    detections = detections_from_coco(
         json.loads(source.read_text(encoding="utf-8")), test.image_ids, classes, source
     )
     point = card.operating_point
     draws = draw_patients(
-        match(test.truth, found, classes),
+        match(test.truth, detections, classes),
         test.patient_ids,
         point.confidence if point else None,
         seed=job.draw_seed,

@@ -29,7 +29,7 @@ from detect.evaluation.score_split import choose_point, detect_split, score
 from detect.linking.linking import DEFAULT
 from detect.training import distributed as processes
 from detect.training.budget import epochs_within
-from detect.training.image_size import checked_size, own_size, size_for_lesions
+from detect.training.image_size import checked_size, picture_size, size_for_lesions
 from detect.training.sampler import EpochSlices
 from detect.workflows.weights import choose_start
 
@@ -225,7 +225,7 @@ def _imgsz(asked: int | str | None, split: Split, dataset: Dataset) -> tuple[int
     if isinstance(asked, int):
         return checked_size(asked), ""
     if asked is None:
-        return own_size(split), ""
+        return picture_size(split), ""
     cases = dataset.manifest.cases
     return size_for_lesions(split, {c.id: c.placed.spacing(c.spacing_mm) for c in cases})
 

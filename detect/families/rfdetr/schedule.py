@@ -18,7 +18,7 @@ def parameter_groups(network: Any, lr: float, weight_decay: float) -> list[dict[
     """Sort the parameters that learn by learning rate and weight decay, as published.
 
     The backbone learns at 1.5 · 0.7² of the rate, times 0.8 for each of its layers above, and the
-    decoder at 0.7 of it. From random weights this learned the phantom as fast as one rate for all.
+    decoder at 0.7 of it.
     """
     rates = SimpleNamespace(
         lr_encoder=lr * _PUBLISHED["lr_encoder"] / LR,

@@ -30,7 +30,7 @@ def build_network(model: str, classes: int, imgsz: int) -> torch.nn.Module:
     network: Any = _build(DetectionModel, model, classes)
     head = network.model[-1]
     # YOLOv10 and YOLO26 have two branches, both of which are trained: one gives each lesion one box
-    # and needs no NMS. What makes these models what they are is said here, since ultralytics'
+    # and needs no NMS. It is set here, since ultralytics'
     # default changes between versions.
     head.end2end = has_one2one(head)
     for boxes, scores in _branches(head):
@@ -65,7 +65,7 @@ def _definitions() -> dict[str, Path]:
 
 
 def has_one2one(head: Any) -> bool:
-    """Whether a head has a branch that gives each object one box, as YOLOv10's and YOLO26's."""
+    """Recognise a head with a branch that gives each object one box: YOLOv10's and YOLO26's."""
     return getattr(head, "one2one_cv2", None) is not None
 
 

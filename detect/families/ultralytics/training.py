@@ -1,4 +1,4 @@
-"""ultralytics' training loop, with our data, our scoring, our checkpoints, and no side effects."""
+"""Train by ultralytics' loop, with our data, scoring and checkpoints, and without side effects."""
 
 import io
 import logging
@@ -122,7 +122,7 @@ def _device_name(device: torch.device) -> str:
 
 
 class _Loop:
-    """What we change of ultralytics' trainer.
+    """The changes to ultralytics' trainer.
 
     The subclasses must not have `Trainer` in their names: ultralytics would hang its platform and
     logging services on them.
@@ -183,7 +183,7 @@ class _Loop:
         self.train_loader.reset()  # the order of the slices was drawn already, and in the workers
 
     def _setup_ddp(self) -> None:
-        """Take this process's GPU; `detect.processes` has joined the processes already."""
+        """Take this process's GPU; `training.distributed` has joined the processes already."""
         self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(self.device)
 
@@ -212,7 +212,7 @@ class _Loop:
         return checkpoint
 
     def was_finished(self) -> bool:
-        """Whether the run had stopped by itself, and only what follows the training is missing."""
+        """Read whether the run had come to its end, so that only its scoring is missing."""
         return bool(self.read_checkpoint()["run"]["stopped"])
 
     def setup_model(self) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ class Average:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a family is trained, over epochs that count from 0.
+    """The plan of a family's training, over epochs that count from 0.
 
     Attributes:
         groups: parameter groups of AdamW, with `lr` and `weight_decay`.

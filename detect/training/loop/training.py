@@ -1,4 +1,4 @@
-"""The loop: epochs over slices, an averaged network, scores on val, checkpoints that resume."""
+"""Train on pytorch-lightning: epochs over slices, an averaged network, scores on val."""
 
 import logging
 import math
@@ -126,7 +126,7 @@ def _devices(device: torch.device) -> int | list[int]:
 
 
 def _was_finished(checkpoint: Path, scoring: "_Scoring") -> bool:
-    """Whether the run had stopped by itself, and only what follows the training is missing."""
+    """Read whether the run had come to its end, so that only its scoring is missing."""
     with open_checkpoint(checkpoint) as content:
         return bool(content["callbacks"][scoring.state_key]["run"]["stopped"])
 
