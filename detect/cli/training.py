@@ -78,7 +78,7 @@ def train(
     start = choose_start(model, weights)  # nor may weights that are not here
     if data is None:
         show("No --data given: training on the built-in phantom (made in ./phantom).")
-        data = phantom_dataset(Path("phantom"), quiet=quiet)
+        data = phantom_dataset(Path("phantom"))
     settings |= {"seed": seed, "device": device, "workers": workers}
     if operating_point is not None:
         settings["operating_point"] = operating_point
@@ -95,7 +95,6 @@ def train(
         fold=chosen_fold,
         resume=resume,
         overwrite=overwrite,
-        quiet=quiet,
     )
     if not is_first():
         return 0
@@ -144,7 +143,6 @@ def benchmark(
         protocol=protocol,
         settings=resolve_settings(TrainSettings(), settings),
         overwrite=overwrite,
-        quiet=quiet,
     )
     show(summaries_table(result.summaries))
     show(f"{out}: report.html, benchmark.md, benchmark.csv, benchmark.png, curves.png")
@@ -162,7 +160,7 @@ def operating_point(
     from detect.detectors.operating_rule import parse_rule
     from detect.workflows.operating_point import set_operating_point
 
-    result = set_operating_point(model, data, parse_rule(rule), device=device, quiet=quiet)
+    result = set_operating_point(model, data, parse_rule(rule), device=device)
     show("On val:")
     print_metrics(result.metrics, result.point, [result.note])
     whose = " + ".join(map(str, model))
@@ -177,5 +175,5 @@ def models(
     """List the models, with parameters counted on the built networks."""
     from detect.cli.tables import models_table
 
-    show(models_table(classes, quiet=quiet))
+    show(models_table(classes))
     return 0

@@ -16,8 +16,8 @@ class EpochSlices:
 
     Most slices of a scan show no lesion, and an epoch over all of them learns little from most of
     its steps; synthetic lesions are as many as one likes, and would crowd out the real ones. Both
-    are drawn anew for each epoch, so that all have their turn. A share of the slices without a lesion
-    can be kept for hard ones: next to a lesion's first or last slice, and those on which the
+    are drawn anew for each epoch, so that all have their turn. A share of the slices without a
+    lesion can be kept for hard ones: next to a lesion's first or last slice, and those on which the
     network is surest of a lesion (`mining`).
 
     Attributes:

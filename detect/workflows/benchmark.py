@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json, write_text
+from converters.core.progress import SilentReporter, reporter
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import fold_splits
 from converters.dataset.manifest import FILE_NAME as MANIFEST
@@ -58,7 +58,6 @@ def benchmark(
     protocol: str | None = None,
     settings: TrainSettings | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> BenchmarkResult:
     """Train each model, score it on test, and compare accuracy, speed and memory.
 
@@ -78,7 +77,6 @@ def benchmark(
         protocol: published settings of each model, for what `settings` does not set.
         settings: of every training; the device is that of the scoring too.
         overwrite: remove an earlier benchmark at `out` first.
-        quiet: no progress bars.
 
     Raises:
         InputError: the request or the dataset is wrong, or another request lies at `out`. A run
@@ -105,9 +103,8 @@ def benchmark(
         for number, run in enumerate(runs, start=1):
             if run.is_done(out):
                 continue
-            if not quiet and sys.stderr.isatty():
-                sys.stderr.write(f"{run.name} ({number} of {len(runs)})\n")
-            job = request.job(run, out, quiet)
+            reporter().message(f"{run.name} ({number} of {len(runs)})")
+            job = request.job(run, out)
             try:
                 if not run.is_trained(out):
                     run_job(job, lock)
@@ -142,12 +139,13 @@ class _Request:
             **self.settings.model_dump(mode="json", exclude={"device", "workers"}),
         }
 
-    def job(self, run: Run, out: Path, quiet: bool) -> Job:
+    def job(self, run: Run, out: Path) -> Job:
         """Return the training of a run."""
         settings = self.settings
         if self.protocol:
             settings = under_protocol(settings, self.protocol, family_of(run.model))
         return Job(
+            silent=isinstance(reporter(), SilentReporter),
             step="train",
             model=run.model,
             data=self.dataset.folder,
@@ -156,7 +154,6 @@ class _Request:
             weights=self.weights,
             fold=run.fold,
             draw_seed=self.settings.seed + (run.fold.number if run.fold else 0),
-            quiet=quiet,
         )
 
     def heading(self) -> str:

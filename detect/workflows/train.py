@@ -4,6 +4,7 @@ import json
 import platform
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json
-from converters.core.progress import progress
+from converters.core.progress import SilentReporter, progress, report_to
 from converters.dataset.fingerprint import trained_on
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import Fold, fold_splits
@@ -65,7 +66,6 @@ def train(
     fold: Fold | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> TrainResult:
     """Train a detector.
 
@@ -82,7 +82,6 @@ def train(
             and `evaluate` then scores it on the patients that the fold left out.
         resume: go on with the interrupted run in `OUT.partial`.
         overwrite: replace what lies at `out`.
-        quiet: no progress bar.
 
     Raises:
         InputError: the request, the dataset or the weights are wrong.
@@ -104,11 +103,12 @@ def train(
         shutil.rmtree(request.run_dir, ignore_errors=True)
         write_json(request.run_dir / "request.json", request.to_json())
     processes.wait()
-    with progress(f"train {model}", request.settings.epochs, quiet or not first) as advance:
-        run = TrainingRun(*request.splits, request.settings, request.run_dir, resume, advance)
-        kept = detector.train(run)
-    processes.wait()
-    return _finish(request, detector, kept, quiet or not first)
+    with nullcontext() if first else report_to(SilentReporter()):
+        with progress(f"train {model}", request.settings.epochs) as advance:
+            run = TrainingRun(*request.splits, request.settings, request.run_dir, resume, advance)
+            kept = detector.train(run)
+        processes.wait()
+        return _finish(request, detector, kept)
 
 
 @dataclass(frozen=True)
@@ -279,11 +279,11 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-def _finish(request: _Request, detector: Detector, kept: Path, quiet: bool) -> TrainResult:
+def _finish(request: _Request, detector: Detector, kept: Path) -> TrainResult:
     """Score the kept epoch on val, freeze its operating point, and make the run a bundle."""
     train, val = request.splits
     manifest, run_dir = request.dataset.manifest, request.run_dir
-    detections = detect_split(detector, val, quiet)
+    detections = detect_split(detector, val)
     classes = detector.spec.classes
     point, note = choose_point(classes, val, detections, request.settings.operating_point)
     metrics = score(classes, val, detections, point)
