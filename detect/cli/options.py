@@ -34,7 +34,7 @@ Scheduler = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
-Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
+Protocol = Annotated[str | None, typer.Option(help="Take published settings as defaults: limt.")]
 
 
 def _silence(context: typer.Context, quiet: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Verbs that train: train, benchmark, operating-point, models."""
+"""The verbs train, benchmark, operating-point and models."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,39 +22,44 @@ from detect.cli.printing import list_errors, print_metrics, show
 
 @with_train_settings
 def train(
-    model: Annotated[str, typer.Option(help="A name of `detect models`.")],
+    model: Annotated[str, typer.Option(help="Train this model of `detect models`.")],
     data: Annotated[
-        Path | None, typer.Option(help="Dataset folder; the built-in phantom if not given.")
+        Path | None, typer.Option(help="Train on this dataset folder [the built-in phantom].")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to make [runs/MODEL].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the model to this folder [runs/MODEL].")
+    ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="Start: a file, auto (published, if here) or synthetic [scratch]."),
+        typer.Option(
+            help="Start from a file, auto (published weights, if here) or synthetic [scratch]."
+        ),
     ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")
+        bool, typer.Option("--trust", help="Unpickle the weight file, which can run code.")
     ] = False,
     *,
     settings: dict[str, Any],
     protocol: Protocol = None,
     fold: Annotated[
         str | None,
-        typer.Option(metavar="I/K", help="Cross-validate by patient: leave out part I of K."),
+        typer.Option(metavar="I/K", help="Leave out part I of K parts of the patients."),
     ] = None,
     fold_seed: Annotated[
-        int, typer.Option(min=0, max=2**31, help="Deals the patients to the folds.")
+        int,
+        typer.Option(min=0, max=2**31, help="Share out the patients to the folds by this seed."),
     ] = 0,
     operating_point: Annotated[
-        str | None, typer.Option(help=f"Confidence to freeze on val: {RULES} [f1].")
+        str | None, typer.Option(help=f"Choose the confidence on val by {RULES} [f1].")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+        bool, typer.Option("--resume", help="Go on with an interrupted training.")
     ] = False,
     seed: Seed = 0,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, a GPU's number, or several as 0,1.")
+        str, typer.Option(help="Use auto, cpu, a GPU's number, or several as 0,1.")
     ] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, help="Load images in this many processes.")] = 4,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -109,25 +114,27 @@ def train(
 @with_train_settings
 def benchmark(
     data: Data,
-    models: Annotated[str, typer.Option(help="Names of `detect models`, with commas between.")],
+    models: Annotated[str, typer.Option(help="Compare these models, with commas between.")],
     out: Out = Path("benchmark"),
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Cross-validate by patient in so many rounds.")
+        int | None, typer.Option(min=2, help="Cross-validate by patient in this many rounds.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each model and fold.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train each model and fold with this many seeds.")
+    ] = 1,
     weights: Annotated[
-        str | None, typer.Option(help="To start from, as for `detect train`.")
+        str | None, typer.Option(help="Start from these weights, as in `detect train`.")
     ] = None,
     protocol: Protocol = None,
     *,
     settings: dict[str, Any],
     seed: Seed = 0,
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, help="Load images in this many processes.")] = 4,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
-    """Train several models and compare accuracy, speed and memory; stopped, it goes on."""
+    """Train several models and compare accuracy, speed and memory. Run again to go on."""
     from detect.cli.tables import summaries_table
     from detect.detectors.settings import TrainSettings, resolve_settings
     from detect.workflows.benchmark import benchmark as run
@@ -156,7 +163,7 @@ def operating_point(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> int:
-    """Choose the confidence of a model, or of several as one, anew on val, and store it there."""
+    """Choose the confidence of a model or an ensemble anew on val, and store it."""
     from detect.detectors.operating_rule import parse_rule
     from detect.workflows.operating_point import set_operating_point
 
@@ -169,7 +176,7 @@ def operating_point(
 
 
 def models(
-    classes: Annotated[int, typer.Option(min=1, help="Number of lesion classes.")] = 4,
+    classes: Annotated[int, typer.Option(min=1, help="Count for this many lesion classes.")] = 4,
     quiet: Quiet = False,
 ) -> int:
     """List the models, with parameters counted on the built networks."""

@@ -35,17 +35,29 @@ class RunState:
         detector: what is trained.
         slices: of each epoch.
         history: rows of `history.csv`, an epoch each.
-        best: highest val mAP50 so far; 0 until there is a hit.
-        best_epoch: the epoch, from 0, that patience is counted from. A training that has not hit
-            anything yet is not stopped.
+        best: highest val mAP50 so far; -1 before there is any.
+        best_epoch: the epoch, from 0, that patience is counted from.
         stopped: whether the training has come to its end.
     """
 
-    def __init__(self, run: TrainingRun, detector: Detector, slices: EpochSlices) -> None:
-        """Begin a run."""
+    def __init__(
+        self,
+        run: TrainingRun,
+        detector: Detector,
+        slices: EpochSlices,
+        later_ties: bool = False,
+    ) -> None:
+        """Begin a run.
+
+        Args:
+            run, detector, slices: as the attributes.
+            later_ties: as ultralytics does, keep the later of two epochs that are equally good, and
+                let patience begin anew with each epoch until there is a hit.
+        """
         self.run, self.detector, self.slices = run, detector, slices
+        self.later_ties = later_ties
         self.history: list[dict[str, Any]] = []
-        self.best, self.best_epoch, self.stopped = 0.0, 0, False
+        self.best, self.best_epoch, self.stopped = -1.0, 0, False
         self._seconds_before = 0.0
         self.start_clock()
 
@@ -86,11 +98,13 @@ class RunState:
             reached: its `fitness`.
             columns: of the row, after the epoch's number and the seconds.
         """
-        if reached >= self.best:
+        better, tied = reached > self.best, self.later_ties and reached == self.best
+        if better or tied:
             save_network(network, self.run.weights / "best.safetensors")
         save_network(network, self.run.weights / "last.safetensors")
-        if reached > self.best or not self.best:
-            self.best, self.best_epoch = reached, epoch
+        if better or (tied and not reached):
+            self.best_epoch = epoch
+        self.best = max(self.best, reached)
         settings = self.run.settings
         self.stopped = (
             epoch + 1 == settings.epochs or 0 < settings.patience <= epoch - self.best_epoch

@@ -58,7 +58,8 @@ def train_network(detector: Detector, run: TrainingRun) -> Path:
     threads = torch.get_num_threads()
     loop: Any = kind(overrides=_arguments(spec, device, run.settings, run.folder))
     torch.set_num_threads(threads)  # on a CPU it leaves one core idle: half of two
-    loop.prepare(RunState(run, detector, EpochSlices.for_training(run.train, run.settings)))
+    slices = EpochSlices.for_training(run.train, run.settings)
+    loop.prepare(RunState(run, detector, slices, later_ties=True))
     if not (run.resume and loop.was_finished()):
         try:
             loop.train()
