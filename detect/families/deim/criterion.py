@@ -257,7 +257,7 @@ def _bins_of(
         Two tensors ``(4 * pairs,)``.
     """
     size = references[:, 2:] / scale + 1e-16
-    low, high = _corners(truth).split(2, 1)
+    low, high = _corners(truth).chunk(2, 1)
     centre = references[:, :2]
     distances = torch.cat([(centre - low) / size, (high - centre) / size], 1) - 0.5 * scale
     flat = distances.flatten().clamp(bins[0], bins[-1])

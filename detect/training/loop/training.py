@@ -111,7 +111,11 @@ def averaged(network: torch.nn.Module, average: Average) -> AveragedModel:
 
     def follow(averages: Any, values: Any, updates: torch.Tensor | int) -> None:
         decay = average.decay * (1 - math.exp(-int(updates) / average.warmup))
-        get_ema_multi_avg_fn(decay)(averages, values, updates)  # type: ignore[no-untyped-call]
+        if averages[0].is_floating_point():  # they come sorted by type
+            get_ema_multi_avg_fn(decay)(averages, values, updates)  # type: ignore[no-untyped-call]
+        else:  # counters, which have no mean
+            for counter, value in zip(averages, values, strict=True):
+                counter.copy_(value)
 
     copy = AveragedModel(network, multi_avg_fn=follow, use_buffers=True).eval()
     copy.n_averaged.fill_(1)  # it is an exact copy already: the first update moves it, too
