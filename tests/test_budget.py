@@ -141,7 +141,7 @@ def test_a_resumed_run_keeps_its_epochs(
     monkeypatch.setattr("detect.workflows.train.epochs_within", count)
     given = {"data": tiny_dataset, "out": tmp_path / "run", "settings": settings}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("detect.families.ultralytics.training.note", stop)
+        patch.setattr("detect.training.run_state.note", stop)
         train("yolov8n", **given)  # type: ignore[arg-type]
     run = train("yolov8n", resume=True, **given)  # type: ignore[arg-type]
     assert run.card.training["epochs"] == 3

@@ -52,13 +52,18 @@ class Detector(ABC):
     """A detector of one family; it satisfies `Predictor`.
 
     Attributes:
-        steps: what the family does around its network.
+        steps: the class of the family's steps around its network.
+        build_network: model name, number of classes and side of the input (px) → a network with
+            fresh weights, on the CPU.
+        count_parameters: model name and number of classes → the parameters of the built network.
         spec: what the detector is; `model.json` stores it.
         network: as trained.
         device: of the network.
     """
 
     steps: ClassVar[type[Steps]]
+    build_network: ClassVar[Callable[[str, int, int], nn.Module]]
+    count_parameters: ClassVar[Callable[[str, int], Parameters]]
 
     def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
         """Wrap a network; use `create` or `load`."""
@@ -69,7 +74,8 @@ class Detector(ABC):
     @classmethod
     def create(cls, spec: ModelSpec, device: str) -> Self:
         """Build the network with fresh weights."""
-        return cls(spec, cls.build(spec), choose_device(device))
+        network = cls.build_network(spec.model, len(spec.classes), spec.imgsz)
+        return cls(spec, network, choose_device(device))
 
     @classmethod
     def load(cls, spec: ModelSpec, weights: Path, device: str) -> Self:
@@ -135,16 +141,6 @@ class Detector(ABC):
         """
         runtime = TorchRuntime(self.raw_output(network), self.device, half)
         return find_boxes(self.steps(self.spec), runtime, images)
-
-    @classmethod
-    @abstractmethod
-    def build(cls, spec: ModelSpec) -> nn.Module:
-        """Build a network with fresh weights, on the CPU."""
-
-    @classmethod
-    @abstractmethod
-    def count_parameters(cls, model: str, classes: int) -> Parameters:
-        """Count the parameters of the built network, as trained and as deployed."""
 
     @abstractmethod
     def read_weights(self, path: Path, trust: bool) -> State:

@@ -114,7 +114,7 @@ class RunState:
 
     def report(self) -> None:
         """Tell the progress bar about the last epoch."""
-        self.run.advance(_note(self.history[-1]))
+        self.run.advance(note(self.history[-1]))
 
     def share(self) -> None:
         """Let all processes know what the first one has decided."""
@@ -146,7 +146,7 @@ class RunState:
         self.stopped, self._seconds_before = state["stopped"], state["seconds"]
         self.slices.hardest = np.array(state["hardest"], np.int64)
         for row in self.history:
-            self.run.advance(_note(row))
+            self.run.advance(note(row))
 
 
 @contextmanager
@@ -199,6 +199,6 @@ def kept_weights(run: TrainingRun) -> Path:
     return run.weights / ("last.safetensors" if whole else "best.safetensors")
 
 
-def _note(row: dict[str, Any]) -> str:
+def note(row: dict[str, Any]) -> str:
     """Write a row in short, for the progress bar."""
     return f"epoch {row['epoch']}: val mAP50 {row['val/mAP50']:.3f}"

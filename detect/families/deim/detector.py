@@ -5,7 +5,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from detect.detectors.card import ModelSpec, Parameters
 from detect.detectors.checkpoints import State, read_state
 from detect.detectors.detr import QuerySteps
 from detect.detectors.runtimes.half import keep_exact
@@ -33,16 +32,8 @@ class DeimDetector(Learner):
     """D-FINE with DEIM's losses, augmentation and schedules."""
 
     steps = QuerySteps
-
-    @classmethod
-    def build(cls, spec: ModelSpec) -> nn.Module:
-        """Build a network with fresh weights."""
-        return build_network(spec.model, len(spec.classes), spec.imgsz)
-
-    @classmethod
-    def count_parameters(cls, model: str, classes: int) -> Parameters:
-        """Count the parameters of the built network, as trained and as deployed."""
-        return count_parameters(model, classes)
+    build_network = staticmethod(build_network)
+    count_parameters = staticmethod(count_parameters)
 
     def read_weights(self, path: Path, trust: bool) -> State:
         """Read a weight file with the names of transformers' D-FINE."""

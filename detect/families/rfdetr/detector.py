@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from detect.detectors.card import ModelSpec, Parameters
+from detect.detectors.card import ModelSpec
 from detect.detectors.checkpoints import State, read_state
 from detect.detectors.detr import QuerySteps
 from detect.detectors.settings import TrainSettings
@@ -33,21 +33,13 @@ class RfDetrDetector(Learner):
     """RF-DETR in our training loop."""
 
     steps = QuerySteps
+    build_network = staticmethod(build_network)
+    count_parameters = staticmethod(count_parameters)
 
     def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
         """Wrap a network; use `create` or `load`."""
         super().__init__(spec, network, device)
         self.criterion = build_criterion(len(spec.classes))
-
-    @classmethod
-    def build(cls, spec: ModelSpec) -> nn.Module:
-        """Build a network with fresh weights."""
-        return build_network(spec.model, len(spec.classes), spec.imgsz)
-
-    @classmethod
-    def count_parameters(cls, model: str, classes: int) -> Parameters:
-        """Count the parameters of the built network, as trained and as deployed."""
-        return count_parameters(model, classes)
 
     def read_weights(self, path: Path, trust: bool) -> State:
         """Read a weight file of the package, of any size of input."""

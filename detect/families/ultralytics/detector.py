@@ -5,7 +5,6 @@ from pathlib import Path
 from torch import nn
 
 from detect.detectors.base import Detector, TrainingRun
-from detect.detectors.card import ModelSpec, Parameters
 from detect.detectors.checkpoints import State, read_state
 from detect.detectors.runtimes.eager import channels_last
 from detect.families.ultralytics.network import (
@@ -23,16 +22,8 @@ class UltralyticsDetector(Detector):
     """A YOLO or RT-DETR, trained by ultralytics' loop."""
 
     steps = UltralyticsSteps
-
-    @classmethod
-    def build(cls, spec: ModelSpec) -> nn.Module:
-        """Build a network with fresh weights."""
-        return build_network(spec.model, len(spec.classes), spec.imgsz)
-
-    @classmethod
-    def count_parameters(cls, model: str, classes: int) -> Parameters:
-        """Count the parameters of the built network, before and after fusing."""
-        return count_parameters(model, classes)
+    build_network = staticmethod(build_network)
+    count_parameters = staticmethod(count_parameters)
 
     def read_weights(self, path: Path, trust: bool) -> State:
         """Read safetensors or a checkpoint of ultralytics."""
