@@ -53,17 +53,12 @@ class Detector(ABC):
 
     Attributes:
         steps: the class of the family's steps around its network.
-        build_network: model name, number of classes and side of the input (px) → a network with
-            fresh weights, on the CPU.
-        count_parameters: model name and number of classes → the parameters of the built network.
         spec: what the detector is; `model.json` stores it.
         network: as trained.
         device: of the network.
     """
 
     steps: ClassVar[type[Steps]]
-    build_network: ClassVar[Callable[[str, int, int], nn.Module]]
-    count_parameters: ClassVar[Callable[[str, int], Parameters]]
 
     def __init__(self, spec: ModelSpec, network: nn.Module, device: torch.device) -> None:
         """Wrap a network; use `create` or `load`."""
@@ -141,6 +136,16 @@ class Detector(ABC):
         """
         runtime = TorchRuntime(self.raw_output(network), self.device, half)
         return find_boxes(self.steps(self.spec), runtime, images)
+
+    @staticmethod
+    @abstractmethod
+    def build_network(model: str, classes: int, imgsz: int) -> nn.Module:
+        """Build a network with fresh weights on the CPU, for an input of `imgsz` px a side."""
+
+    @staticmethod
+    @abstractmethod
+    def count_parameters(model: str, classes: int) -> Parameters:
+        """Count the parameters of the built network, as trained and as deployed."""
 
     @abstractmethod
     def read_weights(self, path: Path, trust: bool) -> State:
