@@ -119,8 +119,8 @@ def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSetting
         raise InputError(option, f"`{first['input']}` is refused", first["msg"]) from error
 
 
-def under_protocol(settings: TrainSettings, protocol: str, family: str) -> TrainSettings:
-    """Take a protocol's values wherever none was asked for.
+def apply_protocol(settings: TrainSettings, protocol: str, family: str) -> TrainSettings:
+    """Fill in the values of a protocol wherever none was asked for.
 
     Raises:
         InputError: no such protocol, or one that does not train this family.

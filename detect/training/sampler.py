@@ -52,7 +52,7 @@ class EpochSlices:
         self._drawn = min(round(negatives * with_lesion), len(self._without))
         self.seed = seed
         self.hard = round(hard * self._drawn) if self._drawn < len(self._without) else 0
-        self._near = _beside(split, has_box) if self.hard else self._without[:0]
+        self._near = _neighbours_of_lesions(split, has_box) if self.hard else self._without[:0]
         self.hardest: Indices = self._without[:0]
 
     @classmethod
@@ -97,7 +97,7 @@ class EpochSlices:
         self.hardest = np.sort(candidates[order[surest[order] > 0]])
 
 
-def _beside(split: Split, has_box: NDArray[np.bool_]) -> Indices:
+def _neighbours_of_lesions(split: Split, has_box: NDArray[np.bool_]) -> Indices:
     """Return the slices without a lesion next to one with, in the same scan."""
     places = list(zip(split.case_ids, split.slice_indices, strict=True))
     lesions = {place for place, lesion in zip(places, has_box, strict=True) if lesion}

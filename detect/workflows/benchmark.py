@@ -22,7 +22,7 @@ from detect.benchmarking.results import Row, Summary, read_row, summarise, to_cs
 from detect.benchmarking.runs import Run, plan
 from detect.detectors.device import choose_device
 from detect.detectors.registry import family_of
-from detect.detectors.settings import TrainSettings, resolve_settings, under_protocol
+from detect.detectors.settings import TrainSettings, apply_protocol, resolve_settings
 from detect.workflows.benchmark_worker import Job, run_job
 
 REQUEST = "request.json"
@@ -92,12 +92,12 @@ def benchmark(
     choose_device(settings.device)
     if protocol:
         for model in models:
-            under_protocol(settings, protocol, family_of(model))
+            apply_protocol(settings, protocol, family_of(model))
     dataset = open_dataset(data)
     request = _Request(dataset, settings, folds, seeds, weights, protocol)
     runs = plan(models, folds, seeds, settings.seed)
     _check_splits(dataset, runs)
-    with _held(out) as lock:
+    with _locked(out) as lock:
         _open(out, request.to_json(), overwrite)
         errors: dict[str, InputError] = {}
         for number, run in enumerate(runs, start=1):
@@ -111,7 +111,7 @@ def benchmark(
                 run_job(job.model_copy(update={"step": "score"}), lock)
             except InputError as error:
                 errors[run.name] = InputError(
-                    run.name, f"{_shorter(error.path)}: {error.problem}", error.remedy
+                    run.name, f"{_without_folders(error.path)}: {error.problem}", error.remedy
                 )
             _write_tables(out, runs, request.heading(), errors)
         return _write_all(request, out, runs, errors)
@@ -143,7 +143,7 @@ class _Request:
         """Return the training of a run."""
         settings = self.settings
         if self.protocol:
-            settings = under_protocol(settings, self.protocol, family_of(run.model))
+            settings = apply_protocol(settings, self.protocol, family_of(run.model))
         return Job(
             silent=isinstance(reporter(), SilentReporter),
             step="train",
@@ -206,7 +206,7 @@ def _check_splits(dataset: Dataset, runs: Sequence[Run]) -> None:
 
 
 @contextmanager
-def _held(out: Path) -> Iterator[int]:
+def _locked(out: Path) -> Iterator[int]:
     """Make the folder and keep other benchmarks out of it; yields the lock's file descriptor."""
     if not out.name.strip("."):
         raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
@@ -255,7 +255,7 @@ def _open(out: Path, request: dict[str, Any], overwrite: bool) -> None:
     write_json(out / REQUEST, request)
 
 
-def _shorter(path: str) -> str:
+def _without_folders(path: str) -> str:
     """Name a file by its name alone: the table is passed on, and folders can name people."""
     return path if path.startswith("--") else Path(path).name
 

@@ -34,7 +34,7 @@ def build_network(model: str, classes: int, imgsz: int) -> torch.nn.Module:
     # default changes between versions.
     head.end2end = has_one2one(head)
     for boxes, scores in _branches(head):
-        _expect_lesions(boxes, scores, head, imgsz)
+        _start_biases_at_lesions(boxes, scores, head, imgsz)
     return cast(torch.nn.Module, network)
 
 
@@ -75,7 +75,7 @@ def _branches(head: Any) -> list[tuple[Any, Any]]:
     return [*branches, (head.one2one_cv2, head.one2one_cv3)] if has_one2one(head) else branches
 
 
-def _expect_lesions(boxes: Any, scores: Any, head: Any, imgsz: int) -> None:
+def _start_biases_at_lesions(boxes: Any, scores: Any, head: Any, imgsz: int) -> None:
     """Let a fresh YOLO head expect lesions: ultralytics' biases expect street scenes of 640 px.
 
     Class bias: one object an image over the cells of all levels; ultralytics' rule, five a level
@@ -119,7 +119,7 @@ class RawOutput(torch.nn.Module):
         return (self.network(images)[0],)
 
 
-class _Unfilled(TorchFunctionMode):
+class _NoInitialisation(TorchFunctionMode):
     """Leaves out the random numbers of fresh layers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -128,7 +128,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Unmeasured(DetectionModel):
+class _NoStridePass(DetectionModel):
     """Leaves out the pass over a picture that measures the strides."""
 
     def forward(self, x: torch.Tensor) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def count_parameters(model: str, classes: int) -> Parameters:
 
     The network is built without what takes long and changes no shape.
     """
-    with _Unfilled():
-        kind = RTDETRDetectionModel if is_rtdetr(model) else _Unmeasured
+    with _NoInitialisation():
+        kind = RTDETRDetectionModel if is_rtdetr(model) else _NoStridePass
         network: Any = _build(kind, model, classes)
         unfused = sum(p.numel() for p in network.parameters())
         fused = sum(p.numel() for p in network.fuse(verbose=False).parameters())

@@ -41,7 +41,7 @@ class UltralyticsSteps:
     def inputs(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Letterbox or stretch."""
         side = self.spec.imgsz
-        squares = [place(image, self._where(image.shape), side) for image in images]
+        squares = [put_into_square(image, self._where(image.shape), side) for image in images]
         return three_planes(squares)
 
     def decode(
@@ -49,7 +49,7 @@ class UltralyticsSteps:
     ) -> list[Boxes]:
         """Suppress duplicates and map boxes back to the pictures."""
         return [
-            back(self._boxes(output), self._where(size), size)
+            to_picture(self._boxes(output), self._where(size), size)
             for output, size in zip(raw[0], sizes, strict=True)
         ]
 
@@ -85,7 +85,7 @@ def placement(size: tuple[int, int], side: int, stretch: bool) -> Placement:
     return Placement((new_w, new_h), (new_w / width, new_h / height), (left, top))
 
 
-def place(image: NDArray[np.uint8], where: Placement, side: int) -> NDArray[np.uint8]:
+def put_into_square(image: NDArray[np.uint8], where: Placement, side: int) -> NDArray[np.uint8]:
     """Put a picture into the square."""
     (width, height), (left, top) = where.size, where.offset
     if image.shape[:2] != (height, width):
@@ -126,7 +126,7 @@ def _corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
-def back(boxes: Boxes, where: Placement, size: tuple[int, int]) -> Boxes:
+def to_picture(boxes: Boxes, where: Placement, size: tuple[int, int]) -> Boxes:
     """Map boxes from the square to px of the picture, cut at its edges."""
     scale = np.array(where.scale * 2)
     offset = np.array(where.offset * 2)
