@@ -1,4 +1,4 @@
-"""The folder of synthetic scans, and `OUT.partial`, where it comes to be."""
+"""Write the folder of synthetic scans by way of `OUT.partial`."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ FILE_NAME = "synthesis.json"
 
 
 class Synthesis(BaseModel):
-    """How a folder of synthetic scans came about; kept in it as `synthesis.json`.
+    """Record the origin of a folder of synthetic scans, as its `synthesis.json`.
 
     Attributes:
         request: what was asked for.
@@ -44,7 +44,7 @@ class Workplace:
     def open(self, request: Request) -> None:
         """Keep what the same request left there; clear anything else away."""
         plan = self.folder / "plan"
-        text = f"{request.model_dump_json()}\n{tool_versions()}\n"
+        text = f"{request.model_dump_json(by_alias=True)}\n{tool_versions()}\n"
         if not (
             plan.is_file() and plan.read_text(encoding="utf-8") == text and self.scans.is_dir()
         ):
@@ -54,7 +54,7 @@ class Workplace:
             (self.scans / name).mkdir(parents=True, exist_ok=True)
 
     def done(self, case: CaseSource) -> CaseRecord | None:
-        """What an earlier run made of a case, if its files are still the same."""
+        """Return the record of a case from an earlier run, if its files are still the same."""
         file = self.folder / "done" / f"{case.case_id}.json"
         if not file.is_file():
             return None
@@ -87,7 +87,7 @@ class Workplace:
 
 
 def is_of(record: CaseRecord, case: CaseSource) -> bool:
-    """Whether a record was made of these files."""
+    """Check whether a record was made of the files of a case."""
     try:
         return (record.image_sha256, record.mask_sha256) == (hash_scan(case), hash_mask(case))
     except InputError:  # reading it will say what is wrong
@@ -95,7 +95,7 @@ def is_of(record: CaseRecord, case: CaseSource) -> bool:
 
 
 def read_synthesis(out: Path) -> Synthesis | None:
-    """Read what a folder holds; None where it holds no synthetic scans."""
+    """Read the `synthesis.json` of a folder; return None where there is none."""
     try:
         return Synthesis.model_validate_json((out / FILE_NAME).read_bytes())
     except (OSError, ValidationError):
