@@ -243,7 +243,7 @@ def _meta(path: Path, lines: list[str], end: int) -> _Header:
 
 
 def _meta_affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
-    found = []
+    values = []
     for names in (
         ("transformmatrix", "rotation", "orientation"),
         ("elementspacing",),
@@ -252,11 +252,11 @@ def _meta_affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
         value = next((fields[name] for name in names if name in fields), None)
         if value is None:
             raise InputError(path, f"states no geometry: `{names[0]}` missing", _GEOMETRY)
-        found.append(value)
+        values.append(value)
     affine = np.eye(4)
     # each row of the matrix is the direction of one axis of the file
-    affine[:3, :3] = _numbers(found[0], 9).reshape(3, 3).T * _numbers(found[1], 3)
-    affine[:3, 3] = _numbers(found[2], 3)
+    affine[:3, :3] = _numbers(values[0], 9).reshape(3, 3).T * _numbers(values[1], 3)
+    affine[:3, 3] = _numbers(values[2], 3)
     return affine
 
 
