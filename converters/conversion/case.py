@@ -1,7 +1,8 @@
-"""One case: from its mask to lesions and boxes, from its scan to PNGs."""
+"""Convert one case: its mask into lesions and boxes, its scan into PNGs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,13 @@ from converters.masks.annotations import find_marks, mask_files, read_scan, scan
 from converters.masks.components import SMALL_MM, Component, Lesion
 from converters.preprocessing.frame import Frame, Region, extent
 from converters.preprocessing.pictures import pictures
-from converters.preprocessing.representation import Representation
 from converters.preprocessing.value_range import value_range
 from converters.preprocessing.windowing import Window
 from converters.recipes.recipe import Recipe
 
 
 class CaseAnalysis(BaseModel):
-    """What a mask says of one case; kept on disk between the two passes of a conversion.
+    """The lesions and boxes of one mask, kept on disk between the two passes of a conversion.
 
     Attributes:
         case_id, patient_id: names.
@@ -66,11 +66,6 @@ class CaseAnalysis(BaseModel):
         return dict(grouped)
 
 
-def image_name(case_id: str, z: int) -> str:
-    """File name of a slice's picture."""
-    return f"{case_id}_z{z:04d}.png"
-
-
 def analyse_case(
     recipe: Recipe, min_size_mm: float, resample: bool, case: CaseSource
 ) -> CaseAnalysis:
@@ -106,7 +101,7 @@ def analyse_case(
 
 
 class CaseWritten(BaseModel):
-    """What writing a case's pictures settled.
+    """The facts of a case that are known once its pictures are written.
 
     Attributes:
         image_sha256: of the scan's files.
@@ -123,48 +118,78 @@ class CaseWritten(BaseModel):
     value_range: tuple[float, float] | None = None
 
 
-def write_case(
-    case: CaseSource,
-    analysis: CaseAnalysis,
-    slices: Sequence[int],
-    representation: Representation,
-    images: Path,
-    labels: Path,
-) -> CaseWritten:
+@dataclass
+class CaseState:
+    """One case on its way through a conversion.
+
+    Attributes:
+        source: where its scan and its masks lie.
+        recipe: how they are read.
+        synthetic: the case is for training only: its lesions are made up, and others' are not.
+        analysis: of its masks; set by the first pass unless `error` is.
+        split: train, val or test; empty until the patients are dealt.
+        slices: canonical slice indices to write.
+        written: facts from the second pass; set by it unless `error` is.
+        error: why the case could not be read; it is left out of the dataset.
+    """
+
+    source: CaseSource
+    recipe: Recipe
+    synthetic: bool = False
+    analysis: CaseAnalysis = field(init=False, repr=False)
+    split: str = ""
+    slices: list[int] = field(default_factory=list)
+    written: CaseWritten = field(init=False, repr=False)
+    error: InputError | None = None
+
+    @property
+    def case_id(self) -> str:
+        """Return the name of the case."""
+        return self.source.case_id
+
+    @property
+    def patient_id(self) -> str:
+        """Return the name of the person."""
+        return self.source.patient_id
+
+    def image_name(self, z: int) -> str:
+        """Return the file name of a slice's picture."""
+        return f"{self.case_id}_z{z:04d}.png"
+
+
+def write_case(dataset: Path, case: CaseState) -> CaseWritten:
     """Write the chosen slices of a case as 8-bit PNGs with YOLO label files.
 
     Args:
-        case: where the scan lies.
-        analysis: what its mask gave.
-        slices: canonical slice indices to write.
-        representation: how pictures are made.
-        images, labels: existing folders to write to.
+        dataset: folder with `images/SPLIT` and `labels/SPLIT`.
+        case: with analysis, split and slices.
 
     Raises:
         InputError: an unreadable scan, one on another grid than its mask, or one whose crop would
             cut a lesion.
     """
-    scan = read_scan(case)
+    source, analysis, representation = case.source, case.analysis, case.recipe.representation
+    scan = read_scan(source)
     grid = Volume(  # the mask's grid without its voxels
         array=np.broadcast_to(np.uint8(0), analysis.shape),
         affine=np.asarray(analysis.affine),
         to_file=np.eye(4),
     )
-    check_same_grid(grid, scan, case.mask or case.image, case.image)
-    made = pictures(scan, representation, case.image, analysis.organ_region)
-    _check_inside(analysis, made.frame, case.image)
+    check_same_grid(grid, scan, source.mask or source.image, source.image)
+    rendered = pictures(scan, representation, source.image, analysis.organ_region)
+    _check_inside(analysis, rendered.frame, source.image)
     by_slice = analysis.components_by_slice()
-    for z in slices:
-        name = image_name(case.case_id, z)
-        picture = made[z]
+    for z in case.slices:
+        name, picture = case.image_name(z), rendered[z]
         # channels 0, 1, 2 are a PNG's red, green, blue; OpenCV takes them in reverse
-        write_png(images / name, picture if picture.ndim == 2 else picture[..., ::-1])
-        text = label_text(by_slice.get(z, []), made.frame)
-        write_text((labels / name).with_suffix(".txt"), text)
+        pixels = picture if picture.ndim == 2 else picture[..., ::-1]
+        write_png(dataset / "images" / case.split / name, pixels)
+        text = label_text(by_slice.get(z, []), rendered.frame)
+        write_text((dataset / "labels" / case.split / name).with_suffix(".txt"), text)
     return CaseWritten(
-        image_sha256=hash_scan(case),
-        frame=made.frame,
-        windows=[window for _, window in made.channels],
+        image_sha256=hash_scan(source),
+        frame=rendered.frame,
+        windows=[window for _, window in rendered.channels],
         value_range=value_range(scan) if representation.modality == "CT" else None,
     )
 
@@ -195,5 +220,5 @@ def hash_mask(case: CaseSource) -> str:
 
 
 def _hash_mask(case: CaseSource, named: Sequence[tuple[str, Path]]) -> str:
-    told = [name for name, _ in named if name] or [repr(row) for row in case.rows]
-    return hash_contents([file for _, file in named], told)
+    names = [name for name, _ in named if name] or [repr(row) for row in case.rows]
+    return hash_contents([file for _, file in named], names)

@@ -4,11 +4,11 @@ import glob
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from converters.conversion.case import CaseAnalysis, CaseWritten, image_name
+from converters.conversion.case import CaseAnalysis, CaseState, CaseWritten
 from converters.conversion.sources import CaseSource
 from converters.core.files import write_text
 from converters.dataset.manifest import Request, tool_versions
@@ -55,12 +55,12 @@ class Workspace:
         file = self.folder / "analysis" / f"{analysis.case_id}.json"
         write_text(file, analysis.model_dump_json())
 
-    def choose(self, split_of: Mapping[str, str], slices: Mapping[str, Sequence[int]]) -> None:
-        """Forget pass two if it worked on another split or on other slices.
+    def choose(self, cases: Iterable[CaseState]) -> None:
+        """Forget the second pass if it worked on another split or on other slices.
 
         A mask that could not be read the last time and now can shifts both.
         """
-        chosen = json.dumps([split_of, slices], sort_keys=True)
+        chosen = json.dumps([[case.case_id, case.split, case.slices] for case in cases])
         if not _holds(self.folder / "chosen", chosen):
             shutil.rmtree(self.folder / "done", ignore_errors=True)
             write_text(self.folder / "chosen", chosen)
@@ -74,17 +74,17 @@ class Workspace:
         """Note that pass two finished a case."""
         write_text(self.folder / "done" / f"{case_id}.json", written.model_dump_json())
 
-    def sweep(self, written: Iterable[tuple[str, str, Sequence[int]]]) -> None:
-        """Remove from the dataset all but the pictures and labels of (split, case, slices).
+    def sweep(self, written: Iterable[CaseState]) -> None:
+        """Remove from the dataset all but the pictures and labels of the cases written.
 
         Killed runs leave temporary files, and cases that failed half-way leave pictures.
         """
         keep = set()
-        for split, case_id, slices in written:
-            for z in slices:
-                name = image_name(case_id, z)
-                keep.add(self.dataset / "images" / split / name)
-                keep.add((self.dataset / "labels" / split / name).with_suffix(".txt"))
+        for case in written:
+            for z in case.slices:
+                name = case.image_name(z)
+                keep.add(self.dataset / "images" / case.split / name)
+                keep.add((self.dataset / "labels" / case.split / name).with_suffix(".txt"))
         for file in list(self.dataset.rglob("*")):
             if file not in keep and not file.is_dir():
                 file.unlink()
