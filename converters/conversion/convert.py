@@ -30,6 +30,7 @@ from converters.conversion.workspace import Workspace
 from converters.conversion.write_dataset import describe
 from converters.core.errors import InputError
 from converters.core.open_pool import open_pool
+from converters.core.output_folder import is_free, write_errors
 from converters.core.pool import Pool, run_all, users_fault
 from converters.core.progress import progress
 from converters.dataset.manifest import (
@@ -44,6 +45,7 @@ from converters.dataset.stratify import SPLITS, read_split_file, split_patients
 from converters.recipes.recipe import Recipe
 
 TRAIN = SPLITS[0]
+RESUME = "make room or check the rights, then run the same command again: it resumes"
 Outcome = TypeVar("Outcome")
 
 
@@ -132,42 +134,37 @@ def convert(
     sees = [*(path for _, path in sources), work.plan]
     pool = open_pool(min(workers, len(cases)), scheduler, tool_versions(), sees)
     try:
-        if out.is_file() or (out.exists() and any(out.iterdir())):
+        if not is_free(out):
             if not overwrite:
                 return _already_there(out, request, gathered, pool)
             if not (out / FILE_NAME).is_file():
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
-        work.open(request, [case.source for case in cases])
-        _analyse(cases, request, work, pool)
-        readable = [case for case in cases if case.error is None]
-        if not any(case.analysis.components for case in readable):
-            work.discard()  # there is nothing to resume
+        with write_errors(out, RESUME), work.lock():
+            work.open(request, [case.source for case in cases])
+            _analyse(cases, request, work, pool)
+            readable = [case for case in cases if case.error is None]
+            if not any(case.analysis.components for case in readable):
+                work.discard()  # there is nothing to resume
+                _raise_if_all_failed(cases)
+                raise InputError(
+                    root,
+                    f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
+                    "check the classes of the recipe",
+                )
+            split_of = named or _deal(readable, weights, seed)
+            for case in readable:  # a patient of synthetic cases alone is trained on
+                case.split = split_of.get(case.patient_id, TRAIN)
+            unused = _beside_train(cases)
+            cases = [case for case in cases if case.case_id not in unused]
+            readable = [case for case in cases if case.error is None]
+            _choose_slices(readable, request.negatives, seed)
+            warnings = check_duplicates(readable)
+            work.choose(readable)
+            _write(readable, work, pool)
             _raise_if_all_failed(cases)
-            raise InputError(
-                root,
-                f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
-                "check the classes of the recipe",
-            )
-        split_of = named or _deal(readable, weights, seed)
-        for case in readable:  # a patient of synthetic cases alone is trained on
-            case.split = split_of.get(case.patient_id, TRAIN)
-        unused = _beside_train(cases)
-        cases = [case for case in cases if case.case_id not in unused]
-        readable = [case for case in cases if case.error is None]
-        _choose_slices(readable, request.negatives, seed)
-        warnings = check_duplicates(readable)
-        work.choose(readable)
-        _write(readable, work, pool)
-        _raise_if_all_failed(cases)
-        work.sweep([case for case in readable if case.error is None])
-        manifest = describe(work.dataset, request, cases)
-        work.publish()
-    except OSError as error:
-        raise InputError(
-            error.filename or out,
-            f"cannot be written ({error.strerror or error})",
-            "make room or check the rights, then run the same command again: it resumes",
-        ) from error
+            work.sweep([case for case in readable if case.error is None])
+            manifest = describe(work.content, request, cases)
+            work.publish()
     finally:
         if pool is not None:
             pool.close()
@@ -299,7 +296,7 @@ def _write(cases: Sequence[CaseState], work: Workspace, pool: Pool | None) -> No
             case.written = written
         else:
             todo.append(case)
-    _run("scans", partial(write_case, work.dataset), todo, pool, keep)
+    _run("scans", partial(write_case, work.content), todo, pool, keep)
 
 
 def _run(

@@ -11,6 +11,13 @@ from multiprocessing.context import BaseContext
 from converters.core.pool import Item, Result, WorkersError
 
 
+def available_cores() -> int:
+    """Count the cores that this process may use, or all where the system does not say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Processes:
     """Worker processes of this machine, started as they are needed."""
 

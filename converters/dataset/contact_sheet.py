@@ -2,7 +2,6 @@
 
 import csv
 import io
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from converters.core.errors import InputError
 from converters.core.files import write_text
 from converters.core.images import write_png
+from converters.core.output_folder import atomic_folder, check_output
 from converters.dataset.keypoints import TOLERANCE_MM
 from converters.dataset.same_patient import Scan, Suspicion
 
@@ -35,18 +35,10 @@ def write_suspicions(suspicions: Sequence[Suspicion], out: Path, overwrite: bool
         InputError: something else lies at `out`.
     """
     check_out(out, overwrite)
-    work = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        work.mkdir(parents=True)
+    with atomic_folder(out) as work:
         for number, suspicion in enumerate(suspicions, start=1):
             write_png(work / picture_name(number, suspicion), draw_pair(suspicion))
         write_text(work / TABLE, _table(suspicions))
-        if out.exists():
-            shutil.rmtree(out)
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def check_out(out: Path, overwrite: bool) -> None:
@@ -55,10 +47,7 @@ def check_out(out: Path, overwrite: bool) -> None:
     Raises:
         InputError: it does.
     """
-    if not out.name.strip("."):
-        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
-    if out.exists() and not (overwrite and (out / TABLE).is_file()):
-        raise InputError(out, "exists", "give another --out, or --overwrite an earlier check")
+    check_output(out, overwrite, "an earlier check", (out / TABLE).is_file())
 
 
 def picture_name(number: int, suspicion: Suspicion) -> str:

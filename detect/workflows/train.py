@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,6 +12,7 @@ import torch
 
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json
+from converters.core.output_folder import ResumableFolder
 from converters.core.progress import progress
 from converters.dataset.fingerprint import TrainedOn, trained_on
 from converters.dataset.folder import Dataset, open_dataset
@@ -123,7 +123,8 @@ def train(
         "fold": str(fold) if fold else None,
     }
     first = processes.is_first()
-    run_dir = out.parent / f"{out.name}.partial"
+    work = ResumableFolder(out)
+    run_dir = work.staging
     if first:
         _check_run_dir(out, run_dir, request, resume, overwrite)
     if settings.budget:
@@ -135,7 +136,7 @@ def train(
     if weight_file and not resume:
         detector.load_weights(weight_file, trust)
     if first and not resume:  # from here on the request is right, and a stop leaves something
-        shutil.rmtree(run_dir, ignore_errors=True)
+        work.discard()
         write_json(run_dir / "request.json", request)
     processes.wait()
     with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
@@ -277,9 +278,7 @@ def _finish(
     for leftover in ("request.json", "weights/resume.pt"):
         (run_dir / leftover).unlink(missing_ok=True)
     card.write(run_dir)
-    if out.exists():
-        shutil.rmtree(out)
-    run_dir.rename(out)
+    ResumableFolder(out).publish()
     return TrainResult(out, metrics, card, note)
 
 

@@ -20,7 +20,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
-from converters.core.files import replacing
+from converters.core.files import atomic_file
 from converters.dataset.split import Split
 from detect.detectors.card import ModelSpec
 from detect.detectors.checkpoints import save_network
@@ -321,7 +321,7 @@ class _Loop:
         }
         packed = io.BytesIO()  # torch itself reports a full disk as an error of its own kind
         torch.save(checkpoint, packed)
-        with replacing(self.weights_dir / "resume.pt") as temporary:
+        with atomic_file(self.weights_dir / "resume.pt") as temporary:
             temporary.write_bytes(packed.getbuffer())
         return True
 

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
-from converters.core.files import replacing
+from converters.core.files import atomic_file
 from converters.dataset.split import Split
 from detect.detectors.card import ModelSpec
 from detect.detectors.checkpoints import load_network, save_network
@@ -250,7 +250,7 @@ class _Scoring(Callback):
             mine(slices, self.train, coming, self._find)
         checkpoint = self.run_dir / "weights" / "resume.pt"
         if is_first():
-            with replacing(checkpoint) as temporary:
+            with atomic_file(checkpoint) as temporary:
                 trainer.save_checkpoint(temporary)
             self.advance(note(self.history[-1]))
         else:
