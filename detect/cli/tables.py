@@ -1,15 +1,35 @@
-"""The models a user can name."""
+"""Tables for the terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from converters.core.progress import progress
-from detect.detectors.registry import FAMILIES, count_parameters, model_names
+from converters.recipes.catalog import mask_noun, shipped_recipes
 from weights import resolve
+
+
+def datasets_table() -> Table:
+    """List every recipe with its classes and licence."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        caption="Organs in brackets: with --targets organs. `detect datasets NAME` says more.",
+    )
+    table.caption_justify = "left"
+    for column in ("name", "title", "modality", "classes", "masks", "licence"):
+        table.add_column(column, overflow="fold")
+    for recipe in shipped_recipes():
+        table.add_row(
+            recipe.name,
+            recipe.title,
+            recipe.modality,
+            ", ".join(recipe.classes) or f"[{len(recipe.organs)} organs]",
+            mask_noun(recipe),
+            recipe.licence,
+        )
+    return table
 
 
 def models_table(classes: int, *, quiet: bool = False) -> Table:
@@ -19,6 +39,8 @@ def models_table(classes: int, *, quiet: bool = False) -> Table:
         classes: number of lesion classes, which changes the heads.
         quiet: no progress bar.
     """
+    from detect.detectors.registry import FAMILIES, count_parameters, model_names
+
     table = Table(
         box=SIMPLE_HEAD,
         caption=f"Parameters in millions for {classes} classes: unfused in training, fused after."
@@ -49,6 +71,8 @@ def models_table(classes: int, *, quiet: bool = False) -> Table:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Keep torch's other threads asleep: the work is Python's, and they wait at full speed."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
