@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.drawing import shown
+from converters.core.drawing import grey_channel
 from converters.core.files import atomic_file, write_json
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import Split, load_split
@@ -81,7 +81,7 @@ def _lesions(split: Split, made_up: bool) -> list[Lesion]:
 def _tile(lesion: Lesion, number: int) -> NDArray[np.uint8]:
     split, picture, box, _ = lesion
     x1, y1, x2, y2 = split.truth[picture].xyxy[box]
-    padded = np.pad(shown(split.read(picture)), SIDE // 2)  # the centre stays in the middle
+    padded = np.pad(grey_channel(split.read(picture)), SIDE // 2)  # the centre stays in the middle
     top, left = round((y1 + y2) / 2), round((x1 + x2) / 2)
     around = padded[top : top + SIDE, left : left + SIDE]
     size = (SIDE * ENLARGED, SIDE * ENLARGED)

@@ -59,7 +59,7 @@ class CaseAnalysis(BaseModel):
     organ_region: Region | None
 
     def components_by_slice(self) -> dict[int, list[Component]]:
-        """Slice → its boxes, for slices that have any."""
+        """Map each slice with boxes to its boxes."""
         grouped: dict[int, list[Component]] = defaultdict(list)
         for component in self.components:
             grouped[component.slice_index].append(component)
@@ -80,23 +80,23 @@ def analyse_case(
     Raises:
         InputError: no mask, an unreadable one, or one that does not fit the recipe or the scan.
     """
-    marks = find_marks(recipe, case, resample)
-    kept = [c for c in marks.components if c.diameter_mm >= min_size_mm]
+    annotation = find_marks(recipe, case, resample)
+    kept = [c for c in annotation.components if c.diameter_mm >= min_size_mm]
     kept_ids = {c.lesion_id for c in kept}
     return CaseAnalysis(
         case_id=case.case_id,
         patient_id=case.patient_id,
-        shape=marks.shape,
-        affine=marks.affine.tolist(),
-        mask_sha256=_hash_mask(case, marks.files),
-        lesions=[lesion for lesion in marks.lesions if lesion.lesion_id in kept_ids],
+        shape=annotation.shape,
+        affine=annotation.affine.tolist(),
+        mask_sha256=_hash_mask(case, annotation.files),
+        lesions=[lesion for lesion in annotation.lesions if lesion.lesion_id in kept_ids],
         components=kept,
-        small=sum(c.diameter_mm < SMALL_MM for c in marks.components),
-        dropped=len(marks.components) - len(kept),
-        negative_slices=marks.negative_slices,
-        organ_slices=np.flatnonzero(marks.shown.any(axis=(1, 2))).tolist(),
-        notes=marks.notes,
-        organ_region=extent(marks.shown),
+        small=sum(c.diameter_mm < SMALL_MM for c in annotation.components),
+        dropped=len(annotation.components) - len(kept),
+        negative_slices=annotation.negative_slices,
+        organ_slices=np.flatnonzero(annotation.shown.any(axis=(1, 2))).tolist(),
+        notes=annotation.notes,
+        organ_region=extent(annotation.shown),
     )
 
 
@@ -195,7 +195,7 @@ def write_case(dataset: Path, case: CaseState) -> CaseWritten:
 
 
 def _check_inside(analysis: CaseAnalysis, frame: Frame, scan: Path) -> None:
-    """Refuse to cut lesions: they would be missing from every score, and nobody would know."""
+    """Refuse to cut lesions, which would silently be missing from every score."""
     left, top, right, bottom = frame.region
     cut = sum(
         c.x < left or c.y < top or c.x + c.width > right or c.y + c.height > bottom
@@ -210,12 +210,12 @@ def _check_inside(analysis: CaseAnalysis, frame: Frame, scan: Path) -> None:
 
 
 def hash_scan(case: CaseSource) -> str:
-    """SHA-256 over the contents of the files of a case's scan."""
+    """Compute the SHA-256 of the files of a case's scan."""
     return hash_contents(scan_files(case))
 
 
 def hash_mask(case: CaseSource) -> str:
-    """SHA-256 over the files, or over the rows of a table, that say where a case's lesions are."""
+    """Compute the SHA-256 of a case's masks: of files, or of rows of a table."""
     return _hash_mask(case, mask_files(case)) if case.mask else ""
 
 

@@ -31,7 +31,7 @@ from converters.conversion.write_dataset import describe
 from converters.core.errors import InputError
 from converters.core.open_pool import open_pool
 from converters.core.output_folder import is_free, write_errors
-from converters.core.pool import Pool, run_all, users_fault
+from converters.core.pool import Pool, as_input_error, run_all
 from converters.core.progress import progress
 from converters.dataset.manifest import (
     FILE_NAME,
@@ -311,6 +311,6 @@ def _run(
         for case, outcome in run_all(step, todo, pool):
             advance(case.case_id)
             if isinstance(outcome, Exception):
-                case.error = users_fault(case.source.image, outcome)
+                case.error = as_input_error(case.source.image, outcome)
             else:
                 keep(case, outcome)

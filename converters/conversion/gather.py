@@ -65,7 +65,7 @@ def gather(sources: Sequence[tuple[Recipe, Path]]) -> Cases:
 
 
 def sound_cases(recipe: Recipe, root: Path) -> tuple[list[CaseSource], dict[str, str]]:
-    """Find the cases of one recipe, and which of them it leaves out, and why.
+    """Find the cases of one recipe, and map those that it leaves out to the reason.
 
     Raises:
         InputError: as `find_cases`.

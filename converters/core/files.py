@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Let an error in writing say which file: the system names it only where opening fails."""
+    """Name the file in errors of writing, which the system does only where opening fails."""
     try:
         yield
     except OSError as error:
@@ -21,7 +21,7 @@ def named_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes `path`'s place, else it is removed.
+    """Yield a temporary path that replaces `path` on success, and else is removed.
 
     The temporary name keeps the suffix, since many libraries choose the format by it.
     """
@@ -49,6 +49,6 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Compute the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

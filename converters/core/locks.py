@@ -1,4 +1,4 @@
-"""Locks between processes, and signals that end a process in order."""
+"""Lock files between processes, and end a process in order on SIGTERM."""
 
 import errno
 import os

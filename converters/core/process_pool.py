@@ -1,4 +1,4 @@
-"""A pool of processes on this machine."""
+"""Run items in processes of this machine."""
 
 import multiprocessing
 import os
@@ -43,7 +43,7 @@ class Processes:
             ) from error
 
     def check(self) -> None:
-        """See `Pool`: a process that ends is told by the results."""
+        """See `Pool`: the results report a process that ended."""
 
     def close(self) -> None:
         """See `Pool`."""
@@ -51,9 +51,9 @@ class Processes:
 
 
 def _context() -> BaseContext:
-    """How workers start. Forking a process with threads (a progress bar, OpenCV) can deadlock.
+    """Choose how workers start: forking a process with threads (OpenCV) can deadlock.
 
-    Where the system can, they are forked from a process of its own without any, which has loaded
+    Where the system can, they are forked from a server process without threads, which has loaded
     the libraries once for all of them.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -64,7 +64,7 @@ def _context() -> BaseContext:
 
 
 def _leave_with_parent() -> None:
-    """End this worker when the parent was killed: an idle pool worker would wait for ever."""
+    """End this worker when its parent is killed: an idle pool worker would wait for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101  (this runs in workers only)
 

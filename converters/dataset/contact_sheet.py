@@ -1,4 +1,4 @@
-"""Suspected pairs of scans side by side at matching levels, for a human to judge."""
+"""Draw suspected pairs of scans side by side at matching levels, for a human to judge."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ def write_suspicions(suspicions: Sequence[Suspicion], out: Path, overwrite: bool
         overwrite: replace an earlier one.
 
     Raises:
-        InputError: something else lies at `out`.
+        InputError: something lies at `out` that is not to be replaced.
     """
     check_out(out, overwrite)
     with atomic_folder(out) as work:
@@ -45,13 +45,13 @@ def check_out(out: Path, overwrite: bool) -> None:
     """Refuse to write where something else lies.
 
     Raises:
-        InputError: it does.
+        InputError: something else lies there.
     """
     check_output(out, overwrite, "an earlier check", (out / TABLE).is_file())
 
 
 def picture_name(number: int, suspicion: Suspicion) -> str:
-    """File name of a pair's picture; the number keeps them apart and in order."""
+    """Return the file name of a pair's picture; the number keeps pairs apart and in order."""
     return f"{number:03d}_{suspicion.first.case}_{suspicion.second.case}.png"
 
 
@@ -95,11 +95,11 @@ def draw_pair(suspicion: Suspicion) -> NDArray[np.uint8]:
 
 def _matching_levels(suspicion: Suspicion) -> list[tuple[int, int]]:
     """Choose slices, spread over what both cases show, that lie at one level of the body."""
-    a, b, found = suspicion.first, suspicion.second, suspicion.likeness
-    there = np.asarray(b.heights)
+    a, b, alike = suspicion.first, suspicion.second, suspicion.likeness
+    heights_b = np.asarray(b.heights)
     pairs = []
     for k, height in enumerate(a.heights):
-        distance = np.abs(there - (found.stretch * height + found.shift_mm))
+        distance = np.abs(heights_b - (alike.stretch * height + alike.shift_mm))
         if distance.min() < TOLERANCE_MM:
             pairs.append((k, int(distance.argmin())))
     inside = np.linspace(0, len(pairs) - 1, COLUMNS + 2)[1:-1] if len(pairs) > COLUMNS else None
@@ -107,7 +107,7 @@ def _matching_levels(suspicion: Suspicion) -> list[tuple[int, int]]:
 
 
 def _panel(scan: Scan, index: int) -> NDArray[np.uint8]:
-    """One slice, fitted into a square without distortion; black if it cannot be read."""
+    """Fit one slice into a square without distortion; black if it cannot be read."""
     panel = np.zeros((PANEL, PANEL), np.uint8)
     with suppress(InputError):
         pixels = scan.read(index)

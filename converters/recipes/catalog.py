@@ -67,7 +67,7 @@ def with_pictures(
     crop: str | None = None,
     spacing: float | None = None,
 ) -> Recipe:
-    """Replace what a recipe says of its pictures by what the command line says; None keeps it.
+    """Change how a recipe makes its pictures; None keeps a setting.
 
     Args:
         recipe: to start from.
@@ -79,20 +79,20 @@ def with_pictures(
     Raises:
         InputError: one of them is not understood, or the recipe names no organ to crop to.
     """
-    given: dict[str, tuple[str, Any, str]] = {}
+    changes: dict[str, tuple[str, Any, str]] = {}
     if window is not None:
-        given["window"] = "--window", _window(window), "write LEVEL,WIDTH: 60,200; or 1%,99%"
+        changes["window"] = "--window", _window(window), "write LEVEL,WIDTH: 60,200; or 1%,99%"
     if channels is not None:
-        given["channels"] = (
+        changes["channels"] = (
             "--channels",
             channels,
             "use gray, adjacent:MM as in adjacent:2, or windows",
         )
     if crop is not None:
-        given["crop"] = "--crop", crop, "use none, body, or organ with a recipe that names organs"
+        changes["crop"] = "--crop", crop, "use none, body, or organ with a recipe that names organs"
     if spacing is not None:
-        given["spacing_mm"] = "--spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
-    for key, (option, value, remedy) in given.items():
+        changes["spacing_mm"] = "--spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
+    for key, (option, value, remedy) in changes.items():
         try:
             recipe = Recipe.model_validate({**dict(recipe), key: value})
         except ValidationError as error:

@@ -13,7 +13,7 @@ from converters.core.errors import InputError
 from converters.core.files import write_json, write_text
 from converters.core.open_pool import open_pool
 from converters.core.output_folder import is_free, write_errors
-from converters.core.pool import run_all, users_fault
+from converters.core.pool import as_input_error, run_all
 from converters.core.progress import progress
 from converters.recipes.recipe import Recipe
 from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_of, read_synthesis
@@ -212,7 +212,7 @@ def _run(
                     work.keep(result)
                     found[case.case_id] = result
                 else:
-                    found[case.case_id] = users_fault(case.image, result)
+                    found[case.case_id] = as_input_error(case.image, result)
     finally:
         if pool is not None:
             pool.close()
