@@ -97,9 +97,7 @@ class SamePatient:
     pairs: int = 0
 
 
-def same_patient(
-    folder: Path, other: Path | None = None, *, look: bool = True, quiet: bool = False
-) -> SamePatient:
+def same_patient(folder: Path, other: Path | None = None, *, look: bool = True) -> SamePatient:
     """Search a dataset, or a pair of them, for one person under two names.
 
     Within one dataset a pair of cases on two sides of the split is a problem, a pair in one split
@@ -110,7 +108,6 @@ def same_patient(
         folder: dataset.
         other: compare the cases of `folder` with those of this dataset, not with each other.
         look: compare the pictures too.
-        quiet: no progress bar.
 
     Raises:
         InputError: no dataset.
@@ -136,7 +133,7 @@ def same_patient(
         ]
     suspicions = [
         Suspicion(a, b, alike, two_sides=second is not None or a.split != b.split)
-        for a, b, alike in alike_pairs(pairs, quiet)
+        for a, b, alike in alike_pairs(pairs)
     ]
     suspicions.sort(key=lambda s: (not s.two_sides, -s.likeness.score))
     return replace(result, suspicions=suspicions, pairs=len(pairs))
@@ -217,19 +214,17 @@ def scans_of(dataset: Dataset) -> list[Scan]:
     ]
 
 
-def alike_pairs(
-    pairs: Sequence[tuple[Scan, Scan]], quiet: bool = False
-) -> list[tuple[Scan, Scan, Likeness]]:
+def alike_pairs(pairs: Sequence[tuple[Scan, Scan]]) -> list[tuple[Scan, Scan, Likeness]]:
     """Compare pairs of cases by their pictures; returns the suspiciously alike pairs."""
     scans = {id(scan): scan for pair in pairs for scan in pair}
     landmarks_of: dict[int, Landmarks] = {}
-    with progress("landmarks", len(scans), quiet) as advance:
+    with progress("landmarks", len(scans)) as advance:
         for key, scan in scans.items():
             landmarks_of[key] = landmarks(scan)
             advance(scan.case)
     few = {key: every.strongest() for key, every in landmarks_of.items()}
     compared = []
-    with progress("compare", len(pairs), quiet) as advance:
+    with progress("compare", len(pairs)) as advance:
         for a, b in pairs:
             alike = likeness(few[id(a)], few[id(b)])
             if alike.score >= WORTH_A_LOOK:
