@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from converters.conversion.case import CaseAnalysis, CaseState, CaseWritten
-from converters.conversion.sources import CaseSource
 from converters.core.files import write_text
 from converters.core.output_folder import ResumableFolder, holds_text
 from converters.dataset.manifest import Request, tool_versions
 from converters.dataset.stratify import SPLITS
 from converters.imaging.read import ITK_SUFFIXES
+from converters.masks.case_source import CaseSource
 
 
 class Workspace(ResumableFolder):
