@@ -1,7 +1,9 @@
-"""Tables for the terminal."""
+"""Build the tables of the command line: datasets, models, weight files, benchmarks."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -9,6 +11,9 @@ from rich.table import Table
 from converters.core.progress import progress
 from converters.recipes.catalog import mask_noun, shipped_recipes
 from weights import resolve
+
+if TYPE_CHECKING:  # imports torch, which the table of datasets does not need
+    from detect.benchmarking.results import Summary
 
 
 def datasets_table() -> Table:
@@ -65,6 +70,65 @@ def models_table(classes: int) -> Table:
             )
             advance(name)
     return table
+
+
+def summaries_table(summaries: Sequence["Summary"]) -> Table:
+    """Show the main columns of `benchmark.md`."""
+    from detect.benchmarking.results import write_range
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        caption="best: at the best F1 on the scored set; frozen: at the confidence from val",
+        caption_justify="left",
+    )
+    table.add_column("model", overflow="fold")
+    headers = ("P\nbest", "R\nbest", "P\nfrozen", "R\nfrozen", "mAP50", "95 %", "params\nM")
+    for header in (*headers, "ms a\nslice"):
+        table.add_column(header, justify="right")
+    for summary in summaries:
+        if not summary.rows:
+            table.add_row(summary.model, "failed" if summary.failed else "waiting")
+            continue
+        names = ("precision_best", "recall_best", "precision_frozen", "recall_frozen", "map50")
+        table.add_row(
+            summary.model,
+            *(_fixed(summary.mean(name), 3) for name in names),
+            write_range(summary.interval("map50")),
+            _fixed(summary.mean("parameters") / 1e6, 1),
+            _fixed(summary.mean("ms_per_slice"), 1),
+        )
+    return table
+
+
+def weights_table() -> Table:
+    """List the known weight files, where to fetch them, and which of them are here."""
+    from detect.workflows.weights import list_weights
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        caption=f"Files belong into {resolve.folder()}; `detect weights add FILE` puts them there.",
+    )
+    table.caption_justify = "left"
+    for column in ("file", "model", "licence"):
+        table.add_column(column)
+    table.add_column("MB", justify="right")
+    table.add_column("here")
+    table.add_column("fetch from", overflow="fold")
+    for listed in list_weights():
+        entry = listed.entry
+        table.add_row(
+            entry.file,
+            entry.model or "-",
+            entry.licence or "-",
+            "?" if listed.bytes is None else f"{listed.bytes / 1e6:.1f}",
+            "yes" if listed.here else "no",
+            entry.source or "-",
+        )
+    return table
+
+
+def _fixed(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 @contextmanager
