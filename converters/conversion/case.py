@@ -169,7 +169,7 @@ def write_case(dataset: Path, case: CaseState) -> CaseWritten:
             cut a lesion.
     """
     source, analysis, representation = case.source, case.analysis, case.recipe.representation
-    scan = read_scan(source)
+    scan, files = read_scan(source)
     grid = Volume(  # the mask's grid without its voxels
         array=np.broadcast_to(np.uint8(0), analysis.shape),
         affine=np.asarray(analysis.affine),
@@ -187,7 +187,7 @@ def write_case(dataset: Path, case: CaseState) -> CaseWritten:
         text = label_text(by_slice.get(z, []), rendered.frame)
         write_text((dataset / "labels" / case.split / name).with_suffix(".txt"), text)
     return CaseWritten(
-        image_sha256=hash_scan(source),
+        image_sha256=hash_contents(files),
         frame=rendered.frame,
         windows=[window for _, window in rendered.channels],
         value_range=value_range(scan) if representation.modality == "CT" else None,

@@ -117,7 +117,8 @@ def _only_scan(
     if len(scans) > 1 and all((root / path).is_dir() for _, path in scans):
         from converters.imaging.dicom import series as dicom
 
-        scans = [s for s in scans if dicom.modality(root / s[1]) == recipe.modality] or scans
+        modality = recipe.representation.modality
+        scans = [s for s in scans if dicom.modality(root / s[1]) == modality] or scans
     if len(scans) > 1:
         raise InputError(
             root / scans[1][1], f"is a second scan of case `{case_id}`", "keep one of the two"

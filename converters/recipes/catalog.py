@@ -94,7 +94,7 @@ def with_pictures(
         changes["spacing_mm"] = "--spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
     for key, (option, value, remedy) in changes.items():
         try:
-            recipe = Recipe.model_validate({**dict(recipe), key: value})
+            recipe = Recipe.model_validate(recipe.model_dump() | {key: value})
         except ValidationError as error:
             what = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise InputError(option, f"cannot be used ({what})", remedy) from error
@@ -160,8 +160,8 @@ def commands(name: str, recipe: Recipe) -> list[str]:
 
 
 def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    yield "modality", recipe.modality
-    yield "pictures", recipe.describe()
+    yield "modality", recipe.representation.modality
+    yield "pictures", recipe.representation.describe()
     yield "classes", ", ".join(recipe.classes)
     for merging, groups in recipe.merges.items():
         sums = ", ".join(f"{new} = {' + '.join(old)}" for new, old in groups.items())

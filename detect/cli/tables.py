@@ -29,7 +29,7 @@ def datasets_table() -> Table:
         table.add_row(
             recipe.name,
             recipe.title,
-            recipe.modality,
+            recipe.representation.modality,
             ", ".join(recipe.classes) or f"[{len(recipe.organs)} organs]",
             mask_noun(recipe),
             recipe.licence,
