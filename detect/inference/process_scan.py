@@ -11,7 +11,7 @@ from typing import Any
 
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
-from converters.core.files import appearing
+from converters.core.output_folder import atomic_folder
 from converters.core.pool import WorkersEnded, WorkersError
 from converters.core.stages import Settled
 from converters.imaging.dicom.geometry import DicomSeries
@@ -197,7 +197,7 @@ def write(job: Job, found: Found) -> Outcome:
     asked, volume, used = scan.asked, scan.volume, job.used
     with (
         _plain_errors(job.out / scan.case, "cannot be written", f"make room, then {_AGAIN}"),
-        appearing(job.out / scan.case, job.token) as work,
+        atomic_folder(job.out / scan.case, job.token) as work,
     ):
         told = scan.source, scan.pictures, boxes, lesions, used, scan.warnings
         rows = write_case_outputs(work, scan.case, *told)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from converters.core.errors import InputError
+from converters.core.process_pool import available_cores
 
 
 def load(name: str, extra: str) -> Any:
@@ -37,4 +38,4 @@ def cpu_only(runtime: str, device: str) -> None:
 def default_threads() -> int:
     """Return the threads that torch takes: OMP_NUM_THREADS, or one for each core it may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+    return int(asked) if asked.isdigit() and int(asked) else available_cores()
