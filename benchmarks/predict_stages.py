@@ -79,7 +79,7 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
     timer.of(one_scan, "pictures", "settle pictures")
     timer.of(Pictures, "__getitem__", "window")
     timer.of(slices, "link", "link")
-    timer.of(slices, "one_finding_each", "link")
+    timer.of(slices, "class_agnostic_nms", "link")
     timer.of(one_scan, "write_case_outputs", "tables")
     timer.of(outputs, "draw", "draw")
     timer.of(outputs, "write_png", "PNG")

@@ -24,7 +24,7 @@ from converters.preprocessing.windowing import Window
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters
 from detect.detectors.registry import create_detector
 from detect.inference import process_scan as one_scan
-from detect.inference.model_set import choose_models
+from detect.inference.model_set import read_models_for_scans
 from detect.inference.process_scan import Job, Todo, process
 from detect.workflows.predict import predict
 from tests.converters.dicom_series import write_series
@@ -72,7 +72,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(model: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What one scan after the other gives, without threads or processes."""
     out = tmp_path_factory.mktemp("expected") / "out"
-    job = Job(choose_models([model], None), "cpu", out)
+    job = Job(read_models_for_scans([model], None), "cpu", out)
     rows = [
         process(job, Todo(scan, scan.name.removesuffix(".nii"))).rows
         for scan in sorted(scans.iterdir())

@@ -6,7 +6,7 @@ from converters.core.boxes import Boxes
 from converters.core.stages import ahead
 from converters.preprocessing.pictures import Pictures
 from detect.detectors.protocol import Predictor
-from detect.linking.linking import LinkedLesion, Linking, link, one_finding_each, only_linked
+from detect.linking.linking import LinkedLesion, Linking, class_agnostic_nms, link, only_linked
 
 BATCH, GPU_BATCH = 16, 64  # slices a call
 
@@ -30,7 +30,7 @@ def detect_slices(
     parts = [slices[start : start + batch] for start in slices[::batch]]
     for images in ahead(lambda part: [pictures[z] for z in part], parts):
         found += detector.predict(images)
-    sure = [one_finding_each(boxes[boxes.score >= confidence]) for boxes in found]
+    sure = [class_agnostic_nms(boxes[boxes.score >= confidence]) for boxes in found]
     return [replace(boxes, xyxy=pictures.frame.to_slice(boxes.xyxy)) for boxes in sure]
 
 

@@ -13,7 +13,7 @@ from detect.linking.linking import Linking
 FILE_NAME = "ensembles.json"
 
 
-class Chosen(BaseModel):
+class EnsembleChoice(BaseModel):
     """What was chosen for an ensemble.
 
     Attributes:
@@ -40,10 +40,10 @@ class Ensembles(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     schema_name: Literal["detect-ensembles/1"] = Field("detect-ensembles/1", alias="schema")
-    ensembles: dict[str, Chosen] = Field(default_factory=dict)
+    ensembles: dict[str, EnsembleChoice] = Field(default_factory=dict)
 
 
-def read_chosen(bundle: Path, weights_sha256: str) -> Chosen | None:
+def read_choice(bundle: Path, weights_sha256: str) -> EnsembleChoice | None:
     """What a bundle keeps of an ensemble; None where nothing was chosen.
 
     Args:
@@ -56,8 +56,8 @@ def read_chosen(bundle: Path, weights_sha256: str) -> Chosen | None:
     return _read(bundle).ensembles.get(weights_sha256)
 
 
-def keep_chosen(bundle: Path, weights_sha256: str, chosen: Chosen) -> None:
-    """Keep what was chosen for an ensemble, and what is kept of others; see `read_chosen`."""
+def write_choice(bundle: Path, weights_sha256: str, chosen: EnsembleChoice) -> None:
+    """Keep what was chosen for an ensemble, and what is kept of others; see `read_choice`."""
     known = _read(bundle)
     whole = Ensembles(ensembles={**known.ensembles, weights_sha256: chosen})
     write_json(bundle / FILE_NAME, whole.model_dump(mode="json", by_alias=True))

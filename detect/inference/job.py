@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converters.core.errors import InputError
-from detect.inference.model_set import choose_models
+from detect.inference.model_set import read_models_for_scans
 from detect.inference.process_scan import DICOM_FILES, Job
 
 
@@ -28,7 +28,7 @@ def make_job(
     """
     if confidence is not None and not 0 <= confidence <= 1:
         raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
-    used = choose_models(models, confidence, runtime, augment)
+    used = read_models_for_scans(models, confidence, runtime, augment)
     if strict and used.unchecked:
         raise InputError("--strict", used.unchecked, "leave it out, or train again")
     if out.exists() and not out.is_dir():

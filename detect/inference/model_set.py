@@ -13,7 +13,7 @@ from converters.imaging.volume import Volume
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, read_model_card
 from detect.detectors.exported import load_predictor
 from detect.detectors.protocol import Predictor
-from detect.inference.ensembles import read_chosen
+from detect.inference.ensembles import read_choice
 from detect.inference.fusion import FUSION_IOU, Ensemble
 from detect.inference.tta import VIEWS, Augmented
 from detect.linking.linking import DEFAULT, Linking
@@ -25,7 +25,7 @@ LONGEST_NAME = 64  # characters that DICOM has for the name of a model
 
 
 @dataclass(frozen=True)
-class UsedModels:
+class ModelSet:
     """What finds the boxes, from which confidence on, and how they become lesions.
 
     Attributes:
@@ -132,18 +132,18 @@ class UsedModels:
         return facts
 
 
-def choose_models(
+def read_models_for_scans(
     models: Sequence[Path],
     confidence: float | None,
     runtime: str = "torch",
     augment: bool = False,
-) -> UsedModels:
-    """Settle on one or more bundles for new scans; see `use_models`.
+) -> ModelSet:
+    """Settle on one or more bundles for new scans; see `read_models`.
 
     Raises:
         InputError: as there, or a bundle sees only crops to an organ.
     """
-    used = use_models(models, confidence, runtime, augment)
+    used = read_models(models, confidence, runtime, augment)
     for bundle, card in zip(used.bundles, used.cards, strict=True):
         if card.spec.crop == "organ":
             raise InputError(
@@ -154,12 +154,12 @@ def choose_models(
     return used
 
 
-def use_models(
+def read_models(
     models: Sequence[Path],
     confidence: float | None = None,
     runtime: str = "torch",
     augment: bool = False,
-) -> UsedModels:
+) -> ModelSet:
     """Read the cards of one or more bundles and settle confidence and linking.
 
     Raises:
@@ -181,14 +181,14 @@ def use_models(
     if confidence is None:
         confidence = point.confidence if point else FALLBACK_CONFIDENCE
         rule = point.rule if point else "none was chosen on val"
-    return UsedModels(bundles, cards, point, confidence, rule, linking, runtime, augment)
+    return ModelSet(bundles, cards, point, confidence, rule, linking, runtime, augment)
 
 
 def _settle(first: Path, cards: Sequence[ModelCard]) -> tuple[OperatingPoint | None, Linking]:
     """Operating point and linking of a model, or of an ensemble, whose first member keeps them."""
     if len(cards) == 1:
         return cards[0].operating_point, cards[0].linking
-    if chosen := read_chosen(first, joint_hash(cards)):
+    if chosen := read_choice(first, joint_hash(cards)):
         return chosen.operating_point, chosen.linking
     agreed = all(card.linking == cards[0].linking for card in cards)
     linking = cards[0].linking if agreed else DEFAULT
@@ -203,7 +203,7 @@ def joint_hash(cards: Sequence[ModelCard]) -> str:
     return hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
 
 
-def load_models(used: UsedModels, device: str, threads: int | None = None) -> Predictor:
+def load_models(used: ModelSet, device: str, threads: int | None = None) -> Predictor:
     """Load the detector, or the ensemble; see `load_predictor`."""
     detectors: list[Predictor] = [
         load_predictor(bundle, device, used.runtime, threads) for bundle in used.bundles

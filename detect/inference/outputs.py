@@ -16,7 +16,7 @@ from converters.core.files import write_json, write_text
 from converters.core.images import write_png
 from converters.imaging.volume import Volume
 from converters.preprocessing.pictures import Pictures
-from detect.inference.model_set import UsedModels
+from detect.inference.model_set import ModelSet
 from detect.linking.linking import LinkedLesion
 
 LESION_COLUMNS = [
@@ -66,7 +66,7 @@ def write_case_outputs(
     pictures: Pictures,
     boxes: Sequence[Boxes],
     lesions: Sequence[LinkedLesion],
-    used: UsedModels,
+    used: ModelSet,
     warnings: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Write `detections.json`, `lesions.csv` and `overlays/`; returns the lesion rows.

@@ -22,7 +22,7 @@ from detect.detectors.card import ModelCard
 from detect.detectors.protocol import Predictor
 from detect.inference.detect_slices import BATCH, GPU_BATCH, find_lesions
 from detect.inference.label_volume import LABEL_FILE, write_label_volume
-from detect.inference.model_set import UsedModels, load_models
+from detect.inference.model_set import ModelSet, load_models
 from detect.inference.outputs import write_case_outputs
 from detect.linking.linking import LinkedLesion
 
@@ -48,7 +48,7 @@ class Job:
             unfinished folders are others'.
     """
 
-    used: UsedModels
+    used: ModelSet
     device: str
     out: Path
     wanted: frozenset[str] = frozenset()

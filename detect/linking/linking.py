@@ -64,7 +64,7 @@ class LinkedLesion:
         return (self.low + self.high) / 2 - 0.5
 
 
-def one_finding_each(boxes: Boxes) -> Boxes:
+def class_agnostic_nms(boxes: Boxes) -> Boxes:
     """Drop a box where a surer one lies in the same place, whatever their classes."""
     order = np.argsort(-boxes.score, kind="stable")
     kept: list[int] = []
