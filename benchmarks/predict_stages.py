@@ -70,20 +70,21 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
     from detect.detectors import predictor as steps
     from detect.inference import detect_slices as slices
     from detect.inference import outputs
-    from detect.inference import process_scan as one_scan
+    from detect.inference import process_scan as writing
+    from detect.inference import scan as reading
     from detect.workflows import prediction_summary
 
     timer = Stages()
-    timer.of(one_scan, "hash_files", "hash")
-    timer.of(one_scan, "read_volume", "read and decode")
-    timer.of(one_scan, "pictures", "settle pictures")
+    timer.of(reading, "hash_files", "hash")
+    timer.of(reading, "read_volume", "read and decode")
+    timer.of(reading, "pictures", "settle pictures")
     timer.of(Pictures, "__getitem__", "window")
     timer.of(slices, "link", "link")
     timer.of(slices, "class_agnostic_nms", "link")
-    timer.of(one_scan, "write_case_outputs", "tables")
+    timer.of(writing, "write_case_outputs", "tables")
     timer.of(outputs, "draw", "draw")
     timer.of(outputs, "write_png", "PNG")
-    timer.of(one_scan, "write_label_volume", "label volume")
+    timer.of(writing, "write_label_volume", "label volume")
     # of all threads: nothing else runs then
     timer.of(prediction_summary, "prediction_report", "report", time.process_time)
 

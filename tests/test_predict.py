@@ -7,16 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from converters.imaging.nifti import write_nifti
+from converters.preprocessing.pictures import Pictures
 from converters.preprocessing.windowing import Window
 from detect.detectors.card import OperatingPoint, read_model_card
 from detect.inference import process_scan as one_scan
+from detect.inference.detections import Detections
 from detect.linking.linking import Linking
 from detect.workflows.predict import predict
 from tests.converters.dicom_series import SECRETS, write_series
@@ -103,12 +104,11 @@ def test_interrupted_while_writing_leaves_no_half_case(
     given = [scans / "case0-scan.nii", scans / "case1-scan.nii"]
     write = one_scan.write_case_outputs
 
-    def interrupted(folder: Path, case: str, *rest: Any) -> list[dict[str, Any]]:
-        rows = write(folder, case, *rest)
-        if case == "case1-scan":
+    def interrupted(folder: Path, found: Detections, pictures: Pictures) -> None:
+        write(folder, found, pictures)
+        if found.case == "case1-scan":
             (folder / "lesions.csv").unlink()
             raise KeyboardInterrupt
-        return rows
 
     with monkeypatch.context() as patch:
         patch.setattr(one_scan, "write_case_outputs", interrupted)

@@ -23,9 +23,11 @@ from converters.imaging.nifti import write_nifti
 from converters.preprocessing.windowing import Window
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters
 from detect.detectors.registry import create_detector
-from detect.inference import process_scan as one_scan
-from detect.inference.model_set import read_models_for_scans
-from detect.inference.process_scan import Job, Todo, process
+from detect.inference import process_scan as writing
+from detect.inference import scan as one_scan
+from detect.inference.find_scans import ScanTask
+from detect.inference.job import PredictSettings, prepare_job
+from detect.inference.process_scan import process_scan
 from detect.workflows.predict import predict
 from tests.converters.dicom_series import write_series
 from tests.threshold_detector import run
@@ -72,9 +74,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(model: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What one scan after the other gives, without threads or processes."""
     out = tmp_path_factory.mktemp("expected") / "out"
-    job = Job(read_models_for_scans([model], None), "cpu", out)
+    job = prepare_job(PredictSettings([model], out, device="cpu"))
     rows = [
-        process(job, Todo(scan, scan.name.removesuffix(".nii"))).rows
+        process_scan(job, ScanTask(scan, name=scan.name.removesuffix(".nii"))).rows
         for scan in sorted(scans.iterdir())
     ]
     assert sum(map(len, rows)) > 10
@@ -163,7 +165,7 @@ def test_no_stage_that_fails_stops_the_other_scans(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read, write = one_scan.read_volume, one_scan.write_label_volume
+    read, write = one_scan.read_volume, writing.write_label_volume
     find = one_scan.find_lesions
     volumes: dict[int, str] = {}
 
@@ -188,7 +190,7 @@ def test_no_stage_that_fails_stops_the_other_scans(
 
     monkeypatch.setattr(one_scan, "read_volume", bad_read)
     monkeypatch.setattr(one_scan, "find_lesions", bad_find)
-    monkeypatch.setattr(one_scan, "write_label_volume", bad_write)
+    monkeypatch.setattr(writing, "write_label_volume", bad_write)
     result = predict(threshold_model, [scans], out=tmp_path / "out", quiet=True)
     said = [str(error) for error in result.errors]
     assert len(said) == 4

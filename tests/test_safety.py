@@ -39,14 +39,14 @@ MOST_BYTES = 1_500_000  # a file: the disk is full for whatever is larger
 VANISHING = """
 import sys
 from pathlib import Path
-import detect.predict as predicting
-from detect.cli import main
-look = predicting.find_sources
+import detect.workflows.predict as predicting
+from detect.cli.main import main
+discover = predicting.discover_scans
 def find(*args):
-    found = look(*args)
+    found = discover(*args)
     Path(sys.argv[1]).unlink()
     return found
-predicting.find_sources = find
+predicting.discover_scans = find
 main(sys.argv[2:])
 """
 

@@ -18,6 +18,7 @@ import pytest
 from converters.core.errors import InputError
 from converters.imaging.nifti import write_nifti
 from detect.detectors.card import read_model_card
+from detect.inference.job import PredictSettings
 from detect.inference.process_scan import Outcome
 from detect.workflows.predict import predict
 from detect.workflows.watch import Listener, WatchResult, watch
@@ -36,8 +37,8 @@ class Told:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.errors: list[InputError] = []
-        self.passed_over: list[InputError] = []
-        self.listener = Listener(self.outcomes.append, self.errors.append, self.passed_over.append)
+        self.skipped: list[InputError] = []
+        self.listener = Listener(self.outcomes.append, self.errors.append, self.skipped.append)
 
     def cases(self) -> list[tuple[str, bool]]:
         return [(own.case, own.there) for own in self.outcomes]
@@ -45,7 +46,8 @@ class Told:
 
 def once(inbox: Path, model: Path, out: Path, settle: float = 0, **more: bool) -> Told:
     told = Told()
-    watch(inbox, model, out=out, listener=told.listener, settle=settle, once=True, **more)
+    settings = PredictSettings([model], out, **more)
+    watch(inbox, settings, listener=told.listener, settle=settle, once=True)
     return told
 
 
@@ -132,7 +134,7 @@ def test_a_study_in_one_folder(
     add("one", two_bright_blocks())
     add("localizer", two_bright_blocks()[:1], localizer)
     told = once(inbox, threshold_model, out)
-    assert len(told.cases()) == 1 and len(told.passed_over) == 1 and not told.errors
+    assert len(told.cases()) == 1 and len(told.skipped) == 1 and not told.errors
     add("two", two_bright_blocks()[:10])
     told = once(inbox, threshold_model, out)
     assert sorted(there for _, there in told.cases()) == [False, True]
@@ -140,7 +142,7 @@ def test_a_study_in_one_folder(
     assert not any("until its files changed" in own.note for own in told.outcomes)
     assert len(json.loads((out / "watch.json").read_text(encoding="utf-8"))["places"]) == 1
     told = once(inbox, threshold_model, out)
-    assert not (told.outcomes or told.errors or told.passed_over)
+    assert not (told.outcomes or told.errors or told.skipped)
 
 
 def test_augmented_and_strict(
@@ -285,7 +287,7 @@ def test_a_share_that_goes_away_for_a_while(
         steps.pop(0)()
 
     monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
-    result = watch(inbox, threshold_model, out=out, listener=told.listener, settle=0)
+    result = watch(inbox, PredictSettings([threshold_model], out), listener=told.listener, settle=0)
     assert result == WatchResult(done=4, again=2, failed=told.errors)
     (error,) = told.errors
     assert error.path == str(inbox) and "cannot be read" in str(error)
@@ -376,12 +378,12 @@ def test_memory_and_model_are_kept_between_scans(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The models are loaded once, and not before there is a scan."""
-    import detect.workflows.watch as watching
+    import detect.inference.job as jobs
 
     loaded: list[str] = []
-    load = watching.load_models
+    load = jobs.load_models
     monkeypatch.setattr(
-        watching, "load_models", lambda used, device: (loaded.append(device), load(used, device))[1]
+        jobs, "load_models", lambda models, *how: (loaded.append(how[0]), load(models, *how))[1]
     )
     inbox, out = tmp_path / "in", tmp_path / "out"
     inbox.mkdir()
@@ -396,5 +398,5 @@ def test_memory_and_model_are_kept_between_scans(
 
     monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
     told = Told()
-    result = watch(inbox, threshold_model, out=out, listener=told.listener, settle=0)
+    result = watch(inbox, PredictSettings([threshold_model], out), listener=told.listener, settle=0)
     assert result.done == 3 and loaded == ["auto"]

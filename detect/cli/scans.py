@@ -61,34 +61,34 @@ def predict(
     quiet: Quiet = False,
 ) -> int:
     """Find lesions in new scans and place them in patient space."""
+    from detect.inference.job import PredictSettings
+
     if bool(scans) == (study is not None):
         raise InputError("detect predict", "wants scans or --from", "give one of the two")
     if store and study is None:
         raise InputError("--store", "stores in the study of --from", "give that, too")
-    options: dict[str, Any] = {
-        "out": out,
-        "confidence": confidence,
-        "dicom_sr": dicom_sr,
-        "dicom_seg": dicom_seg,
-        "keep_identifiers": keep_identifiers,
-        "strict": strict,
-        "device": device,
-        "runtime": runtime,
-        "augment": augment,
-        "workers": workers,
-        "scheduler": scheduler,
-        "overwrite": overwrite,
-        "quiet": quiet,
-    }
+    settings = PredictSettings(
+        models=model,
+        out=out,
+        confidence=confidence,
+        dicom_sr=dicom_sr,
+        dicom_seg=dicom_seg,
+        keep_identifiers=keep_identifiers,
+        device=device,
+        runtime=runtime,
+        augment=augment,
+        strict=strict,
+        overwrite=overwrite,
+    )
     if study is not None:
         from detect.workflows.predict_study import predict_study
 
-        found = predict_study(model, study, store=store, **options)
-        print_study(found, store)
-        return list_errors(found.prediction.errors)
-    from detect.workflows.predict import predict as run
+        of_study = predict_study(settings, study, store=store, workers=workers, scheduler=scheduler)
+        print_study(of_study, store)
+        return list_errors(of_study.prediction.errors)
+    from detect.workflows.predict import predict_scans
 
-    result = run(model, scans or [], **options)
+    result = predict_scans(settings, scans or [], workers=workers, scheduler=scheduler)
     print_lesions(result)
     list_warnings(result)
     return list_errors(result.errors)
@@ -117,41 +117,39 @@ def watch(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
 ) -> int:
     """Find lesions in scans as they arrive in a folder, each once, until Ctrl-C."""
+    from detect.inference.job import PredictSettings
     from detect.workflows.watch import Listener
     from detect.workflows.watch import watch as run
 
-    def tell(outcome: Any) -> None:
+    def print_outcome(outcome: Any) -> None:
         note = f"; {outcome.note}" if outcome.note else ""
-        there = " (there already)" if outcome.there else f": {len(outcome.rows)} lesions"
-        show(f"{out / outcome.case}{there}{note}")
+        lesions = " (there already)" if outcome.there else f": {len(outcome.rows)} lesions"
+        show(f"{out / outcome.case}{lesions}{note}")
         for warning in outcome.warnings:
             show(f"  warning: {warning}")
 
-    def complain(error: InputError) -> None:
+    def print_error(error: InputError) -> None:
         list_errors([error])
 
-    def pass_over(reason: InputError) -> None:
+    def print_skipped(reason: InputError) -> None:
         show(f"skipped: {reason}")
 
-    nothing = Listener(lambda _: None, complain, lambda _: None)
-    listener = nothing if quiet else Listener(tell, complain, pass_over)
-    result = run(
-        inbox,
-        model,
+    silent = Listener(lambda _: None, print_error, lambda _: None)
+    settings = PredictSettings(
+        models=model,
         out=out,
-        listener=listener,
-        settle=settle,
-        once=once,
         confidence=confidence,
         dicom_sr=dicom_sr,
         dicom_seg=dicom_seg,
         keep_identifiers=keep_identifiers,
-        strict=strict,
         device=device,
         runtime=runtime,
         augment=augment,
+        strict=strict,
         overwrite=overwrite,
     )
+    listener = silent if quiet else Listener(print_outcome, print_error, print_skipped)
+    result = run(inbox, settings, listener=listener, settle=settle, once=once)
     if not quiet:
         show(
             f"{result.done} scans processed, {result.again} there already,"

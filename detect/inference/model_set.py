@@ -18,6 +18,9 @@ from detect.inference.fusion import FUSION_IOU, Ensemble
 from detect.inference.tta import VIEWS, Augmented
 from detect.linking.linking import DEFAULT, Linking
 
+ModelPaths = str | Path | Sequence[str | Path]
+"""The folder of one model, or of several that are used as an ensemble."""
+
 FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
 MEAN_RULE = "mean of the members' confidences"
 FUSION = f"weighted box fusion from IoU {FUSION_IOU:g} on, equal weights"
@@ -132,8 +135,13 @@ class ModelSet:
         return facts
 
 
+def model_paths(models: ModelPaths) -> list[Path]:
+    """Return the folders of one model or several."""
+    return [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
+
+
 def read_models_for_scans(
-    models: Sequence[Path],
+    models: ModelPaths,
     confidence: float | None,
     runtime: str = "torch",
     augment: bool = False,
@@ -141,8 +149,10 @@ def read_models_for_scans(
     """Settle on one or more bundles for new scans; see `read_models`.
 
     Raises:
-        InputError: as there, or a bundle sees only crops to an organ.
+        InputError: as there, the confidence is no score, or a bundle sees only crops to an organ.
     """
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
     used = read_models(models, confidence, runtime, augment)
     for bundle, card in zip(used.bundles, used.cards, strict=True):
         if card.spec.crop == "organ":
@@ -155,7 +165,7 @@ def read_models_for_scans(
 
 
 def read_models(
-    models: Sequence[Path],
+    models: ModelPaths,
     confidence: float | None = None,
     runtime: str = "torch",
     augment: bool = False,
@@ -165,7 +175,7 @@ def read_models(
     Raises:
         InputError: a bundle is wrong, or does not fit the others.
     """
-    read = [(bundle, read_model_card(bundle)) for bundle in models]
+    read = [(bundle, read_model_card(bundle)) for bundle in model_paths(models)]
     first, first_card = read[0]
     seen: set[str] = set()
     for bundle, card in read:

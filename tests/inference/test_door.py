@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from converters.core.errors import InputError
 from converters.imaging.read import read_volume
-from detect.inference.find_scans import Found, find
+from detect.inference.find_scans import DiscoveredScans, discover_scans
 from tests.converters.dicom_series import SECRETS, write_series
 
 CORONAL = (1.0, 0, 0, 0, 0, -1.0)
@@ -64,8 +64,8 @@ def write_object(path: Path, sop_class: str, modality: str) -> None:
     ds.save_as(path, enforce_file_format=True)
 
 
-def look(path: Path, modality: str = "CT") -> Found:
-    found = find([path], modality, path.parent / "no-such-folder")
+def look(path: Path, modality: str = "CT") -> DiscoveredScans:
+    found = discover_scans([path], modality, path.parent / "no-such-folder")
     for reason in (*found.skipped, *found.errors):
         line = str(reason)
         assert "\n" not in line and reason.problem and reason.remedy
@@ -226,7 +226,7 @@ def test_results_inside_the_input_are_no_scans(tmp_path: Path) -> None:
     results = tmp_path / "study" / "results" / "case"
     results.mkdir(parents=True)
     (results / "lesions.nii.gz").write_bytes(b"labels")
-    found = find([tmp_path / "study"], "CT", tmp_path / "study" / "results")
+    found = discover_scans([tmp_path / "study"], "CT", tmp_path / "study" / "results")
     assert [scan.path for scan in found.scans] == [tmp_path / "study"]
 
 
@@ -251,8 +251,9 @@ def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
     if not is_closed(study / "closed"):
         pytest.skip("root's rights cannot be dropped here")
     look = (
-        "import sys; from pathlib import Path; from detect.inference.find_scans import find;"
-        "found = find([Path(sys.argv[1])], 'CT', Path('none'));"
+        "import sys; from pathlib import Path;"
+        "from detect.inference.find_scans import discover_scans;"
+        "found = discover_scans([Path(sys.argv[1])], 'CT', Path('none'));"
         "print(*(scan.path for scan in found.scans), *found.errors, sep='\\n')"
     )
     done = subprocess.run(

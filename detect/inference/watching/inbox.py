@@ -29,7 +29,7 @@ class Listing:
     closed: dict[Path, str] = field(default_factory=dict)
 
 
-def look(inbox: Path, without: Path) -> Listing:
+def list_inbox(inbox: Path, without: Path) -> Listing:
     """List a folder and those below it.
 
     Hidden files and folders are passed over, since copying tools name unfinished files so; so are
