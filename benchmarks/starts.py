@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _tested(run: Path, test: Split, classes: list[str]) -> str:
-    found = detect_split(load_detector(run, "auto"), test, quiet=True)
+    found = detect_split(load_detector(run, "auto"), test)
     low, high = interval(
         draw_patients(match(test.truth, found, len(classes)), test.patient_ids, None).map50
     )

@@ -169,7 +169,7 @@ def demo(
     from detect.evaluation.table import render_table
     from detect.workflows.demo import demo as run
 
-    result = run(out, device=device, workers=workers, overwrite=overwrite, quiet=quiet)
+    result = run(out, device=device, workers=workers, overwrite=overwrite)
     show("Phantom patients that were not trained on:")
     show(render_table(result.evaluation.metrics))
     show("Pictures (truth green, predictions with class and score):")

@@ -1,0 +1,20 @@
+"""The demo, cut short: every step of it on a few patients and one epoch."""
+
+from pathlib import Path
+
+import pytest
+
+from converters.core.errors import InputError
+from converters.dataset.audit import check
+from detect.workflows.demo import SETTINGS, demo
+
+
+def test_the_whole_path(tmp_path: Path) -> None:
+    short = SETTINGS.model_copy(update={"epochs": 1, "imgsz": 64})
+    result = demo(tmp_path / "demo", settings=short, patients=10, device="cpu")
+    assert check(tmp_path / "demo" / "dataset") == []
+    assert result.evaluation.metrics.boxes > 0
+    assert result.evaluation.pictures and all(p.is_file() for p in result.evaluation.pictures)
+    assert set(result.prediction.rows) == {"new-patient"} and not result.prediction.errors
+    with pytest.raises(InputError, match="--overwrite"):
+        demo(tmp_path / "demo")
