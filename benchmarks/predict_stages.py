@@ -1,4 +1,4 @@
-"""Say where `detect predict` spends its time, by thread and stage.
+"""Measure the seconds that `detect predict` spends, by thread and stage.
 
 Run: ``python benchmarks/predict_stages.py RUN``, RUN being a YOLO of `detect train`; its exports,
 where it has any, are timed too. On the scan of `predict.py`, in processor seconds of the thread
@@ -22,7 +22,7 @@ from predict import generated, measure
 
 
 class Stages:
-    """Adds up what each stage takes of its own thread's processor time and of the wall clock."""
+    """Sums of each stage: processor time of the thread that it runs in, and wall clock."""
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -125,17 +125,23 @@ def table(run: Path, folder: Path) -> None:
     for runtime in [name for name in RUNTIMES if name == "torch" or name in known]:
         job = ["--job", run, runtime, scan, folder / f"s-{runtime}"]
         words = [sys.executable, __file__, *map(str, job)]
-        own = json.loads(measure(words)[3].splitlines()[-1])
-        print(f"{runtime}: {own['total']:.1f} s, and {own['imports']:.1f} s of imports before")
+        measured = json.loads(measure(words)[3].splitlines()[-1])
+        print(
+            f"{runtime}: {measured['total']:.1f} s,"
+            f" and {measured['imports']:.1f} s of imports before"
+        )
         sums = {}
         for thread, names in GROUPS.items():
-            parts = {name: own["cpu"].get(name, 0.0) for name in names}
+            parts = {name: measured["cpu"].get(name, 0.0) for name in names}
             sums[thread] = sum(parts.values())
             listed = ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items())
             print(f"  {thread:11}{sums[thread]:6.2f}   {listed}")
         overlapping = {name: value for name, value in sums.items() if name != "at the end"}
         bound = max(overlapping, key=lambda name: overlapping[name])
-        print(f"  of many scans it is bound by the {bound}; {own['overlays']} overlays", flush=True)
+        print(
+            f"  of many scans it is bound by the {bound}; {measured['overlays']} overlays",
+            flush=True,
+        )
 
 
 def main() -> None:

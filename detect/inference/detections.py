@@ -146,11 +146,11 @@ class Detections:
         of_classes = ", ".join(f"{count} {name}" for name, count in counts.most_common())
         lesions = f"{len(self)} lesion{'' if len(self) == 1 else 's'}"
         surest = f" ({of_classes}; highest score {self[0].score:.3f})" if len(self) else ""
-        boxes = sum(map(len, self.boxes))
-        slices = sum(len(own) > 0 for own in self.boxes)
+        count = sum(map(len, self.boxes))
+        slices = sum(len(boxes) > 0 for boxes in self.boxes)
         return (
             f"<Detections of {self.case}: {lesions}{surest},"
-            f" {boxes} boxes on {slices} of {self.shape[0]} slices>"
+            f" {count} boxes on {slices} of {self.shape[0]} slices>"
         )
 
     def rows(self) -> list[dict[str, Any]]:

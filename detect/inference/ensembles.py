@@ -1,4 +1,4 @@
-"""`ensembles.json` in a bundle: what was chosen on val for it and others as one."""
+"""`ensembles.json` in a bundle: operating point and linking of ensembles with this model."""
 
 from pathlib import Path
 from typing import Literal
@@ -14,11 +14,11 @@ FILE_NAME = "ensembles.json"
 
 
 class EnsembleChoice(BaseModel):
-    """What was chosen for an ensemble.
+    """Operating point and linking that were chosen for an ensemble on val.
 
     Attributes:
-        members: names of the models, for people.
-        operating_point: from which fused boxes count.
+        members: names of the models, for readers of the file.
+        operating_point: fused boxes with this confidence or more count.
         linking: of fused boxes through slices.
     """
 
@@ -33,8 +33,8 @@ class Ensembles(BaseModel):
     """The content of `ensembles.json`.
 
     Attributes:
-        ensembles: by the hash over the weights of all members: after another training of one of
-            them there is nothing chosen any more.
+        ensembles: choices by the hash over the weights of all members: a choice is void once one
+            of them is trained again.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -44,10 +44,10 @@ class Ensembles(BaseModel):
 
 
 def read_choice(bundle: Path, weights_sha256: str) -> EnsembleChoice | None:
-    """What a bundle keeps of an ensemble; None where nothing was chosen.
+    """Read what was chosen for an ensemble; None where nothing was.
 
     Args:
-        bundle: of the member that keeps it.
+        bundle: of the member that keeps the choice.
         weights_sha256: over the weights of all members.
 
     Raises:
@@ -57,7 +57,7 @@ def read_choice(bundle: Path, weights_sha256: str) -> EnsembleChoice | None:
 
 
 def write_choice(bundle: Path, weights_sha256: str, chosen: EnsembleChoice) -> None:
-    """Keep what was chosen for an ensemble, and what is kept of others; see `read_choice`."""
+    """Add a choice to `ensembles.json`, beside those of other ensembles; see `read_choice`."""
     known = _read(bundle)
     whole = Ensembles(ensembles={**known.ensembles, weights_sha256: chosen})
     write_json(bundle / FILE_NAME, whole.model_dump(mode="json", by_alias=True))

@@ -1,4 +1,4 @@
-"""The model, or ensemble of models, that a prediction or an evaluation uses."""
+"""The model, or the ensemble of models, of a prediction or an evaluation."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from detect.linking.linking import DEFAULT, Linking
 ModelPaths = str | Path | Sequence[str | Path]
 """The folder of one model, or of several that are used as an ensemble."""
 
-FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
+FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point
 MEAN_RULE = "mean of the members' confidences"
 FUSION = f"weighted box fusion from IoU {FUSION_IOU:g} on, equal weights"
 LONGEST_NAME = 64  # characters that DICOM has for the name of a model
@@ -29,18 +29,18 @@ LONGEST_NAME = 64  # characters that DICOM has for the name of a model
 
 @dataclass(frozen=True)
 class ModelSet:
-    """What finds the boxes, from which confidence on, and how they become lesions.
+    """One model or several, with the confidence and the linking that they are used with.
 
     Attributes:
-        bundles, cards: of the members, by the hash of their weights: the order in which they are
-            given makes no difference.
-        point: of the model; of an ensemble the one chosen for it as a whole, else the mean of the
-            members' confidences. None where no member has one.
-        confidence: boxes from here on are reported.
-        rule: where the confidence comes from.
-        linking: chosen with the point, or the members', or the default where they do not agree.
+        bundles, cards: of the members, sorted by the hash of their weights: the order in which
+            they are given makes no difference.
+        point: operating point of the model; of an ensemble the one chosen for it as a whole, else
+            the mean of the members' confidences. None where no member has one.
+        confidence: boxes with this score or more are reported.
+        rule: how the confidence was chosen.
+        linking: chosen with the point, else that of all members, else the default.
         runtime: that runs the networks.
-        augment: each slice is seen in several ways, see `Augmented`.
+        augment: run test-time augmentation, see `Augmented`.
     """
 
     bundles: list[Path]
@@ -54,25 +54,26 @@ class ModelSet:
 
     @property
     def spec(self) -> ModelSpec:
-        """Of the first member; classes and representation are those of all."""
+        """Spec of the first member; its classes and representation are those of all members."""
         return self.cards[0].spec
 
     @cached_property
     def card(self) -> ModelCard:
-        """The member's card; that of an ensemble names all members and has a hash of its own."""
+        """Card of the model; that of an ensemble names all members and hashes all weights."""
         first = self.cards[0]
         if len(self.cards) == 1:
             return first
         names = " + ".join(sorted(card.spec.model for card in self.cards))
         if len(names) > LONGEST_NAME:
             names = f"ensemble of {len(self.cards)}"
-        own = [card.parameters for card in self.cards]
+        counts = [card.parameters for card in self.cards]
         of_one_dataset = all(card.dataset_sha256 == first.dataset_sha256 for card in self.cards)
         return first.model_copy(
             update={
                 "spec": first.spec.model_copy(update={"family": "ensemble", "model": names}),
                 "parameters": Parameters(
-                    unfused=sum(one.unfused for one in own), fused=sum(one.fused for one in own)
+                    unfused=sum(count.unfused for count in counts),
+                    fused=sum(count.fused for count in counts),
                 ),
                 "weights_sha256": joint_hash(self.cards),
                 "operating_point": self.point,
@@ -85,20 +86,20 @@ class ModelSet:
 
     @property
     def folder_name(self) -> str:
-        """Of an ensemble, for its outputs: no two of other weights share one."""
+        """Folder name for the outputs of an ensemble, another one for other weights."""
         names = "+".join(sorted(bundle.resolve().name for bundle in self.bundles))
         if len(names) > LONGEST_NAME:
             names = f"ensemble-of-{len(self.bundles)}"
         return f"{names}-{self.card.weights_sha256[:8]}"
 
     def warnings(self, volume: Volume) -> list[str]:
-        """How a scan differs from those that the members were trained on, each line once."""
-        told = (warnings_for(volume, card.trained_on, card.spec) for card in self.cards)
-        return list(dict.fromkeys(line for lines in told for line in lines))
+        """List how a scan differs from those that the members were trained on, each line once."""
+        of_members = (warnings_for(volume, card.trained_on, card.spec) for card in self.cards)
+        return list(dict.fromkeys(line for lines in of_members for line in lines))
 
     @property
     def unchecked(self) -> str:
-        """One line where a member does not say what it was trained on, else empty."""
+        """One line if a member does not say what it was trained on, else empty."""
         silent = any(card.trained_on is None for card in self.cards)
         unknown = sorted({u for c in self.cards if c.trained_on for u in c.trained_on.unknown})
         if silent:
@@ -109,7 +110,7 @@ class ModelSet:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """For `detections.json`."""
+        """Models, confidence, linking and runtime, as in `detections.json`."""
         facts: dict[str, Any] = {
             "model": self.card.spec.model,
             "weights_sha256": self.card.weights_sha256,
@@ -127,7 +128,7 @@ class ModelSet:
                 {
                     "model": card.spec.model,
                     "weights_sha256": card.weights_sha256,
-                    "confidence": _own(card),
+                    "confidence": _confidence(card),
                     "trained_on": _scope(card),
                 }
                 for card in self.cards
@@ -146,7 +147,7 @@ def read_models_for_scans(
     runtime: str = "torch",
     augment: bool = False,
 ) -> ModelSet:
-    """Settle on one or more bundles for new scans; see `read_models`.
+    """Read one or more bundles for the prediction on new scans; see `read_models`.
 
     Raises:
         InputError: as there, the confidence is no score, or a bundle sees only crops to an organ.
@@ -195,7 +196,7 @@ def read_models(
 
 
 def _settle(first: Path, cards: Sequence[ModelCard]) -> tuple[OperatingPoint | None, Linking]:
-    """Operating point and linking of a model, or of an ensemble, whose first member keeps them."""
+    """Return operating point and linking of a model, or of an ensemble (from its first member)."""
     if len(cards) == 1:
         return cards[0].operating_point, cards[0].linking
     if chosen := read_choice(first, joint_hash(cards)):
@@ -204,12 +205,12 @@ def _settle(first: Path, cards: Sequence[ModelCard]) -> tuple[OperatingPoint | N
     linking = cards[0].linking if agreed else DEFAULT
     if not any(card.operating_point for card in cards):
         return None, linking
-    mean = sum(map(_own, cards)) / len(cards)
+    mean = sum(map(_confidence, cards)) / len(cards)
     return OperatingPoint(confidence=mean, rule=MEAN_RULE), linking
 
 
 def joint_hash(cards: Sequence[ModelCard]) -> str:
-    """SHA-256 over those of the weights of all members, in their order."""
+    """Compute the SHA-256 over the weight hashes of all members, in their order."""
     return hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
 
 
@@ -227,16 +228,16 @@ def _scope(card: ModelCard) -> dict[str, Any] | None:
     return card.trained_on.model_dump(mode="json") if card.trained_on else None
 
 
-def _own(card: ModelCard) -> float:
+def _confidence(card: ModelCard) -> float:
     return card.operating_point.confidence if card.operating_point else FALLBACK_CONFIDENCE
 
 
 def _check_fits(bundle: Path, spec: ModelSpec, first: Path, other: ModelSpec) -> None:
     fields = [(name, value, getattr(other, name)) for name, value in spec.representation]
-    for what, own, theirs in (("classes", spec.classes, other.classes), *fields):
-        if own != theirs:
+    for name, mine, others in (("classes", spec.classes, other.classes), *fields):
+        if mine != others:
             raise InputError(
                 bundle,
-                f"has {what} {own}, but {first.name} has {theirs}",
+                f"has {name} {mine}, but {first.name} has {others}",
                 "an ensemble takes models of the same classes and pictures",
             )

@@ -40,14 +40,14 @@ class Outcome:
     Attributes:
         case: its name in the outputs.
         rows: its lesions, as in `detections.json`.
-        there: it was there already, from the same scan and model.
+        existing: its results existed already, from the same scan and model.
         note: what was asked for and could not be written, and why.
         warnings: one line for each reason why it may not suit the models.
     """
 
     case: str
     rows: list[dict[str, Any]]
-    there: bool
+    existing: bool
     note: str = ""
     warnings: Sequence[str] = ()
 

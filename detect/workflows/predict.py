@@ -37,25 +37,25 @@ from detect.workflows.prediction_summary import write_summary
 
 @dataclass(frozen=True)
 class PredictResult:
-    """What a prediction run did.
+    """Lesions and errors of a prediction run.
 
     Attributes:
         folder: of the outputs.
         rows: lesions of each case, `case` → rows as in `detections.json`.
         errors: one for each scan that could not be processed.
-        skipped: cases that were there already, from the same scan and model.
+        existing: cases whose results existed already, from the same scan and model.
         notes: what was asked for and could not be written, and why, by case.
-        passed_over: what is no scan to process, such as localizers, and why.
-        warnings: why a scan may be none for the model, by case, where there is anything.
+        skipped: why a series or an object is no scan to process, such as a localizer, one each.
+        warnings: why a scan may not suit the model, by case, where there is a reason.
         unchecked: what of the scans could not be checked, in one line, else empty.
     """
 
     folder: Path
     rows: dict[str, list[dict[str, Any]]]
     errors: list[InputError]
-    skipped: list[str]
+    existing: list[str]
     notes: dict[str, str] = field(default_factory=dict)
-    passed_over: list[InputError] = field(default_factory=list)
+    skipped: list[InputError] = field(default_factory=list)
     warnings: dict[str, Sequence[str]] = field(default_factory=dict)
     unchecked: str = ""
 
@@ -125,7 +125,7 @@ def predict_scans(
     scheduler: str | None = None,
 ) -> PredictResult:
     """Find lesions in scans, with the settings as one object; see `predict`."""
-    if scheduler is not None:  # no worker has this process's working folder
+    if scheduler is not None:  # workers have another working folder
         models, out = _absolute(settings.models), settings.out.absolute()
         settings, scans = replace(settings, models=models, out=out), _absolute(scans)
     job = prepare_job(settings)
@@ -138,25 +138,25 @@ def predict_scans(
             advance("")
     done: list[Outcome] = []
     errors = discovered.errors
-    for task in tasks:  # in their order, whoever finished first
+    for task in tasks:  # in their order, not in that of their completion
         outcome = outcomes[task]
         if isinstance(outcome, Outcome):
             done.append(outcome)
         else:
             errors.append(as_input_error(task, outcome))
     rows = {outcome.case: outcome.rows for outcome in done}
-    written = {outcome.case for outcome in done if not outcome.there}
+    written = {outcome.case for outcome in done if not outcome.existing}
     result = PredictResult(
         folder=job.out,
         rows=rows,
         errors=errors,
-        skipped=[case for case in rows if case not in written],
+        existing=[case for case in rows if case not in written],
         notes={outcome.case: outcome.note for outcome in done if outcome.note},
-        passed_over=discovered.skipped,
+        skipped=discovered.skipped,
         warnings={outcome.case: outcome.warnings for outcome in done if outcome.warnings},
         unchecked=job.models.unchecked,
     )
-    count = {"failed": len(errors), "passed_over": len(discovered.skipped)}
+    count = {"failed": len(errors), "skipped": len(discovered.skipped)}
     if error := write_summary(job.out, rows, result.warnings, job.models.spec.classes, **count):
         errors.append(error)
     return result

@@ -1,4 +1,4 @@
-"""Find lesions in a study on a DICOMweb server, and store what was found beside it."""
+"""Find lesions in a study on a DICOMweb server, and store the results in the study."""
 
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from detect.workflows.predict import PredictResult, predict_scans
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What came of a study.
+    """Result of a study.
 
     Attributes:
         prediction: of its series; its errors hold those of the server, too.
@@ -70,7 +70,7 @@ def predict_study(
             folders = retrieved.folders
             result = predict_scans(settings, list(folders), workers=workers, scheduler=scheduler)
         errors = retrieved.errors + [_named(error, folders) for error in result.errors]
-        passed_over = retrieved.passed_over + [_named(why, folders) for why in result.passed_over]
+        skipped = retrieved.skipped + [_named(reason, folders) for reason in result.skipped]
         stored = 0
         if store:
             wanted = [name for name in DICOM_FILES if name in settings.dicom_files]
@@ -78,11 +78,11 @@ def predict_study(
             errors += refused
     finally:
         server.close()
-    return StudyResult(replace(result, errors=errors, passed_over=passed_over), stored)
+    return StudyResult(replace(result, errors=errors, skipped=skipped), stored)
 
 
 def _named(error: InputError, folders: dict[Path, str]) -> InputError:
-    """An error of a series under the name that the user knows it by."""
+    """Rename an error of a series after the name that the user knows it by."""
     place = Path(error.path)
     for folder, name in folders.items():
         if place == folder or folder in place.parents:
@@ -93,7 +93,7 @@ def _named(error: InputError, folders: dict[Path, str]) -> InputError:
 def _store(
     server: Any, address: Any, result: PredictResult, wanted: Sequence[str]
 ) -> tuple[int, list[InputError]]:
-    """Store the objects of each case; returns how many there were, and what was refused."""
+    """Store the objects of each case; returns their number, and an error for each refusal."""
     from detect.dicomweb.server import ServerError
     from detect.dicomweb.store import store
 

@@ -275,7 +275,7 @@ class _Watcher:
         return f"there was {', '.join(sorted(gone))} until its files changed" if gone else ""
 
     def _done(self, outcome: Outcome, more: str) -> None:
-        if outcome.there:
+        if outcome.existing:
             self.result.again += 1
         else:
             self.result.done += 1

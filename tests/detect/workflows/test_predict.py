@@ -57,16 +57,16 @@ def test_another_scan_or_confidence_is_not_taken_for_done(
     scans = make_scans(tmp_path / "scans", cases=2)
     scan, out = scans / "case0-scan.nii", tmp_path / "out"
     first = predict(threshold_model, [scan], out=out)
-    assert first.rows and not first.skipped
+    assert first.rows and not first.existing
     again = predict(threshold_model, [scan], out=out)
-    assert again.skipped == ["case0-scan"] and again.rows == first.rows
+    assert again.existing == ["case0-scan"] and again.rows == first.rows
     shutil.copy(scans / "case1-scan.nii", scan)
     (refused,) = predict(threshold_model, [scan], out=out).errors
     assert "another scan" in str(refused)
     (refused,) = predict(threshold_model, [scan], out=out, confidence=0.01).errors
     assert "another scan" in str(refused)
     replaced = predict(threshold_model, [scan], out=out, overwrite=True)
-    assert not replaced.errors and not replaced.skipped
+    assert not replaced.errors and not replaced.existing
     (out / "case1-scan").mkdir()
     (out / "case1-scan" / "notes.txt").write_text("mine")
     other = scans / "case1-scan.nii"
@@ -93,7 +93,7 @@ def test_killed_midway_leaves_no_half_case(tiny_run: Path, tmp_path: Path) -> No
         }  # fmt: skip
         assert detections(out, case)["case"] == case
     result = predict(tiny_run, [scans], out=out, confidence=0.01, device="cpu")
-    assert sorted(result.skipped) == done and len(result.rows) == 24 and not result.errors
+    assert sorted(result.existing) == done and len(result.rows) == 24 and not result.errors
     assert not list(out.glob(".*"))
 
 
@@ -116,7 +116,7 @@ def test_interrupted_while_writing_leaves_no_half_case(
             predict(threshold_model, given, out=out)
     assert [path.name for path in out.iterdir()] == ["case0-scan"]
     result = predict(threshold_model, given, out=out)
-    assert result.skipped == ["case0-scan"] and len(result.rows) == 2 and not result.errors
+    assert result.existing == ["case0-scan"] and len(result.rows) == 2 and not result.errors
 
 
 def test_names_of_cases(threshold_model: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_names_of_cases(threshold_model: Path, tmp_path: Path) -> None:
             write_nifti(path, (hu + place).astype(np.int16), np.diag([0.8, 0.8, 2.0, 1.0]))
     given = [path for path in scans.rglob("*") if path.is_file()]
     result = predict(threshold_model, given, out=out)
-    assert not result.errors and not result.skipped and len(result.rows) == len(given) == 6
+    assert not result.errors and not result.existing and len(result.rows) == len(given) == 6
     assert {path.name for path in out.iterdir()} == {*result.rows, "summary.csv", "report.html"}
     assert {path.name for path in out.parent.iterdir()} == {"out"}
     assert "ok.1" in result.rows
@@ -190,7 +190,7 @@ def test_an_ensemble_of_equals_finds_the_same(threshold_model: Path, tmp_path: P
         assert one["centre_mm"] == pytest.approx(other["centre_mm"])
     # the order of the models makes no difference, their number does
     again = predict([twin, threshold_model], [scan], out=tmp_path / "b")
-    assert again.skipped == ["case0-scan"]
+    assert again.existing == ["case0-scan"]
     (refused,) = predict(twin, [scan], out=tmp_path / "b", confidence=0.01).errors
     assert "another scan's or model's" in str(refused)
 

@@ -92,7 +92,7 @@ def test_overlapped_gives_the_same_bytes(
     model: Path, scans: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
     result = predict(model, [scans], out=tmp_path / "out", device="cpu")
-    assert list(result.rows) == CASES and not result.skipped and not result.errors
+    assert list(result.rows) == CASES and not result.existing and not result.errors
     assert cases_of(tmp_path / "out") == expected
 
 
@@ -116,7 +116,7 @@ def test_two_processes_give_the_same_bytes_and_resume(
     assert tree(two) == tree(one)  # summary and report, too
     shutil.rmtree(two / CASES[2])
     again = predict(model, [given], out=two, device="cpu", workers=2)
-    assert again.skipped == [name for name in CASES if name != CASES[2]]
+    assert again.existing == [name for name in CASES if name != CASES[2]]
     assert tree(two) == tree(one)
 
 
@@ -217,7 +217,7 @@ def test_one_series_under_two_names_is_one_result(
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     given = [tmp_path / "a", tmp_path / "b"]
     result = predict(threshold_model, given, out=tmp_path / "out")
-    assert len(result.rows) == 1 and not result.errors and not result.skipped
+    assert len(result.rows) == 1 and not result.errors and not result.existing
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
@@ -250,7 +250,7 @@ def test_killed_ten_times_it_ends_with_the_same_results_and_none_twice(
         seen.append(len(now))
     assert seen[0] < 40 and seen[-1] > 0
     result = predict(threshold_model, [given], out=out)
-    assert len(result.rows) == 40 and len(result.skipped) == seen[-1] and not result.errors
+    assert len(result.rows) == 40 and len(result.existing) == seen[-1] and not result.errors
     assert tree(out) == tree(whole)
     assert not list(out.glob(".*"))
 
@@ -272,7 +272,7 @@ def test_augmented_boxes_are_those_of_all_views(
     words = ["--model", threshold_model, "--out", tmp_path / "b"]
     assert run("predict", *given, *words, "--augment") == 0
     both = predict(threshold_model, given, out=tmp_path / "b", augment=True)
-    assert both.skipped == ["scan"]
+    assert both.existing == ["scan"]
     (one,), (other,) = plain.rows["scan"], both.rows["scan"]
     assert one["score"] > other["score"] > 0 and one["boxes"] == other["boxes"] == 3
     assert other["centre_mm"] == pytest.approx(one["centre_mm"])

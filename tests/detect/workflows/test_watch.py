@@ -41,7 +41,7 @@ class Told:
         self.listener = Listener(self.outcomes.append, self.errors.append, self.skipped.append)
 
     def cases(self) -> list[tuple[str, bool]]:
-        return [(own.case, own.there) for own in self.outcomes]
+        return [(own.case, own.existing) for own in self.outcomes]
 
 
 def once(inbox: Path, model: Path, out: Path, settle: float = 0, **more: bool) -> Told:
