@@ -17,8 +17,8 @@ from converters.dataset.folder import open_dataset
 from converters.masks.annotations import find_marks, read_scan
 from converters.masks.components import decode_rle
 from converters.recipes.recipe import Recipe
-from tests.converters.masks.test_mask_sources import tree
 from tests.helpers import dicom_masks
+from tests.helpers.trees import tree
 
 TYPES = ["bone", "abdomen", "mediastinum", "liver", "lung", "kidney", "soft tissue", "pelvis"]
 COLUMNS = [

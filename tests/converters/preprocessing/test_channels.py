@@ -29,8 +29,8 @@ from converters.preprocessing.representation import (
 )
 from converters.preprocessing.windowing import Percentiles, Window
 from converters.recipes.recipe import Recipe
-from tests.converters.conversion.test_convert import tree
 from tests.helpers import bodies
+from tests.helpers.trees import tree
 
 WINDOW = Window(level=100, width=400)
 SHORT = TypeAdapter(Channels)

@@ -1,77 +1,32 @@
 """Study folders: which series are scans, and why the others are passed over."""
 
-import ctypes
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     BasicTextSRStorage,
-    ExplicitVRLittleEndian,
     MRImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
-    generate_uid,
 )
 
 from converters.core.errors import InputError
 from converters.imaging.read import read_volume
-from detect.inference.find_scans import DiscoveredScans, discover_scans
-from tests.helpers.dicom_series import SECRETS, write_series
-
-CORONAL = (1.0, 0, 0, 0, 0, -1.0)
-Edit = Callable[[int, Dataset], Dataset]
-
-
-def stack(
-    folder: Path, edit: Edit | None = None, slices: int = 5, level: int = 1024, **how
-) -> Path:
-    write_series(folder, np.full((slices, 24, 32), level, np.uint16), edit, **how)
-    return folder
-
-
-def with_type(*values: str) -> Edit:
-    def edit(number: int, ds: Dataset) -> Dataset:
-        ds.ImageType = list(values)
-        return ds
-
-    return edit
-
-
-def as_kind(sop_class: str, modality: str) -> Edit:
-    def edit(number: int, ds: Dataset) -> Dataset:
-        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
-        ds.Modality = modality
-        return ds
-
-    return edit
-
-
-def write_object(path: Path, sop_class: str, modality: str) -> None:
-    """A DICOM object without pixels."""
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
-    ds.SeriesInstanceUID, ds.Modality = generate_uid(), modality
-    ds.PatientName, ds.PatientID, ds.PatientBirthDate = SECRETS[:3]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ds.save_as(path, enforce_file_format=True)
-
-
-def look(path: Path, modality: str = "CT") -> DiscoveredScans:
-    found = discover_scans([path], modality, path.parent / "no-such-folder")
-    for reason in (*found.skipped, *found.errors):
-        line = str(reason)
-        assert "\n" not in line and reason.problem and reason.remedy
-        assert not any(secret in line for secret in SECRETS)
-    return found
-
+from detect.inference.find_scans import discover_scans
+from tests.helpers.studies import (
+    CORONAL,
+    as_kind,
+    is_closed,
+    look,
+    stack,
+    with_type,
+    without_rights,
+    write_object,
+)
 
 # Each gives a folder of one series that is no scan; whether it is one all the same when it is named
 KINDS: dict[str, tuple[Callable[[Path], object], str, bool]] = {
@@ -228,20 +183,6 @@ def test_results_inside_the_input_are_no_scans(tmp_path: Path) -> None:
     (results / "lesions.nii.gz").write_bytes(b"labels")
     found = discover_scans([tmp_path / "study"], "CT", tmp_path / "study" / "results")
     assert [scan.path for scan in found.scans] == [tmp_path / "study"]
-
-
-def without_rights() -> None:
-    """Of a child process: root obeys permissions as everybody else."""
-    drop = 24  # PR_CAPBSET_DROP, which the next exec makes true
-    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-        ctypes.CDLL(None).prctl(drop, capability, 0, 0, 0)
-
-
-def is_closed(path: Path) -> bool:
-    """Whether a child without rights may not open a file or folder."""
-    look = "import os, sys; os.close(os.open(sys.argv[1], os.O_RDONLY))"
-    words = [sys.executable, "-c", look, str(path)]
-    return bool(subprocess.run(words, capture_output=True, preexec_fn=without_rights).returncode)
 
 
 def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:

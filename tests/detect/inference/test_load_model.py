@@ -14,7 +14,7 @@ from converters.imaging.read import read_volume
 from detect.inference.detections import Detections, Lesion
 from detect.inference.model import load_model
 from detect.workflows.predict import predict
-from tests.detect.inference.dicom.test_dicom_out import study, two_bright_blocks
+from tests.helpers.dicom_results import study, two_bright_blocks
 from tests.helpers.dicom_series import write_series
 from tests.helpers.threshold_detector import another
 from tests.helpers.tiny import SHAPE, make_scans

@@ -13,7 +13,7 @@ from detect.detectors.card import read_model_card
 from detect.detectors.settings import TrainSettings, resolve_settings
 from detect.training.image_size import CELL, own_size, size_for_lesions
 from detect.workflows.train import train
-from tests.detect.training.test_sampler import split_of
+from tests.helpers.splits import split_of
 from tests.helpers.tiny import SETTINGS
 
 Sides = list[tuple[float, float]]

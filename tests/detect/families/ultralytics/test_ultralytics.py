@@ -15,37 +15,14 @@ from safetensors.torch import save_file
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
 from converters.preprocessing.windowing import Window
-from detect.detectors.card import ModelSpec, read_model_card
+from detect.detectors.card import read_model_card
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 from detect.detectors.registry import count_parameters, create_detector, load_detector
 from detect.families.ultralytics.network import build_network
 from detect.families.ultralytics.steps import UltralyticsSteps, back, place, placement
 from detect.workflows.train import train
+from tests.helpers.bundles import BUNDLE, files, spec
 from tests.helpers.tiny import SETTINGS
-
-BUNDLE = {
-    "history.csv",
-    "metrics.json",
-    "model.json",
-    "weights/best.safetensors",
-    "weights/last.safetensors",
-}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def spec(model: str, classes: int = 2, imgsz: int = 64) -> ModelSpec:
-    return ModelSpec(
-        family="ultralytics",
-        model=model,
-        classes=[f"class {k}" for k in range(classes)],
-        window=Window(level=0, width=400),
-        imgsz=imgsz,
-    )
-
 
 # Parameters
 
