@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from converters.conversion.sources import CaseSource
 from converters.conversion.yolo_labels import label_text
 from converters.core.errors import InputError
 from converters.core.files import write_text
@@ -16,6 +15,7 @@ from converters.imaging.hashing import hash_contents
 from converters.imaging.read import check_same_grid
 from converters.imaging.volume import Volume
 from converters.masks.annotations import find_marks, mask_files, read_scan, scan_files
+from converters.masks.case_source import CaseSource
 from converters.masks.components import SMALL_MM, Component, Lesion
 from converters.preprocessing.frame import Frame, Region, extent
 from converters.preprocessing.pictures import pictures

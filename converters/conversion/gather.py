@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
-from converters.conversion.sources import CaseSource, find_cases
+from converters.conversion.sources import find_cases
 from converters.core.errors import InputError
+from converters.masks.case_source import CaseSource
 from converters.preprocessing.representation import Representation
 from converters.recipes.recipe import Recipe
 from converters.recipes.templates import CASE

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.conversion.sources import CaseSource
 from converters.core.errors import InputError
 from converters.imaging.png_stack import picture_files, read_pictures
 from converters.imaging.read import read_grid, read_mask, read_volume, same_grid, source_files
 from converters.imaging.resample import nearest
 from converters.imaging.volume import Volume
 from converters.masks import label_png as label_pictures
+from converters.masks.case_source import CaseSource
 from converters.masks.class_masks import ClassMasks, resampled
 from converters.masks.components import Component, Lesion, find_lesions
 from converters.masks.deeplesion import BoxRow, read_boxes, spacing_of

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from converters.conversion.case import hash_mask, hash_scan
-from converters.conversion.sources import CaseSource
 from converters.core.errors import InputError, nearest
 from converters.imaging.nifti import write_nifti
 from converters.imaging.read import check_same_grid
 from converters.imaging.volume import Volume
 from converters.masks.annotations import read_classes, read_scan
+from converters.masks.case_source import CaseSource
 from converters.recipes.name_rules import ORGAN
 from converters.recipes.recipe import Recipe
 from detect.synthesis.grow import Grown, grow_lesions

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from converters.conversion.gather import sound_cases
-from converters.conversion.sources import CaseSource
 from converters.core.errors import InputError
 from converters.core.files import write_json, write_text
 from converters.core.open_pool import open_pool
 from converters.core.pool import run_all, users_fault
 from converters.core.progress import progress
+from converters.masks.case_source import CaseSource
 from converters.recipes.recipe import Recipe
 from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_of, read_synthesis
 from detect.synthesis.kinds import KINDS
