@@ -18,6 +18,7 @@ import pytest
 from converters.core.errors import InputError
 from converters.imaging.nifti import write_nifti
 from detect.detectors.card import read_model_card
+from detect.inference import scan as loading
 from detect.inference.job import PredictSettings
 from detect.inference.process_scan import Outcome
 from detect.workflows.predict import predict
@@ -79,6 +80,23 @@ def test_each_scan_once_under_whatever_name(
     assert (out / "summary.csv").read_text(encoding="utf-8") == summary
     journal = (out / "watch.json").read_text(encoding="utf-8")
     assert not any(word in journal for word in ("DOE", "renamed", str(tmp_path), *SECRETS))
+
+
+def test_the_files_of_each_scan_are_hashed_once(
+    threshold_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, out = make_scans(tmp_path / "in", cases=2), tmp_path / "out"
+    write_series(inbox / "CT", two_bright_blocks(), study())
+    hashed: list[Path] = []
+    hash_files = loading.hash_files
+
+    def counted(path: Path, series: str) -> str:
+        hashed.append(path)
+        return hash_files(path, series)
+
+    monkeypatch.setattr(loading, "hash_files", counted)
+    assert len(once(inbox, threshold_model, out).cases()) == 5
+    assert sorted(hashed) == sorted(inbox.iterdir())
 
 
 def test_copies_that_arrive_together(
