@@ -34,13 +34,13 @@ def parse_address(url: str) -> Address:
     """Parse a `dicomweb+http(s)` URL.
 
     Raises:
-        InputError: it is no such URL, or holds a password; the error never quotes it.
+        InputError: it is not such a URL, or holds a password; the error never quotes it.
     """
     try:
         parts = urlsplit(url)
         scheme, host, _ = _SCHEMES.get(parts.scheme.lower()), parts.hostname, parts.port
     except ValueError:  # a port that is no number, brackets that do not match
-        raise InputError(OPTION, "is no URL", f"give {_SHAPE}") from None
+        raise InputError(OPTION, "is not a URL", f"give {_SHAPE}") from None
     if "@" in parts.netloc:
         raise InputError(
             OPTION,

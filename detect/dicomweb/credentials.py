@@ -49,7 +49,7 @@ def from_environment() -> Credentials:
         raise InputError(TOKEN, f"is set beside {USER} and {PASSWORD}", "unset one or the other")
     if token:
         if not (token.isascii() and token.isprintable() and " " not in token):
-            raise InputError(TOKEN, "is no bearer token", "set it to the bare token")
+            raise InputError(TOKEN, "is not a bearer token", "set it to the bare token")
         return Credentials(f"Bearer {token}")
     if bool(user) != bool(password):
         missing, present = (PASSWORD, USER) if user else (USER, PASSWORD)

@@ -43,7 +43,7 @@ def write_parts(pieces: Iterable[bytes], between: bytes, folder: Path) -> int:
         The number of parts.
 
     Raises:
-        ServerError: the last boundary never came, or it is no multipart body.
+        ServerError: the last boundary never came, or it is not a multipart body.
     """
     writer = _Writer(folder)
     try:

@@ -165,6 +165,6 @@ def _check_belongs(path: Path, study: str, series: str) -> None:
     except InputError:
         uids = None
     if uids is None:
-        raise ServerError("sends what is no DICOM object", "see the server's log")
+        raise ServerError("sends something that is not a DICOM object", "see the server's log")
     if uids != [study, series]:
         raise ServerError("sends objects of another study or series", "see the server's log")

@@ -146,7 +146,7 @@ class Server:
             ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
             raise ServerError(
-                "gives an answer that is no HTTP", "check host, port and http or https"
+                "gives an answer that is not HTTP", "check host, port and http or https"
             ) from None
         try:
             self._check(response)

@@ -71,5 +71,5 @@ def _read(bundle: Path) -> Ensembles:
         return Ensembles()
     except ValidationError as error:
         raise InputError(
-            path, "is no list of ensembles", "delete it, and run `detect operating-point` again"
+            path, "is not a list of ensembles", "delete it, and run `detect operating-point` again"
         ) from error

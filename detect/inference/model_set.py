@@ -153,7 +153,7 @@ def read_models_for_scans(
         InputError: as there, the confidence is no score, or a bundle sees only crops to an organ.
     """
     if confidence is not None and not 0 <= confidence <= 1:
-        raise InputError("--confidence", f"{confidence} is no score", "use a number from 0 to 1")
+        raise InputError("--confidence", f"{confidence} is not a score", "use a number from 0 to 1")
     used = read_models(models, confidence, runtime, augment)
     for bundle, card in zip(used.bundles, used.cards, strict=True):
         if card.spec.crop == "organ":

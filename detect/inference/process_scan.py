@@ -213,7 +213,7 @@ def _resume(
             return (lesions, warnings) if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
-            folder, "exists and is no result of detect", "give another --out"
+            folder, "exists and is not a result of `detect predict`", "give another --out"
         ) from None
     if job.settings.overwrite:
         return None

@@ -149,7 +149,7 @@ def test_wrong_paths_are_refused(threshold_model: Path, tmp_path: Path) -> None:
         model.predict(str(tmp_path / "empty"))
     with pytest.raises(InputError, match="is no model"):
         load_model(tmp_path)
-    with pytest.raises(InputError, match="is no score"):
+    with pytest.raises(InputError, match="is not a score"):
         load_model(threshold_model, confidence=2)
     with pytest.raises(InputError, match="holds no onnx export"):
         load_model(threshold_model, runtime="onnx")

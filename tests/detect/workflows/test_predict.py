@@ -71,7 +71,7 @@ def test_another_scan_or_confidence_is_not_taken_for_done(
     (out / "case1-scan" / "notes.txt").write_text("mine")
     other = scans / "case1-scan.nii"
     (refused,) = predict(threshold_model, [other], out=out, overwrite=True).errors
-    assert "no result of detect" in str(refused)
+    assert "not a result of `detect predict`" in str(refused)
     assert (out / "case1-scan" / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
