@@ -1,4 +1,4 @@
-"""`model.json`: what a trained model is, wants and was made from. Inference trusts nothing else."""
+"""Read and write `model.json`, the card of a trained model; inference trusts nothing else."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +18,9 @@ LARGEST_IMGSZ = 4096  # px; a hostile model.json must not ask for all the memory
 
 
 class ModelSpec(Representation):
-    """What a detector is, before any training.
+    """The identity of a detector, before any training.
 
-    What it wants to see (`window`, `channels`, `crop`, …) says `Representation`.
+    `Representation` adds how its pictures are made (`window`, `channels`, `crop`, …).
 
     Attributes:
         family: of the registry.
@@ -52,7 +52,7 @@ class Parameters(BaseModel):
 
 
 class Reached(BaseModel):
-    """What an operating point gave where it was chosen, at IoU 0.5; None where undefined.
+    """The scores of an operating point where it was chosen, at IoU 0.5; None where undefined.
 
     Attributes:
         precision, recall, f1: means over the classes with a true box.

@@ -123,7 +123,7 @@ WRONG = [
     (answer(b"no boundary", MULTIPART), "garbles its answer"),
     (answer(b"", "multipart/related; boundary=" + "b" * 5000), "garbles|something else"),
     (answer(multipart(b"hello"), MULTIPART), "sends something that is not a DICOM object"),
-    (answer(multipart(b"\0" * 128 + b"DICM" + b"\xff" * 99), MULTIPART), "not a DICOM object|another"),
+    (answer(multipart(b"\0" * 128 + b"DICM" + b"\xff" * 99), MULTIPART), "not a DICOM|another"),
     (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2:1/x\r\n\r\n", "sends us elsewhere"),
     (answer(b"", status="400 Bad"), "refuses the request .400."),
     (b"\xff\xfe no HTTP at all\r\n\r\n", "not HTTP|cannot be reached"),
