@@ -6,12 +6,12 @@ import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from converters.core.distribution import installed_version
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json
 from converters.core.progress import SilentReporter, progress, report_to
@@ -289,4 +289,7 @@ def tool_versions() -> dict[str, str]:
         "detect", "torch", "torchvision", "ultralytics", "transformers", "pytorch-lightning",
         "albumentations", "numpy",
     )  # fmt: skip
-    return {"python": platform.python_version(), **{part: version(part) for part in parts}}
+    return {
+        "python": platform.python_version(),
+        **{part: installed_version(part) for part in parts},
+    }
