@@ -1,4 +1,4 @@
-"""`exports/` in a bundle: the model in the formats of other runtimes, and what is known of each."""
+"""Read and write `exports/` in a bundle: the model in the formats of other runtimes."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from converters.core.errors import InputError
-from converters.core.files import replacing, write_json
+from converters.core.files import atomic_file, write_json
 from detect.detectors.card import ModelCard
 from detect.detectors.predictor import Exported, Runtime, Steps
 from detect.detectors.protocol import Predictor
@@ -27,7 +27,7 @@ RUNTIMES = ("torch", "onnx", "openvino", "openvino-int8")
 
 
 class Difference(BaseModel):
-    """How far the boxes of an export lie from torch's.
+    """The differences between the boxes of an export and torch's.
 
     Attributes:
         pictures: which were compared.
@@ -51,7 +51,7 @@ class Difference(BaseModel):
 
 
 class Cost(BaseModel):
-    """What an export costs in accuracy, on the same pictures as torch.
+    """The accuracy of an export and of torch on the same pictures.
 
     Attributes:
         split: of the dataset.
@@ -134,7 +134,7 @@ def write_export(
 ) -> None:
     """Add an export to a bundle; `exports.json` is written last and makes it whole."""
     for file, content in files.items():
-        with replacing(bundle / FOLDER / file) as temporary:
+        with atomic_file(bundle / FOLDER / file) as temporary:
             temporary.write_bytes(content)
     whole = known.model_copy(update={"exports": {**known.exports, name: export}})
     write_json(bundle / FOLDER / FILE_NAME, whole.model_dump(mode="json", by_alias=True))

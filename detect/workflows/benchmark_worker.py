@@ -27,7 +27,7 @@ from detect.detectors.settings import TrainSettings
 
 
 class Job(BaseModel):
-    """Work for one process.
+    """The work of a process.
 
     Attributes:
         silent: report no progress.
@@ -68,7 +68,7 @@ def run_job(job: Job, held: int) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
-        pass_fds=(held,),
+        pass_fds=(held,) if os.name == "posix" else (),
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both are pipes")
@@ -184,12 +184,12 @@ def score_bundle(job: Job) -> None:
     )  # fmt: skip
     source = result.folder / "predictions.json"
     classes = len(card.spec.classes)
-    found = detections_from_coco(
+    detections = detections_from_coco(
         json.loads(source.read_text(encoding="utf-8")), test.image_ids, classes, source
     )
     point = card.operating_point
     draws = draw_patients(
-        match(test.truth, found, classes),
+        match(test.truth, detections, classes),
         test.patient_ids,
         point.confidence if point else None,
         seed=job.draw_seed,

@@ -9,7 +9,7 @@ from converters.core.files import sha256, write_json
 from converters.dataset.folder import open_dataset
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from detect.detectors.card import OperatingPoint
-from detect.detectors.operating_rule import parse_rule
+from detect.detectors.operating_rule import Rule
 from detect.evaluation.findings.score import fit_linking
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.score_split import choose_point, detect_split, score
@@ -20,7 +20,7 @@ from detect.workflows.model_data import common_part
 
 @dataclass(frozen=True)
 class OperatingPointResult:
-    """What was chosen.
+    """The chosen operating point.
 
     Attributes:
         point: as stored in the model.
@@ -36,7 +36,7 @@ class OperatingPointResult:
 def set_operating_point(
     model: Path | Sequence[Path],
     data: Path,
-    rule: str,
+    rule: Rule,
     *,
     device: str = "auto",
 ) -> OperatingPointResult:
@@ -50,34 +50,33 @@ def set_operating_point(
             gets an `ensembles.json`; no weight does.
         data: dataset folder, as for `evaluate`. Where it is not the one that the model was trained
             on, the model says so.
-        rule: see `parse_rule`.
+        rule: to choose by.
         device: `auto`, `cpu`, or a GPU's number.
 
     Raises:
-        InputError: the rule, the model or the dataset is wrong, or val gives nothing to choose by.
+        InputError: the model or the dataset is wrong, or val gives nothing to choose by.
     """
-    wanted = parse_rule(rule)
     used = use_models([model] if isinstance(model, Path) else model)
     dataset = open_dataset(data)
     val = common_part(used, dataset, "val")
     classes = used.spec.classes
     detections = detect_split(load_models(used, device), val)
-    point, note = choose_point(classes, val, detections, wanted)
+    point, note = choose_point(classes, val, detections, rule)
     if point is None:
-        raise InputError(data, f"has nothing on val to choose `{wanted}` by", "use another rule")
+        raise InputError(data, f"has nothing on val to choose `{rule}` by", "use another rule")
     metrics = score(classes, val, detections, point)
     known = sha256(dataset.folder / MANIFEST)
-    own = all(card.dataset_sha256 == known for card in used.cards)
-    if not own:
+    trained_here = all(card.dataset_sha256 == known for card in used.cards)
+    if not trained_here:
         point = point.model_copy(update={"rule": f"{point.rule} of another dataset"})
     linking = fit_linking(val, detections, point.confidence)
     bundle, card = used.bundles[0], used.card
     if len(used.cards) > 1:
-        members = [one.spec.model for one in used.cards]
+        members = [member.spec.model for member in used.cards]
         chosen = Chosen(members=members, operating_point=point, linking=linking)
         keep_chosen(bundle, card.weights_sha256, chosen)
         return OperatingPointResult(point, metrics, note)
-    if own:
+    if trained_here:
         write_json(bundle / "metrics.json", {"split": "val", **metrics.to_json()})
     card.model_copy(update={"operating_point": point, "linking": linking}).write(bundle)
     return OperatingPointResult(point, metrics, note)

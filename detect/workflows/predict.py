@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from converters.core.errors import InputError
-from converters.core.files import remove_unfinished
 from converters.core.open_pool import open_pool
+from converters.core.output_folder import remove_unfinished
 from converters.core.pool import run_all
 from converters.core.progress import progress
 from converters.core.stages import overlapped
@@ -108,7 +108,7 @@ def predict(
         overwrite=overwrite,
     )
     used = job.used
-    found = find_sources(scans, used.spec.modality, out)
+    found = find_sources(scans, used.spec.representation.modality, out)
     errors = found.errors
     names = name_cases(found.scans, keep_identifiers)
     todo = [Todo(own.path, names.get(own), own.series, own.warnings) for own in found.scans]

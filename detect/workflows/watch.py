@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from converters.core.errors import InputError
-from converters.core.locks import alone, sigterm_as_interrupt
+from converters.core.locks import exclusive_lock, sigterm_as_interrupt
 from converters.core.stages import Settled, overlapped
 from converters.imaging.hashing import hash_files
 from detect.detectors.protocol import Predictor
@@ -27,6 +27,7 @@ from detect.inference.watching.results import results
 from detect.workflows.prediction_summary import write_summary
 
 SETTLE = 10.0
+LOCK_FILE = ".watch.lock"
 _LEAST_PAUSE = 0.2  # seconds between two looks
 _LOOKING = 5  # a look may take a fifth of the time, on a slow share
 _REPORTING = 20  # and a report a twentieth
@@ -113,7 +114,10 @@ def watch(
         overwrite=overwrite,
     )
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out):
+    busy = InputError(
+        out, "has another `detect watch` at work", "wait for it, or give another --out"
+    )
+    with exclusive_lock(out / LOCK_FILE, busy):
         watcher = _Watcher(job, inbox, listener, keep_identifiers)
         with suppress(KeyboardInterrupt), sigterm_as_interrupt():
             watcher.run(settle, once)
@@ -212,7 +216,7 @@ class _Watcher:
             if not place.is_dir():
                 scans[place] = [Source(place)]
                 continue
-            found = look_into(place, self.job.used.spec.modality)
+            found = look_into(place, self.job.used.spec.representation.modality)
             for reason in found.skipped:
                 self.listener.passed_over(reason)
             for error in found.errors:
@@ -276,7 +280,7 @@ class _Watcher:
     def _read(self, hashes: dict[Todo, str], todo: Todo) -> Scan | Settled[Outcome]:
         """Read a scan, unless it came before under another name."""
         try:
-            source = hash_files(todo.scan, todo.series)
+            source = hash_files(todo.series or todo.scan)
         except (InputError, OSError):
             return read(self.job, todo)  # which says what is wrong
         if source in hashes.values():

@@ -7,6 +7,7 @@ from typing import Any
 
 from converters.core.distribution import install_hint
 from converters.core.errors import InputError
+from converters.core.process_pool import available_cores
 
 
 def load(name: str, extra: str) -> Any:
@@ -36,6 +37,6 @@ def cpu_only(runtime: str, device: str) -> None:
 
 
 def default_threads() -> int:
-    """As many as torch takes: OMP_NUM_THREADS, or one a core that this process may use."""
+    """Return the threads that torch takes: OMP_NUM_THREADS, or one for each core it may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+    return int(asked) if asked.isdigit() and int(asked) else available_cores()

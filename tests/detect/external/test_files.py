@@ -15,6 +15,7 @@ from converters.dataset.split import Split, load_split
 from converters.preprocessing.windowing import Percentiles
 from detect.cli.main import _run
 from detect.detectors.card import read_model_card
+from detect.detectors.operating_rule import Rule
 from detect.detectors.registry import load_detector
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate as numbers
@@ -119,7 +120,7 @@ def test_a_point_chosen_anew(tiny_run: Path, tiny_dataset: Path, tmp_path: Path)
     bundle = tmp_path / "m"
     shutil.copytree(tiny_run, bundle)
     before = read_model_card(bundle)
-    result = set_operating_point(bundle, tiny_dataset, "sensitivity=0.5", device="cpu")
+    result = set_operating_point(bundle, tiny_dataset, Rule("sensitivity", 0.5), device="cpu")
     card = read_model_card(bundle)
     assert card.operating_point == result.point != before.operating_point
     assert card.model_copy(update={"operating_point": None}) == before.model_copy(
@@ -131,7 +132,7 @@ def test_a_point_chosen_anew(tiny_run: Path, tiny_dataset: Path, tmp_path: Path)
     assert written["frozen"]["recall"] == result.point.reached.recall
     evaluated = evaluate(bundle, tiny_dataset, out=tmp_path / "e", pictures=0)
     assert evaluated.metrics.frozen.confidence == result.point.confidence
-    back = set_operating_point(bundle, tiny_dataset, "f1", device="cpu")
+    back = set_operating_point(bundle, tiny_dataset, Rule("f1"), device="cpu")
     assert back.point == before.operating_point
     assert (bundle / "metrics.json").read_text(encoding="utf-8") == (
         tiny_run / "metrics.json"

@@ -15,8 +15,8 @@ from converters.core.errors import InputError
 from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import load_split
+from detect.detectors.base import Detector
 from detect.detectors.card import ModelSpec
-from detect.detectors.protocol import Detector
 from detect.detectors.registry import create_detector, family_of, load_detector
 from detect.workflows.train import train
 from tests.helpers.interrupted import Killed, stop_after

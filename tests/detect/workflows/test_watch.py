@@ -244,12 +244,12 @@ def test_another_watch_of_the_same_results_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from converters.core.locks import alone
+    from converters.core.locks import exclusive_lock
 
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
     out.mkdir()
     ask = ["watch", inbox, "--model", threshold_model, "--out", out, "--once", "--settle", 0]
-    with alone(out):
+    with exclusive_lock(out / ".watch.lock", InputError(out, "busy", "wait")):
         assert run(*ask) == 2
     assert "another `detect watch` at work" in capsys.readouterr().err
     (inbox / "bad.nii").write_bytes(b"")
