@@ -11,7 +11,7 @@ from converters.recipes.recipe import MaskKind
 
 @dataclass(frozen=True)
 class CaseSource:
-    """Where one case lies.
+    """The files of one case.
 
     Attributes:
         case_id: name of the case in the dataset.

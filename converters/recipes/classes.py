@@ -1,4 +1,4 @@
-"""Other classes than a recipe names: several as one, or the organs in place of the lesions."""
+"""Change the classes of a recipe: merge several, or take the organs in place of the lesions."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def organ_classes(recipe: Recipe) -> Recipe:
     """
     if not recipe.organs:
         raise InputError("--targets", f"recipe `{recipe.name}` names no organ", "use lesions")
-    if recipe.crop == "organ":
+    if recipe.representation.crop == "organ":
         raise InputError(
             "--targets", "would find the organs that the pictures are cropped to", "use --crop body"
         )

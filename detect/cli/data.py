@@ -79,7 +79,7 @@ def convert(
         overwrite=overwrite,
     )
     cases = result.manifest.cases
-    if result.manifest.request.recipe.crop == "organ":
+    if result.manifest.request.recipe.representation.crop == "organ":
         show("Organ crops need a mask: a model trained on them can be scored, not predict.")
     for warning in result.warnings:
         show(f"warning: {warning}")
@@ -259,7 +259,8 @@ def datasets(
     ] = None,
 ) -> int:
     """List the known public datasets, or describe one."""
-    from converters.recipes.catalog import datasets_table, describe_dataset
+    from converters.recipes.catalog import describe_dataset
+    from detect.cli.tables import datasets_table
 
     show(describe_dataset(name) if name else datasets_table())
     return 0

@@ -28,7 +28,8 @@ def name_cases(scans: Sequence[ScanTask], folders: bool = False) -> list[ScanTas
     for scan, stem in zip(scans, stems, strict=True):
         name = None
         if re.fullmatch(r"\w[\w .,+@=-]*", stem) and stem.casefold() not in TAKEN:
-            place = hashlib.sha256(f"{scan.path.resolve()}{scan.series}".encode()).hexdigest()[:8]
+            uid = "" if scan.series is None or scan.series.alone else scan.series.uid
+            place = hashlib.sha256(f"{scan.path.resolve()}{uid}".encode()).hexdigest()[:8]
             name = stem if times[stem.casefold()] == 1 else f"{stem}-{place}"
         tasks.append(replace(scan, name=name))
     return tasks

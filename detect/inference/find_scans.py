@@ -11,6 +11,7 @@ from pathlib import Path
 
 from converters.core.errors import InputError
 from converters.core.progress import progress
+from converters.imaging.dicom.geometry import DicomSeries
 from converters.imaging.dicom.series import holds_objects
 from converters.imaging.dicom.study import SeriesOutline, outline
 from converters.imaging.read import find_scans, is_scan
@@ -22,16 +23,21 @@ class ScanTask:
 
     Attributes:
         path: a file, or the folder of a DICOM series.
-        series: UID of the series where the folder holds several, else empty; never to be shown.
+        series: headers of the DICOM series, which are read once.
         warnings: one line for each reason why it may not be the scan that is meant.
         name: of the case; None names it by a hash of its files, since folders of DICOM files tend
             to be named after people.
     """
 
     path: Path
-    series: str = ""
+    series: DicomSeries | None = None
     warnings: tuple[str, ...] = ()
     name: str | None = None
+
+    @property
+    def source(self) -> Path | DicomSeries:
+        """The scan to read or hash."""
+        return self.path if self.series is None else self.series
 
     def case(self, sha256: str) -> str:
         """Return the name of the scan in the outputs, given the hash of its files."""
@@ -127,25 +133,25 @@ def _sort_series(folder: Path, named: bool, modality: str, result: DiscoveredSca
     except InputError as error:
         result.errors.append(error)
         return
-    alone = sum(series.slices > 0 for series in outlines) == 1
-    for series in outlines:
-        if not series.refused and (not series.doubted or (named and alone)):
-            warnings = (f"the series {series.doubted}",) if series.doubted else ()
-            result.scans.append(ScanTask(folder, "" if alone else series.series, warnings))
-        elif named and alone and series.slices:  # what was asked for is no by-catch
-            result.errors.append(_reason(series, alone, modality))
+    for each in outlines:
+        alone = each.series.alone
+        if not each.refused and (not each.doubted or (named and alone)):
+            warnings = (f"the series {each.doubted}",) if each.doubted else ()
+            result.scans.append(ScanTask(folder, each.series, warnings))
+        elif named and alone and each.slices:  # it was asked for by its name
+            result.errors.append(_reason(each, modality))
         else:
-            result.skipped.append(_reason(series, alone, modality))
+            result.skipped.append(_reason(each, modality))
 
 
-def _reason(series: SeriesOutline, alone: bool, modality: str) -> InputError:
+def _reason(skipped: SeriesOutline, modality: str) -> InputError:
     """Name the folder where the series is all that lies in it, else the series' first file."""
-    path, problem = series.first, series.refused or series.doubted
-    if alone and series.slices:
-        path = series.folder
-    elif series.files > 1:
-        problem += f" (the first of {series.files} files of its series)"
+    path, problem = skipped.first, skipped.refused or skipped.doubted
+    if skipped.series.alone and skipped.slices:
+        path = skipped.series.folder
+    elif skipped.files > 1:
+        problem += f" (the first of {skipped.files} files of its series)"
     remedy = f"give an axial {modality} series"
-    if series.doubted:
+    if skipped.doubted:
         remedy = "to have it processed, give it by name in a folder of its own"
     return InputError(path, problem, remedy)

@@ -63,7 +63,7 @@ class Model:
         self._models, self._device = models, device
         self._detector = load_models(models, device)
         self.classes = list(models.spec.classes)
-        self.modality = models.spec.modality
+        self.modality = models.spec.representation.modality
         self.confidence = models.confidence
 
     def predict(

@@ -94,7 +94,9 @@ class ModelSet:
 
     def warnings(self, volume: Volume) -> list[str]:
         """List how a scan differs from those that the members were trained on, each line once."""
-        of_members = (warnings_for(volume, card.trained_on, card.spec) for card in self.cards)
+        of_members = (
+            warnings_for(volume, card.trained_on, card.spec.representation) for card in self.cards
+        )
         return list(dict.fromkeys(line for lines in of_members for line in lines))
 
     @property
@@ -156,7 +158,7 @@ def read_models_for_scans(
         raise InputError("--confidence", f"{confidence} is not a score", "use a number from 0 to 1")
     used = read_models(models, confidence, runtime, augment)
     for bundle, card in zip(used.bundles, used.cards, strict=True):
-        if card.spec.crop == "organ":
+        if card.spec.representation.crop == "organ":
             raise InputError(
                 bundle,
                 "was trained on crops to the organ, which a scan without a mask cannot give",
@@ -233,11 +235,12 @@ def _confidence(card: ModelCard) -> float:
 
 
 def _check_fits(bundle: Path, spec: ModelSpec, first: Path, other: ModelSpec) -> None:
-    fields = [(name, value, getattr(other, name)) for name, value in spec.representation]
-    for name, mine, others in (("classes", spec.classes, other.classes), *fields):
-        if mine != others:
+    theirs = other.representation
+    fields = [(name, value, getattr(theirs, name)) for name, value in spec.representation]
+    for field, value, expected in (("classes", spec.classes, other.classes), *fields):
+        if value != expected:
             raise InputError(
                 bundle,
-                f"has {name} {mine}, but {first.name} has {others}",
+                f"has {field} {value}, but {first.name} has {expected}",
                 "an ensemble takes models of the same classes and pictures",
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.core.errors import InputError
-from converters.core.files import appearing
+from converters.core.output_folder import atomic_folder
 from converters.core.pool import WorkersEnded, WorkersError
 from converters.core.stages import Settled
 from detect.detectors.card import ModelCard
@@ -96,7 +96,7 @@ def write_scan(job: Job, searched: tuple[Scan, Detections]) -> Outcome:
     asked = _dicom_files(job, scan.task)
     with (
         system_errors(folder, "cannot be written", f"make room, then {RUN_AGAIN}"),
-        appearing(folder, job.token) as work,
+        atomic_folder(folder, job.token) as work,
     ):
         if not job.settings.overwrite:  # DICOM files of an earlier run are written again
             asked |= {name for name in DICOM_FILES if (folder / name).exists()}
@@ -109,7 +109,7 @@ def write_scan(job: Job, searched: tuple[Scan, Detections]) -> Outcome:
 
 def _dicom_files(job: Job, task: ScanTask) -> Set[str]:
     """Return the DICOM files asked for of a scan: none of what is no DICOM series."""
-    return job.settings.dicom_files if task.path.is_dir() else frozenset()
+    return job.settings.dicom_files if task.series else frozenset()
 
 
 def _write_dicom(
@@ -119,15 +119,9 @@ def _write_dicom(
     from detect.inference.dicom.source import result_of
     from detect.inference.dicom.sr import write_structured_report
 
-    task, volume, linked = scan.task, scan.volume, detections.linked
-    result = result_of(
-        task.path,
-        scan.sha256,
-        card,
-        detections.rows(),
-        series=task.series,
-        warnings=scan.warnings,
-    )
+    series, volume, linked = scan.task.series, scan.volume, detections.linked
+    assert series is not None  # noqa: S101  (else no DICOM is asked for)
+    result = result_of(series, scan.sha256, card, detections.rows(), scan.warnings)
     if SR_FILE in names:
         write_structured_report(folder / SR_FILE, result, volume, linked)
     if SEG_FILE in names:

@@ -53,7 +53,7 @@ def hash_scan(task: ScanTask) -> str:
         InputError: they cannot be read.
     """
     with reading(task.path):
-        return hash_files(task.path, task.series)
+        return hash_files(task.source)
 
 
 def load_scan(task: ScanTask, sha256: str, models: ModelSet, strict: bool = False) -> Scan:
@@ -69,7 +69,7 @@ def load_scan(task: ScanTask, sha256: str, models: ModelSet, strict: bool = Fals
         InputError: it cannot be read, or does not suit the models.
     """
     with reading(task.path):
-        volume = read_volume(task.path, task.series)
+        volume = read_volume(task.source)
         return view_scan(task, sha256, volume, models, strict)
 
 
@@ -81,16 +81,16 @@ def view_scan(
     Raises:
         InputError: it does not suit the models.
     """
-    modality = models.spec.modality
-    if volume.modality not in ("", modality):
+    representation = models.spec.representation
+    if volume.modality not in ("", representation.modality):
         raise InputError(
             task.path,
-            f"is {volume.modality}, but the model was trained on {modality}",
+            f"is {volume.modality}, but the model was trained on {representation.modality}",
             "give scans of that kind",
         )
     warnings = [*task.warnings, *models.warnings(volume)]
     check_strict(task, warnings, strict)
-    seen = pictures(volume, models.spec.representation, task.path)
+    seen = pictures(volume, representation, task.path)
     return Scan(task, sha256, warnings, seen)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.conversion.convert import convert
-from converters.core.errors import InputError
+from converters.core.output_folder import check_output
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from converters.imaging.nifti import write_nifti
 from converters.recipes.catalog import find_recipe
@@ -86,11 +86,8 @@ def demo(
         workers: processes of the conversion.
         overwrite: replace an earlier demo at `out`.
     """
+    check_output(out, overwrite, "an earlier demo", (out / "dataset" / MANIFEST).is_file())
     if out.exists():
-        if not overwrite:
-            raise InputError(out, "exists", "give another --out, or --overwrite")
-        if not (out / "dataset" / MANIFEST).is_file() and any(out.iterdir()):
-            raise InputError(out, "is no earlier demo", "give another --out")
         shutil.rmtree(out)
     dataset = phantom_dataset(out, patients, workers=workers)
     run = out / "runs" / model

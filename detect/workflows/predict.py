@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from converters.core.errors import InputError
-from converters.core.files import remove_unfinished
 from converters.core.open_pool import open_pool
+from converters.core.output_folder import remove_unfinished
 from converters.core.pool import run_all
 from converters.core.progress import progress
 from converters.core.stages import overlapped
@@ -129,7 +129,7 @@ def predict_scans(
         models, out = _absolute(settings.models), settings.out.absolute()
         settings, scans = replace(settings, models=models, out=out), _absolute(scans)
     job = prepare_job(settings)
-    discovered = discover_scans(scans, job.models.spec.modality, job.out)
+    discovered = discover_scans(scans, job.models.spec.representation.modality, job.out)
     tasks = name_cases(discovered.scans, settings.keep_identifiers)
     outcomes: dict[ScanTask, Outcome | Exception] = {}
     with progress("scans", len(tasks)) as advance:

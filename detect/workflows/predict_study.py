@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from converters.core.distribution import install_hint
 from converters.core.errors import InputError
 from detect.dicomweb.address import OPTION, parse_address
 from detect.inference.dicom.source import check_installed
@@ -48,7 +49,7 @@ def predict_study(
     """
     address = parse_address(url)
     if find_spec("requests") is None or find_spec("python_multipart") is None:
-        raise InputError(OPTION, "needs more packages", 'pip install "detect[dicomweb]"')
+        raise InputError(OPTION, "needs more packages", f"run {install_hint('dicomweb')}")
     from detect.dicomweb.credentials import from_environment
     from detect.dicomweb.retrieve import retrieve
     from detect.dicomweb.server import Server
@@ -56,14 +57,14 @@ def predict_study(
     if store:
         check_installed("--store")
         settings = replace(settings, dicom_sr=True)
-    modality = prepare_job(settings).models.spec.modality  # wrong settings fetch nothing
+    spec = prepare_job(settings).models.spec  # wrong settings fetch nothing
     server = Server(address.base, from_environment())
     try:
         with tempfile.TemporaryDirectory(prefix="detect-") as folder:
             retrieved = retrieve(
                 server,
                 address,
-                modality,
+                spec.representation.modality,
                 Path(folder),
                 keep_identifiers=settings.keep_identifiers,
             )

@@ -11,7 +11,8 @@ from converters.conversion.gather import sound_cases
 from converters.core.errors import InputError
 from converters.core.files import write_json, write_text
 from converters.core.open_pool import open_pool
-from converters.core.pool import run_all, users_fault
+from converters.core.output_folder import is_free, write_errors
+from converters.core.pool import as_input_error, run_all
 from converters.core.progress import progress
 from converters.masks.case_source import CaseSource
 from converters.recipes.recipe import Recipe
@@ -107,7 +108,7 @@ def synthesize(
     cases, left_out = sound_cases(recipe, root)
     if not cases:
         raise InputError(root, "holds faulty cases only", "see `faulty` in the recipe")
-    if out.is_file() or (out.exists() and any(out.iterdir())):
+    if not is_free(out):
         before = read_synthesis(out)
         if before and not overwrite and _same(before, request, cases):
             return SynthesizeResult(out / RECIPE_FILE, before.cases, [], left_out, up_to_date=True)
@@ -118,7 +119,8 @@ def synthesize(
         if not before:
             raise InputError(out, "exists and holds no synthetic scans", "give another --out")
     work = Workplace(out)
-    try:
+    remedy = "make room or check the rights, then run the same command again: it resumes"
+    with write_errors(out, remedy), work.lock():
         work.open(request)
         records, errors = _run(request, cases, work, workers)
         written = [records[case.case_id] for case in cases if case.case_id in records]
@@ -132,15 +134,10 @@ def synthesize(
         made = with_people(request.made, recipe, scans, patients)
         failed = {name: error.problem for name, error in errors.items()}
         content = Synthesis(request=request, cases=written, failed=_named(failed, cases))
-        write_text(work.scans / RECIPE_FILE, recipe_text(made))
-        write_json(work.scans / FILE_NAME, content.model_dump(mode="json"))
-        work.publish(list(scans))
-    except OSError as error:
-        raise InputError(
-            error.filename or out,
-            f"cannot be written ({error.strerror or error})",
-            "make room or check the rights, then run the same command again: it resumes",
-        ) from error
+        write_text(work.content / RECIPE_FILE, recipe_text(made))
+        write_json(work.content / FILE_NAME, content.model_dump(mode="json"))
+        work.sweep(list(scans))
+        work.publish()
     left_out |= {record.case_id: record.left_out for record in written if record.left_out}
     return SynthesizeResult(out / RECIPE_FILE, written, list(errors.values()), left_out)
 
@@ -156,8 +153,10 @@ def _request(
     resample_mask: bool,
     seed: int,
 ) -> Request:
-    if recipe.modality != "CT":
-        raise InputError(recipe.name, f"is {recipe.modality}", "use CT: lesions grow in HU")
+    if recipe.representation.modality != "CT":
+        raise InputError(
+            recipe.name, f"is {recipe.representation.modality}", "use CT: lesions grow in HU"
+        )
     if only_normal not in (None, "cases", "slices"):
         raise InputError("--only-normal", f"`{only_normal}` is unknown", "use cases or slices")
     low, high = lesions
@@ -206,14 +205,14 @@ def _run(
     pool = open_pool(min(workers, len(todo)), None, {}, [])
     try:
         with progress("scans", len(todo)) as advance:
-            step = partial(synthesize_case, request, work.scans)
+            step = partial(synthesize_case, request, work.content)
             for case, result in run_all(step, todo, pool):
                 advance(case.case_id)
                 if isinstance(result, CaseRecord):
                     work.keep(result)
                     found[case.case_id] = result
                 else:
-                    found[case.case_id] = users_fault(case.image, result)
+                    found[case.case_id] = as_input_error(case.image, result)
     finally:
         if pool is not None:
             pool.close()

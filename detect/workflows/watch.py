@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from converters.core.errors import InputError
-from converters.core.locks import alone, sigterm_as_interrupt
+from converters.core.locks import exclusive_lock, sigterm_as_interrupt
 from converters.core.stages import Settled, overlapped
 from detect.detectors.protocol import Predictor
 from detect.inference.case_names import name_cases
@@ -31,6 +31,7 @@ from detect.inference.watching.results import results
 from detect.workflows.prediction_summary import write_summary
 
 SETTLE = 10.0
+LOCK_FILE = ".watch.lock"
 _LEAST_PAUSE = 0.2  # seconds between two listings
 _LISTING = 5  # listing may take a fifth of the time, on a slow share
 _REPORTING = 20  # and a report a twentieth
@@ -95,7 +96,10 @@ def watch(
         raise InputError(out, "is the folder of the scans itself", "give another --out")
     job = prepare_job(settings)
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out):
+    busy = InputError(
+        out, "has another `detect watch` at work", "wait for it, or give another --out"
+    )
+    with exclusive_lock(out / LOCK_FILE, busy):
         watcher = _Watcher(job, inbox, listener)
         with suppress(KeyboardInterrupt), sigterm_as_interrupt():
             watcher.run(settle, once)
@@ -194,7 +198,7 @@ class _Watcher:
             if not place.is_dir():
                 scans[place] = [ScanTask(place)]
                 continue
-            discovered = discover_series(place, self.job.models.spec.modality)
+            discovered = discover_series(place, self.job.models.spec.representation.modality)
             for reason in discovered.skipped:
                 self.listener.skipped(reason)
             for error in discovered.errors:

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from converters.core.distribution import install_hint, program_version
 from converters.core.errors import InputError
-from converters.imaging.dicom.geometry import Slice
+from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.quiet import quiet
-from converters.imaging.dicom.series import plain_errors, read_slices
+from converters.imaging.dicom.series import plain_errors
 from detect.detectors.card import ModelCard
 
 MANUFACTURER = "detect"
@@ -42,7 +42,7 @@ def check_installed(option: str) -> None:
         InputError: it is not.
     """
     if find_spec("highdicom") is None:
-        raise InputError(option, "needs highdicom", 'pip install "detect[dicom]"')
+        raise InputError(option, "needs highdicom", f"run {install_hint('dicom')}")
 
 
 @dataclass(frozen=True)
@@ -142,35 +142,32 @@ class Result:
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": self.card.spec.model,
-            "software_versions": version("detect"),
+            "software_versions": program_version(),
             "device_serial_number": self.card.weights_sha256[:16],
         }
 
 
 def result_of(
-    folder: Path,
+    series: DicomSeries,
     source_sha256: str,
     card: ModelCard,
     rows: Sequence[Mapping[str, Any]],
-    *,
-    series: str = "",
     warnings: Sequence[str] = (),
 ) -> Result:
     """Gather the series, the model and the lesions that objects are written from.
 
     Args:
-        folder: with the series.
+        series: that was read.
         source_sha256: of its files.
         card: of the model.
         rows: lesions as in `detections.json`.
-        series: UID of the one wanted, where the folder holds several.
         warnings: why the scan may not be one for the model.
 
     Raises:
-        InputError: the series cannot be read.
+        InputError: the series is no even stack of slices.
     """
-    entropy = [source_sha256, card.weights_sha256, version("detect"), list(rows), list(warnings)]
-    return Result(folder, read_slices(folder, series), card, rows, warnings, json.dumps(entropy))
+    entropy = [source_sha256, card.weights_sha256, program_version(), list(rows), list(warnings)]
+    return Result(series.folder, series.ordered()[0], card, rows, warnings, json.dumps(entropy))
 
 
 @contextmanager

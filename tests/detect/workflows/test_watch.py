@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from converters.core.errors import InputError
+from converters.imaging.dicom.geometry import DicomSeries
 from converters.imaging.nifti import write_nifti
 from detect.detectors.card import read_model_card
 from detect.inference import scan as loading
@@ -90,9 +91,9 @@ def test_the_files_of_each_scan_are_hashed_once(
     hashed: list[Path] = []
     hash_files = loading.hash_files
 
-    def counted(path: Path, series: str) -> str:
-        hashed.append(path)
-        return hash_files(path, series)
+    def counted(scan: Path | DicomSeries) -> str:
+        hashed.append(scan.folder if isinstance(scan, DicomSeries) else scan)
+        return hash_files(scan)
 
     monkeypatch.setattr(loading, "hash_files", counted)
     assert len(once(inbox, threshold_model, out).cases()) == 5
@@ -264,12 +265,12 @@ def test_another_watch_of_the_same_results_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from converters.core.locks import alone
+    from converters.core.locks import exclusive_lock
 
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
     out.mkdir()
     ask = ["watch", inbox, "--model", threshold_model, "--out", out, "--once", "--settle", 0]
-    with alone(out):
+    with exclusive_lock(out / ".watch.lock", InputError(out, "busy", "wait")):
         assert run(*ask) == 2
     assert "another `detect watch` at work" in capsys.readouterr().err
     (inbox / "bad.nii").write_bytes(b"")
