@@ -39,7 +39,7 @@ JOBS = ("script", "floor", "ours, 1 worker", "ours, 2 workers")
 
 def make_scans(root: Path, cases: int, slices: int, seed: int = 0, side: int = SIDE) -> None:
     """Write cases as scanners' converters store them: rows from the back of the patient."""
-    from converters.write_nifti import write_nifti
+    from converters.imaging.nifti import write_nifti
     from detect.phantom.cases import make_case
 
     for folder in ("images", "masks"):
@@ -92,8 +92,8 @@ def script(root: Path, out: Path) -> None:
 
 def ours(root: Path, out: Path, workers: int) -> None:
     """Convert with every slice as a picture."""
-    from converters.convert import convert
-    from detect.recipes import find_recipe
+    from converters.conversion.convert import convert
+    from converters.recipes.catalog import find_recipe
 
     convert(
         find_recipe("limt"),
@@ -102,7 +102,6 @@ def ours(root: Path, out: Path, workers: int) -> None:
         split=(1, 0, 0),
         negatives="all",
         workers=workers,
-        quiet=True,
     )
     # The workers are children of a server; ended and waited for, it hands on what they used.
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
@@ -182,10 +181,6 @@ def run_job(job: str, root: Path, out: Path) -> dict[str, float]:
 
         clock.time(lambda: script(root, out))
     else:
-        import converters.convert
-        import converters.nifti  # noqa: F401
-        import detect.recipes  # noqa: F401
-
         clock.time(lambda: ours(root, out, int(job.split()[1])))
     cases = len(first_scans(root) if job in JOBS[:2] else list((root / "images").iterdir()))
     return {"wall": clock.wall / cases, "cpu": clock.cpu / cases, "peak": _peak() / 1024}

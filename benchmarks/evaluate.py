@@ -19,20 +19,21 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
+from converters.dataset.coco import detections_to_coco
+from converters.dataset.provenance import Origins
 from detect.evaluation.bootstrap import draw_patients
 from detect.evaluation.cases import case_level, case_table
-from detect.evaluation.coco_results import detections_to_coco
 from detect.evaluation.confusion import confusion
 from detect.evaluation.curves import curves
 from detect.evaluation.error_split import error_split
 from detect.evaluation.froc import hit_rules
+from detect.evaluation.lesion_table import find_lesions
 from detect.evaluation.lesions import lesion_level
 from detect.evaluation.level_draws import draw_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import Metrics, evaluate, measure
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.origins import Origins, find_lesions
 from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
 from detect.evaluation.sizes import AreaRow, area_of, by_coco_area, by_diameter
 from detect.evaluation.study import study

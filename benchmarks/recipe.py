@@ -28,21 +28,22 @@ import numpy as np
 import torch
 from recipe_report import found_of, report
 
-from converters.atomic import write_json
-from converters.dataset import Dataset, open_dataset
-from detect.boxes import Boxes
-from detect.dataset import Split
-from detect.detectors.epoch_slices import EpochSlices, Indices
+from converters.core.boxes import Boxes
+from converters.core.files import write_json
+from converters.dataset.coco import detections_to_coco
+from converters.dataset.folder import Dataset, open_dataset
+from converters.dataset.folds import Fold, fold_splits
+from converters.dataset.split import Split
+from detect.detectors.base import TrainingRun
+from detect.detectors.card import ModelSpec
+from detect.detectors.checkpoints import read_state
 from detect.detectors.registry import load_detector
-from detect.detectors.ultralytics import detector, training
-from detect.detectors.weight_files import read_state
-from detect.evaluation.coco_results import detections_to_coco
-from detect.folds import fold_splits
-from detect.model_card import Fold, ModelSpec
-from detect.scoring import detect_split
-from detect.settings import TrainSettings, parse_duration, resolve_settings
-from detect.train import train
-from detect.weights import choose_start
+from detect.detectors.settings import TrainSettings, parse_duration, resolve_settings
+from detect.evaluation.score_split import detect_split
+from detect.families.ultralytics import training
+from detect.training.sampler import EpochSlices, Indices
+from detect.workflows.train import train
+from detect.workflows.weights import choose_start
 
 MODEL = "yolov8n"
 
@@ -209,19 +210,19 @@ def _grown_alone(wanted: bool) -> Iterator[None]:
         kept = [k for k, made in enumerate(own.synthetic) if made or not len(own.truth[k])]
         return splits | {"train": own.select(kept)}
 
-    with patch("detect.train.fold_splits", without if wanted else fold_splits):
+    with patch("detect.workflows.train.fold_splits", without if wanted else fold_splits):
         yield
 
 
 @contextmanager
 def _best_on_val(wanted: bool) -> Iterator[None]:
     """Let ours keep the epoch that is best on val."""
-    kept = detector.kept_weights
+    kept = training.kept_weights
 
-    def best(run_dir: Path, epochs: int) -> Path:
-        return kept(run_dir, epochs).with_name("best.safetensors")
+    def best(run: TrainingRun) -> Path:
+        return run.weights / "best.safetensors"
 
-    with patch.object(detector, "kept_weights", best if wanted else kept):
+    with patch.object(training, "kept_weights", best if wanted else kept):
         yield
 
 
@@ -244,7 +245,7 @@ def _stock(
     network = YOLO(f"{MODEL}.yaml")
     start = choose_start(MODEL, options.weights).path
     if start:
-        from detect.detectors.ultralytics.network import load_checkpoint
+        from detect.families.ultralytics.network import load_checkpoint
 
         state = read_state(start, False, load_checkpoint)
         own = network.model.state_dict()

@@ -17,17 +17,18 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from converters.dataset import Dataset, open_dataset
-from detect.boxes import Boxes
-from detect.dataset import Split
-from detect.evaluate import write_evaluation
-from detect.evaluation.coco_results import detections_from_coco
+from converters.core.boxes import Boxes
+from converters.dataset.coco import detections_from_coco
+from converters.dataset.folder import Dataset, open_dataset
+from converters.dataset.folds import Fold, fold_splits
+from converters.dataset.split import Split
+from detect.detectors.card import OperatingPoint
+from detect.detectors.operating_rule import parse_rule
 from detect.evaluation.lesions import LesionDiameter
 from detect.evaluation.matching import Matches, match
-from detect.evaluation.operating_choice import choose, parse_rule
+from detect.evaluation.operating_choice import choose
 from detect.evaluation.paired import compare_paired
-from detect.folds import fold_splits
-from detect.model_card import Fold, OperatingPoint
+from detect.workflows.write_evaluation import write_evaluation
 
 
 def found_of(out: Path, arm: str, fold: Fold) -> Path:
@@ -104,7 +105,7 @@ def _print_row(
     point = choice and OperatingPoint(confidence=choice.confidence, rule="1 FP a scan, on test")
     result = write_evaluation(
         out / f"evaluation-{arm}-seed{seed}", pooled, found, classes, point, name=arm,
-        window=dataset.manifest.request.recipe.shown_window, pictures=12,
+        window=dataset.manifest.request.recipe.representation.shown_window, pictures=12,
         facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
     )  # fmt: skip
     low, high = result.study.intervals["map50"]

@@ -16,11 +16,11 @@ from statistics import median
 import numpy as np
 import torch
 
-from converters.dataset import open_dataset
-from detect.agreement import FLOOR, compare
-from detect.dataset import load_split
-from detect.exports import load_predictor, read_exports
-from detect.model_card import read_model_card
+from converters.dataset.folder import open_dataset
+from converters.dataset.split import load_split
+from detect.detectors.card import read_model_card
+from detect.detectors.exported import load_predictor, read_exports
+from detect.detectors.parity import FLOOR, compare
 
 BATCH = 8
 TIMED = 5  # calls of a round

@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.dataset import open_dataset
-from converters.likeness import Landmarks, find_landmarks, levels, likeness
-from converters.same_patient import SUSPECT, WORTH_A_LOOK, Scan, landmarks, scans_of
+from converters.dataset.folder import open_dataset
+from converters.dataset.keypoints import Landmarks, find_landmarks, levels, likeness
+from converters.dataset.same_patient import SUSPECT, WORTH_A_LOOK, Scan, landmarks, scans_of
 
 Stack = tuple[list[float], list[NDArray[np.uint8]], tuple[float, float]]
 

@@ -15,17 +15,16 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from converters.atomic import replacing
-from converters.dataset import open_dataset
-from detect.dataset import Split
+from converters.core.files import atomic_file
+from converters.dataset.folder import open_dataset
+from converters.dataset.folds import fold_splits, parse_fold
+from converters.dataset.split import Split
 from detect.detectors.registry import load_detector
+from detect.detectors.settings import TrainSettings
 from detect.evaluation.bootstrap import draw_patients, interval
 from detect.evaluation.matching import match
-from detect.folds import fold_splits
-from detect.model_card import parse_fold
-from detect.scoring import detect_split, score
-from detect.settings import TrainSettings
-from detect.train import train
+from detect.evaluation.score_split import detect_split, score
+from detect.workflows.train import train
 
 MODEL = "yolov8n"
 
@@ -62,7 +61,7 @@ def main() -> None:
 
 
 def _tested(run: Path, test: Split, classes: list[str]) -> str:
-    found = detect_split(load_detector(run, "auto"), test, quiet=True)
+    found = detect_split(load_detector(run, "auto"), test)
     low, high = interval(
         draw_patients(match(test.truth, found, len(classes)), test.patient_ids, None).map50
     )
@@ -77,7 +76,7 @@ def _draw(path: Path, curves: dict[str, list[float]]) -> None:
         axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
     axes.set_ylim(bottom=0)
     axes.legend()
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
 

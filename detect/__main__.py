@@ -1,5 +1,5 @@
 """`python -m detect`."""
 
-from detect.cli import main
+from detect.cli.main import main
 
 main()

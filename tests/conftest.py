@@ -30,7 +30,7 @@ def realdata() -> Path:
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder of two classes; not to be changed."""
-    from tests.tiny import make_dataset
+    from tests.helpers.tiny import make_dataset
 
     return make_dataset(tmp_path_factory.mktemp("tiny"))
 
@@ -38,41 +38,41 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a YOLOv8n that was trained on `tiny_dataset`; not to be changed."""
-    from detect.train import train
-    from tests.tiny import LONGER
+    from detect.workflows.train import train
+    from tests.helpers.tiny import LONGER
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    return train("yolov8n", tiny_dataset, out=out, settings=LONGER, quiet=True).bundle
+    return train("yolov8n", tiny_dataset, out=out, settings=LONGER).bundle
 
 
 @pytest.fixture(scope="session")
 def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every slice of each split: its splits can be pooled. Two scans are of one patient."""
-    from converters.convert import convert
-    from tests.tiny import RECIPE, make_scans, recipe
+    from converters.conversion.convert import convert
+    from tests.helpers.tiny import RECIPE, make_scans, recipe
 
     folder = tmp_path_factory.mktemp("poolable")
     scans = make_scans(folder / "scans", cases=9)
     own = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
     out = folder / "dataset"
-    convert(own, scans, out, split=(5, 2, 2), negatives="all", quiet=True)
+    convert(own, scans, out, split=(5, 2, 2), negatives="all")
     return out
 
 
 @pytest.fixture(scope="session")
 def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real liver scans, every slice, converted once; not to be changed."""
-    from converters.convert import convert
-    from detect.recipes import find_recipe
+    from converters.conversion.convert import convert
+    from converters.recipes.catalog import find_recipe
 
     out = tmp_path_factory.mktemp("lits") / "dataset"
-    convert(find_recipe("lits"), realdata / "lits256", out, negatives="all", workers=2, quiet=True)
+    convert(find_recipe("lits"), realdata / "lits256", out, negatives="all", workers=2)
     return out
 
 
 @pytest.fixture
 def threshold_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Bundle of a detector that finds what is bright, at once."""
-    from tests.threshold_detector import make_threshold_model
+    from tests.helpers.threshold_detector import make_threshold_model
 
     return make_threshold_model(tmp_path, monkeypatch)

@@ -24,18 +24,22 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # source → test files, the quickest and most specific first
 SOURCES: dict[str, list[str]] = {
-    "converters/orientation.py": ["tests/converters/test_orientation.py"],
-    "converters/regrid.py": ["tests/converters/test_resample.py"],
-    "converters/volume.py": ["tests/converters/test_orientation.py"],
-    "converters/frame.py": ["tests/converters/test_frame.py"],
-    "converters/body.py": ["tests/converters/test_body.py"],
-    "converters/representation.py": ["tests/converters/test_representation.py"],
-    "converters/channels.py": ["tests/converters/test_representation.py"],
-    "converters/windowing.py": ["tests/converters/test_windowing.py"],
-    "converters/components.py": ["tests/converters/test_components.py"],
-    "detect/evaluation/matching.py": ["tests/evaluation/test_matching.py"],
-    "detect/evaluation/pairs.py": ["tests/evaluation/test_matching.py"],
-    "detect/inference/linking.py": ["tests/inference/test_linking.py"],
+    "converters/imaging/orientation.py": ["tests/converters/imaging/test_orientation.py"],
+    "converters/imaging/resample.py": ["tests/converters/imaging/test_resample.py"],
+    "converters/imaging/volume.py": ["tests/converters/imaging/test_orientation.py"],
+    "converters/preprocessing/frame.py": ["tests/converters/preprocessing/test_frame.py"],
+    "converters/preprocessing/body.py": ["tests/converters/preprocessing/test_body.py"],
+    "converters/preprocessing/representation.py": [
+        "tests/converters/preprocessing/test_representation.py"
+    ],
+    "converters/preprocessing/pictures.py": [
+        "tests/converters/preprocessing/test_representation.py"
+    ],
+    "converters/preprocessing/windowing.py": ["tests/converters/preprocessing/test_windowing.py"],
+    "converters/masks/components.py": ["tests/converters/masks/test_components.py"],
+    "detect/evaluation/matching.py": ["tests/detect/evaluation/test_matching.py"],
+    "detect/evaluation/pairs.py": ["tests/detect/evaluation/test_matching.py"],
+    "detect/linking/linking.py": ["tests/detect/linking/test_linking.py"],
 }
 
 # part of a mutated line → why no test can tell it from the line itself

@@ -18,19 +18,19 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import BasicTextSRStorage, MRImageStorage, generate_uid
 
-from converters.write_nifti import write_nifti
-from tests.converters.dicom_series import write_series
-from tests.inference.test_door import (
+from converters.imaging.nifti import write_nifti
+from tests.helpers.dicom_series import write_series
+from tests.helpers.studies import (
     CORONAL,
     as_kind,
+    four_dimensional,
     is_closed,
     stack,
     with_type,
     without_rights,
     write_object,
 )
-from tests.test_bad_input import four_dimensional
-from tests.tiny import make_scans
+from tests.helpers.tiny import make_scans
 
 AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
 MOST_BYTES = 1_500_000  # a file: the disk is full for whatever is larger
@@ -39,19 +39,19 @@ MOST_BYTES = 1_500_000  # a file: the disk is full for whatever is larger
 VANISHING = """
 import sys
 from pathlib import Path
-import detect.predict as predicting
-from detect.cli import main
-look = predicting.find_sources
+import detect.workflows.predict as predicting
+from detect.cli.main import main
+discover = predicting.discover_scans
 def find(*args):
-    found = look(*args)
+    found = discover(*args)
     Path(sys.argv[1]).unlink()
     return found
-predicting.find_sources = find
+predicting.discover_scans = find
 main(sys.argv[2:])
 """
 
 
-def run(words: list[str | Path], before: str = "from detect.cli import main; main()", **how):
+def run(words: list[str | Path], before: str = "from detect.cli.main import main; main()", **how):
     command = [sys.executable, "-c", before, *map(str, words)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", **how)
 

@@ -1,6 +1,5 @@
-"""How fast a detector is, and how much memory this process took."""
+"""Measure the speed of a detector and the memory of this process."""
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -9,10 +8,10 @@ from statistics import median
 import numpy as np
 import torch
 
-from converters.dataset import read_png
-from detect.dataset import Split
+from converters.dataset.folder import read_png
+from converters.dataset.split import Split
 from detect.detectors.protocol import Predictor
-from detect.scoring import BATCH
+from detect.evaluation.score_split import BATCH
 
 WARM_UP = 3  # calls that are not timed: the first ones fuse, allocate and choose kernels
 CALLS, LONGEST = 20, 3.0  # calls that are timed; s after which fewer are enough …
@@ -59,5 +58,7 @@ def peak_mib(device: torch.device) -> float:
     if status.is_file():  # not getrusage, which on Linux begins with the peak of the parent
         line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
         return int(line.split()[1]) / 2**10
+    import resource  # which Windows lacks
+
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.evaluation.average_precision import MAX_DETECTIONS, mean_precision
+from detect.evaluation.lesion_table import number
 from detect.evaluation.matching import IOU_THRESHOLDS, Matches
-from detect.evaluation.origins import number
 
 DRAWS = 1000
 LEVEL = 0.95

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from converters.dataset.provenance import Origins
 from detect.evaluation.average_precision import mean_over_classes
+from detect.evaluation.lesion_table import number
 from detect.evaluation.matching import Matches
-from detect.evaluation.origins import Origins, number
 
 
 @dataclass(frozen=True)

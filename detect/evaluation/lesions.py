@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.evaluation.froc import PER_SCAN, Found, Froc, froc
-from detect.evaluation.origins import DIAMETERS_MM, Lesions, in_range
+from detect.evaluation.lesion_table import DIAMETERS_MM, Lesions, in_range
 
 
 @dataclass(frozen=True)

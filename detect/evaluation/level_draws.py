@@ -16,9 +16,9 @@ from detect.evaluation.bootstrap import (
 )
 from detect.evaluation.cases import CaseTable
 from detect.evaluation.froc import PER_IMAGE, PER_SCAN, Found
+from detect.evaluation.lesion_table import Lesions, number
 from detect.evaluation.lesions import score_of_lesions
 from detect.evaluation.matching import Matches
-from detect.evaluation.origins import Lesions, number
 
 _CELLS = 1 << 20  # draws times hits that are summed at once: bounds the memory
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 from detect.evaluation.pairs import Pairs, by_preference, claim, overlapping_pairs
 
 # pycocotools' own expression: the eighth step differs from the literal 0.9 in the last bit

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from detect.boxes import Boxes
+from converters.core.boxes import Boxes
 from detect.evaluation.average_precision import (
     MAX_DETECTIONS,
     average_precision,

@@ -1,70 +1,15 @@
 """Choose the confidence from which a detector's boxes count, on data that is not the test set."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.errors import InputError
+from detect.detectors.operating_rule import Rule
 from detect.evaluation.matching import Matches
 from detect.evaluation.operating_point import at_confidence, best_f1
 
-Kind = Literal["f1", "sensitivity", "fp-per-image", "fp-per-scan"]
-_MEANING: dict[Kind, str] = {
-    "f1": "best class-mean F1",
-    "sensitivity": "class-mean sensitivity",
-    "fp-per-image": "false-positive boxes an image",
-    "fp-per-scan": "false-positive boxes a scan",
-}
 _TOLERANCE = 1e-9  # 0.9 of ten boxes is nine of them, whatever the last bit says
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a confidence is chosen by.
-
-    Attributes:
-        kind: `f1`, the best class-mean F1; `sensitivity`, at least the wanted class-mean recall,
-            with as few boxes as possible; `fp-per-image` or `fp-per-scan`, at most the wanted
-            false-positive boxes (of all classes) an image or a scan, with as many as possible.
-        wanted: the value; None for `f1`.
-    """
-
-    kind: Kind
-    wanted: float | None = None
-
-    def __str__(self) -> str:
-        """As the user writes it."""
-        return self.kind if self.wanted is None else f"{self.kind}={self.wanted:g}"
-
-    @property
-    def meaning(self) -> str:
-        """For people, such as `class-mean sensitivity 0.9`."""
-        return _MEANING[self.kind] + ("" if self.wanted is None else f" {self.wanted:g}")
-
-
-def parse_rule(text: str) -> Rule:
-    """Read `f1`, `sensitivity=S`, `fp-per-image=N` or `fp-per-scan=N`.
-
-    Raises:
-        InputError: anything else, a sensitivity outside (0, 1], or a negative rate.
-    """
-    kind, equals, number = text.partition("=")
-    remedy = "use f1, sensitivity=0.9, fp-per-image=1 or fp-per-scan=2"
-    if kind not in get_args(Kind) or bool(equals) == (kind == "f1"):
-        raise InputError("--operating-point", f"`{text}` is no rule", remedy)
-    if kind == "f1":
-        return Rule("f1")
-    try:
-        wanted = float(number)
-    except ValueError:
-        wanted = math.nan
-    if not 0 <= wanted < math.inf or (kind == "sensitivity" and not 0 < wanted <= 1):
-        least = "above 0 and at most 1" if kind == "sensitivity" else "of 0 or more"
-        raise InputError("--operating-point", f"`{text}` names no value {least}", remedy)
-    return Rule(kind, wanted)  # type: ignore[arg-type]  # it is one of Kind
 
 
 @dataclass(frozen=True)

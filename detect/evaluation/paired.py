@@ -13,8 +13,8 @@ from detect.evaluation.bootstrap import (
     interval,
     score_draws,
 )
+from detect.evaluation.lesion_table import number
 from detect.evaluation.matching import Matches
-from detect.evaluation.origins import number
 
 EXACT_PATIENTS = 10  # up to here all 2^n ways of swapping are gone through
 _TOLERANCE = 1e-12  # sums taken in another order

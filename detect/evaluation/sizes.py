@@ -12,8 +12,8 @@ from detect.evaluation.average_precision import (
     average_precision_of,
     mean_over_classes,
 )
+from detect.evaluation.lesion_table import DIAMETERS_MM, in_range
 from detect.evaluation.matching import IOU_THRESHOLDS, Matches, hits_at_thresholds
-from detect.evaluation.origins import DIAMETERS_MM, in_range
 from detect.evaluation.pairs import Pairs
 
 COCO_AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}

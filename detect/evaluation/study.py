@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.core.jsonable import name_range_ends, to_jsonable
+from converters.dataset.provenance import Origins
 from detect.evaluation.bootstrap import DRAWS, LEVEL, draw_patients, interval
 from detect.evaluation.cases import CaseLevel, case_level, case_table
 from detect.evaluation.confusion import Confusion, confusion
@@ -21,6 +23,7 @@ from detect.evaluation.froc import (
     froc,
     hit_rules,
 )
+from detect.evaluation.lesion_table import find_lesions, flat
 from detect.evaluation.lesions import (
     LesionLevel,
     LesionShare,
@@ -32,9 +35,7 @@ from detect.evaluation.level_draws import draw_levels
 from detect.evaluation.matching import Matches
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.origins import Origins, find_lesions, flat
 from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
-from detect.evaluation.plain import from_to, plain
 from detect.evaluation.sizes import (
     AreaRow,
     DiameterRow,
@@ -136,7 +137,7 @@ class Study:
                 name: None if np.isnan(ends).any() else list(ends)
                 for name, ends in self.intervals.items()
             },
-            "by_diameter_mm": [from_to(asdict(row)) for row in self.by_diameter],
+            "by_diameter_mm": [name_range_ends(asdict(row)) for row in self.by_diameter],
             "by_coco_area": self.by_coco_area,
             "curves": self.curves,
             "confusion": self.confusion
@@ -161,7 +162,7 @@ class Study:
             "lesions": {
                 **asdict(lesions.all),
                 "by_class": lesions.by_class,
-                "by_diameter_mm": [from_to(asdict(row)) for row in lesions.by_diameter],
+                "by_diameter_mm": [name_range_ends(asdict(row)) for row in lesions.by_diameter],
                 "froc_scan": lesions.froc_scan,
             },
             "cases": {
@@ -176,7 +177,7 @@ class Study:
             },
             "conventions": CONVENTIONS,
         }
-        ready: dict[str, object] = plain(content)
+        ready: dict[str, object] = to_jsonable(content)
         return ready
 
 

@@ -5,7 +5,7 @@ import math
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from detect.evaluation.linked import Linked, LinkedFroc
+from detect.evaluation.findings.match import Linked, LinkedFroc
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.study import Study
 

@@ -1,4 +1,4 @@
-"""The phantom's patients: who has which lesions, the scanner's blur and noise, and the files."""
+"""Make the patients of the phantom: their lesions, the blur and noise of a scanner, the files."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.write_nifti import write_nifti
+from converters.imaging.nifti import write_nifti
 from detect.phantom.anatomy import make_body
 from detect.phantom.lesions import CYST, HCC, HEMANGIOMA, METASTASIS, add_lesions
 from detect.phantom.shapes import FIELD_OF_VIEW, SLICE_STEP, Array, Grid, make_grid

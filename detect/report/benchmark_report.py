@@ -9,12 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from converters.dataset import Dataset
+from converters.dataset.coco import detections_from_coco
+from converters.dataset.folder import Dataset
+from converters.dataset.folds import fold_splits
+from converters.dataset.split import load_split
 from detect.benchmarking.results import Row, Summary, spread, summarise
 from detect.benchmarking.runs import EVALUATION
-from detect.dataset import load_split
-from detect.evaluation.coco_results import detections_from_coco
-from detect.folds import fold_splits
 from detect.report.browser import Browser, browse
 from detect.report.charts import Axis, Line, line_chart, log_ticks, nice_ticks
 from detect.report.curves import IMAGE_TICKS, SCAN_TICKS, froc_chart
@@ -245,7 +245,11 @@ def _browser(
         confidence = point["confidence"] if point["confidence"] is not None else 1.0
         detectors.append(match_detections(run.model, split, boxes, count, confidence))
     browser = browse(
-        split, recipe.class_names, detectors, window=recipe.shown_window, budget=budget
+        split,
+        recipe.class_names,
+        detectors,
+        window=recipe.representation.shown_window,
+        budget=budget,
     )
     where = f"the test patients of fold {fold.number} of {fold.of}" if fold else "the test split"
     seeds = len({row.run.seed for row in rows}) > 1

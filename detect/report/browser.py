@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.windowing import AnyWindow
-from detect.dataset import Split
-from detect.report.boxes import rows, xywh
+from converters.dataset.split import Split
+from converters.preprocessing.windowing import AnyWindow
+from detect.report.box_rows import rows, xywh
 from detect.report.colours import ON_DARK
 from detect.report.findings import Detections, find_worst
 from detect.report.gallery import choose, figure

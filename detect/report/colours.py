@@ -1,6 +1,6 @@
 """Colours of classes and models: those of the pictures, darkened where they stand on white."""
 
-from detect.pictures import CLASS_COLOURS
+from converters.core.drawing import CLASS_COLOURS
 
 CONTRAST = 3.0  # of graphical objects against their background, WCAG 2.2 criterion 1.4.11
 # four with five colours: twenty lines that differ, any two neighbours for who sees no colours too

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from converters.windowing import AnyWindow
-from detect.boxes import Boxes
-from detect.dataset import Split
-from detect.evaluation.linked import HIT_IOU
-from detect.model_card import ModelSpec
+from converters.core.boxes import Boxes
+from converters.dataset.split import Split
+from converters.preprocessing.windowing import AnyWindow
+from detect.detectors.card import ModelSpec
+from detect.evaluation.findings.match import HIT_IOU
 from detect.report.browser import browse
 from detect.report.curves import evaluation_charts
 from detect.report.findings import match_detections
@@ -231,7 +231,7 @@ def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     spec, members = card["spec"], metrics.get("members") or [card]
     rows = [] if len(members) == 1 else [("Ensemble", f"{spec['model']}; {metrics['fusion']}")]
-    rows.append(("Pictures", ModelSpec.model_validate(spec).describe()))
+    rows.append(("Pictures", ModelSpec.model_validate(spec).representation.describe()))
     for one in members:
         rows += _trained(one)
     if point := card.get("operating_point"):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.boxes import Boxes
-from detect.dataset import Split
+from converters.core.boxes import Boxes
+from converters.dataset.split import Split
 from detect.evaluation.matching import Matches, match
-from detect.inference.linking import link
+from detect.linking.linking import link
 
 MOST = 60  # missed lesions, and as many false positives: more than anybody looks at
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from detect.dataset import Split
-from detect.report.boxes import rows, xywh
+from converters.dataset.split import Split
+from detect.report.box_rows import rows, xywh
 from detect.report.colours import ON_DARK
 from detect.report.findings import Detections, Finding
 

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from converters.frame import Frame
+from converters.preprocessing.frame import Frame
 from detect.report.gallery import around
 from detect.report.page import render_page
 from detect.report.slices import BUDGET, as_data_uri, encoded, in_turns

@@ -1,4 +1,4 @@
-"""One case of a source: read it, grow lesions into it, write the scans."""
+"""Read one case of a source, grow lesions into it, and write the scans."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,17 +8,18 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from converters.case import hash_mask, hash_scan
-from converters.errors import InputError, nearest
-from converters.marks import read_classes, read_scan
-from converters.names import ORGAN
-from converters.reading import check_same_grid
-from converters.recipe import Recipe
-from converters.sources import CaseSource
-from converters.volume import Volume
-from converters.write_nifti import write_nifti
+from converters.conversion.case import hash_mask
+from converters.core.errors import InputError, nearest
+from converters.imaging.hashing import hash_contents
+from converters.imaging.nifti import write_nifti
+from converters.imaging.read import check_same_grid
+from converters.imaging.volume import Volume
+from converters.masks.annotations import read_classes, read_scan
+from converters.masks.case_source import CaseSource
+from converters.recipes.name_rules import ORGAN
+from converters.recipes.recipe import Recipe
 from detect.synthesis.grow import Grown, grow_lesions
 from detect.synthesis.labelling import KIND_LABELS, ORGAN_LABEL, real_labels
 from detect.synthesis.organ import Mask, study_organ
@@ -30,11 +31,11 @@ _FEWEST_SLICES = 3  # fewer are no volume to grow in
 
 
 class Request(BaseModel):
-    """What was asked for; with another one the scans are others.
+    """Hold what was asked for; the scans depend on all of it.
 
     Attributes:
         recipe: of the source, with the one organ that lesions grow in.
-        made: of the scans to be made, without who is who.
+        output: recipe of the scans to be written, without who is who; `made` in the file.
         kinds: that grow.
         lesions: fewest and most a scan.
         copies: scans of each case.
@@ -43,10 +44,10 @@ class Request(BaseModel):
         seed: of everything random.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     recipe: Recipe
-    made: Recipe
+    output: Recipe = Field(alias="made")
     kinds: list[str]
     lesions: tuple[int, int]
     copies: int
@@ -92,7 +93,7 @@ class ScanRecord(BaseModel):
 
 
 class CaseRecord(BaseModel):
-    """What was made of one case.
+    """Record the scans that were made of one case.
 
     Attributes:
         case_id, patient_id: of the source.
@@ -126,11 +127,11 @@ def synthesize_case(request: Request, folder: Path, case: CaseSource) -> CaseRec
     Raises:
         InputError: scan or mask cannot be used, or no lesion has room in the organ.
     """
-    source = _read(request, case)
+    source, files = _read(request, case)
     record = CaseRecord(
         case_id=case.case_id,
         patient_id=case.patient_id,
-        image_sha256=hash_scan(case),
+        image_sha256=hash_contents(files),
         mask_sha256=hash_mask(case),
     )
     if request.only_normal == "cases" and source.real.any():
@@ -152,9 +153,9 @@ def synthesize_case(request: Request, folder: Path, case: CaseSource) -> CaseRec
     return record
 
 
-def _read(request: Request, case: CaseSource) -> _Source:
+def _read(request: Request, case: CaseSource) -> tuple[_Source, list[Path]]:
     masks = read_classes(request.recipe, case, request.resample_mask)
-    scan = read_scan(case)
+    scan, files = read_scan(case)
     check_same_grid(masks.grid, scan, case.mask or case.image, case.image)
     if scan.modality not in ("", "CT"):
         raise InputError(
@@ -170,11 +171,11 @@ def _read(request: Request, case: CaseSource) -> _Source:
     for index, number in enumerate(real_labels(request.recipe).values()):
         if index in masks.inside:
             real[masks.inside[index]] = number
-    return _Source(scan, masks.of(ORGAN) & (real == 0), real)
+    return _Source(scan, masks.of(ORGAN) & (real == 0), real), files
 
 
 def _without_lesions(source: _Source) -> list[slice]:
-    """Runs of slices that show the organ and no lesion, nor the unmarked end of one."""
+    """List the runs of slices that show the organ and no lesion, nor the unmarked end of one."""
     step = source.scan.spacing[2]
     marked = source.real.any(axis=(1, 2))
     near = int(GAP_MM // step)
@@ -193,7 +194,7 @@ def _grow_copies(
     affine[:3, 3] += affine[:3, 2] * part.start
     inside, spacing = source.organ[part], source.scan.spacing
     organ = study_organ(hu, inside, spacing, real > 0)
-    made = []
+    records = []
     for copy in range(1, request.copies + 1):
         name = f"{case_id}-synth{copy}{suffix}"
         # the name and no order: what grows here must not depend on what grew elsewhere
@@ -206,7 +207,7 @@ def _grow_copies(
         labels = np.where(grown.labels > 0, grown.labels + np.uint8(ORGAN_LABEL), labels)
         write_nifti(folder / "images" / f"{name}.nii.gz", grown.hu, affine)
         write_nifti(folder / "masks" / f"{name}.nii.gz", labels.astype(np.uint8), affine)
-        made.append(
+        records.append(
             ScanRecord(
                 name=name,
                 first_slice=part.start,
@@ -214,24 +215,26 @@ def _grow_copies(
                 lesions=_records(grown, affine),
             )
         )
-    return made
+    return records
 
 
 def _records(grown: Grown, affine: NDArray[np.float64]) -> list[LesionRecord]:
-    centres = [affine[:3, :3] @ np.asarray(one.centre) + affine[:3, 3] for one in grown.lesions]
+    centres = [
+        affine[:3, :3] @ np.asarray(lesion.centre) + affine[:3, 3] for lesion in grown.lesions
+    ]
     return [
         LesionRecord(
-            kind=one.kind,
-            diameter_mm=round(one.diameter_mm, 2),
+            kind=lesion.kind,
+            diameter_mm=round(lesion.diameter_mm, 2),
             centre_mm=tuple(round(float(mm), 2) for mm in centre),
-            voxels=one.voxels,
+            voxels=lesion.voxels,
         )
-        for one, centre in zip(grown.lesions, centres, strict=True)
+        for lesion, centre in zip(grown.lesions, centres, strict=True)
     ]
 
 
 def check_kinds(kinds: Sequence[str]) -> list[str]:
-    """The kinds in the order of their labels.
+    """Sort the kinds by their labels.
 
     Raises:
         InputError: an unknown one, or none.

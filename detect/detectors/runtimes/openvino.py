@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.errors import InputError
+from converters.core.errors import InputError
 from detect.detectors.runtimes.packages import cpu_only, load
 
 

@@ -1,10 +1,13 @@
 """Packages of the extras: imported when needed, and never let out onto the network."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Any
 
-from converters.errors import InputError
+from converters.core.distribution import install_hint
+from converters.core.errors import InputError
+from converters.core.process_pool import available_cores
 
 
 def load(name: str, extra: str) -> Any:
@@ -18,7 +21,7 @@ def load(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(name, "is not installed", f'run pip install "detect[{extra}]"') from error
+        raise InputError(name, "is not installed", f"run {install_hint(extra)}") from error
 
 
 def cpu_only(runtime: str, device: str) -> None:
@@ -31,3 +34,9 @@ def cpu_only(runtime: str, device: str) -> None:
         raise InputError(
             "--device", f"{runtime} runs on the CPU here, not on `{device}`", "use --runtime torch"
         )
+
+
+def default_threads() -> int:
+    """Return the threads that torch takes: OMP_NUM_THREADS, or one for each core it may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else available_cores()

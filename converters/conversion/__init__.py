@@ -1,0 +1,1 @@
+"""Conversion of scans and masks to a dataset folder."""

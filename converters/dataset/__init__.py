@@ -1,0 +1,1 @@
+"""The dataset folder: manifest, COCO and YOLO labels, split, folds, audit."""

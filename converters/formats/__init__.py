@@ -1,0 +1,1 @@
+"""Layouts of other detectors and of annotation tools: one file a format."""

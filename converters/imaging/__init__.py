@@ -1,0 +1,1 @@
+"""Volumes and their geometry: NIfTI, NRRD, MetaImage, PNG stacks and DICOM series."""

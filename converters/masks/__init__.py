@@ -1,0 +1,1 @@
+"""Annotations of every kind, turned into lesions and 2D components."""

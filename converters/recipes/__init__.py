@@ -1,0 +1,1 @@
+"""Recipes: how a dataset lies on disk and what its labels mean."""

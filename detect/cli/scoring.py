@@ -1,0 +1,99 @@
+"""Verbs that score: evaluate, compare."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from converters.core.errors import InputError
+from detect.cli.options import RULES, Augment, Data, Device, Overwrite, Quiet, Runtime, Seed
+from detect.cli.printing import print_metrics, show
+
+
+def evaluate(
+    data: Data,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="Model folder of `detect train`; several are an ensemble."),
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Or COCO results, a folder of YOLO labels, or of label volumes."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder [MODEL or runs/NAME, /evaluation-SPLIT].")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of what made the --predictions [their file's name].")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Of label volumes: CLASS=NUMBER,… [the dataset's own].")
+    ] = None,
+    box_score: Annotated[
+        str | None,
+        typer.Option(
+            "--score",
+            help="Of label volumes' boxes: mean or max (probability), volume, constant"
+            " [mean with probabilities, else constant].",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Of --predictions: boxes from here on count.")
+    ] = None,
+    val_predictions: Annotated[
+        Path | None, typer.Option(help="For val, to choose the confidence on.")
+    ] = None,
+    operating_point: Annotated[
+        str | None, typer.Option(help=f"With --val-predictions: {RULES} [f1].")
+    ] = None,
+    pictures: Annotated[int, typer.Option(min=0, help="Slices with lesions to draw.")] = 12,
+    device: Device = "auto",
+    runtime: Runtime = "torch",
+    augment: Augment = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Score models or detections from elsewhere: boxes, FROC, lesions, scans, with intervals."""
+    from detect.evaluation.study_table import render_study
+    from detect.workflows.evaluate import evaluate as run
+    from detect.workflows.evaluate_predictions import evaluate_predictions
+
+    common: dict[str, Any] = {
+        "split": split, "out": out, "pictures": pictures, "overwrite": overwrite,
+    }  # fmt: skip
+    of_predictions: dict[str, Any] = {
+        "name": name, "labels": labels, "score": box_score, "confidence": confidence,
+        "val_predictions": val_predictions, "operating_point": operating_point,
+    }  # fmt: skip
+    if predictions is not None and not model:
+        result = evaluate_predictions(predictions, data, **of_predictions, **common)
+    elif model and predictions is None:
+        for option, value in of_predictions.items():
+            if value is not None:
+                given = "--" + option.replace("_", "-")
+                raise InputError(given, "is for --predictions", "leave it out")
+        result = run(model, data, device=device, runtime=runtime, augment=augment, **common)
+    else:
+        raise InputError("--model, --predictions", "are alternatives", "give one of them")
+    print_metrics(result.metrics, result.point, result.notes)
+    level = result.linked
+    numbers = (level.linked, level.froc) if level else ()
+    show(render_study(result.metrics, result.study, *numbers))
+    show(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
+    return 0
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of `detect evaluate`.")],
+    second: Annotated[Path, typer.Argument(help="Another, of the same pictures.")],
+    out: Annotated[Path | None, typer.Option(help="JSON file to write too.")] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> int:
+    """Compare two detectors on the same patients: difference, 95 % interval and p."""
+    from detect.workflows.compare import compare as run
+    from detect.workflows.compare import render_comparison
+
+    show(render_comparison(run(first, second, out=out, seed=seed, overwrite=overwrite)))
+    return 0

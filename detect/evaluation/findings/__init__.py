@@ -1,0 +1,1 @@
+"""Scores of linked findings: boxes linked through slices, compared with 3D lesions."""

@@ -1,0 +1,1 @@
+"""DICOM results of a prediction: the source series, SR and SEG."""

@@ -1,0 +1,1 @@
+"""Link the boxes of neighbouring slices to 3D lesions."""

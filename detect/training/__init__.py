@@ -1,0 +1,1 @@
+"""Training: loop, sampler, augmentation, budget and history, for every family."""

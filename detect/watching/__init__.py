@@ -1,1 +1,0 @@
-"""What `detect watch` knows of its folder: what lies there, what has settled, what was tried."""

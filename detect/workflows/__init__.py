@@ -1,0 +1,1 @@
+"""One file a verb: what `detect VERB` and `detect.VERB()` do."""

@@ -1,0 +1,202 @@
+"""Compare two evaluated detectors on the same patients."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from converters.core.errors import InputError
+from converters.core.files import write_json
+from converters.dataset.coco import detections_from_coco, truth_from_coco
+from detect.evaluation.bootstrap import DRAWS
+from detect.evaluation.matching import Matches, match
+from detect.evaluation.paired import EXACT_PATIENTS, Difference, compare_paired
+
+_HEADERS = {
+    "map50": "mAP50",
+    "map50_95": "mAP50-95",
+    "precision": "P frozen",
+    "recall": "R frozen",
+    "f1": "F1 frozen",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two detectors side by side.
+
+    Attributes:
+        names: of the two.
+        split: that both were scored on.
+        patients, images: how many.
+        confidences: frozen; None where a detector has none.
+        numbers: map50, map50_95, precision, recall, f1.
+    """
+
+    names: tuple[str, str]
+    split: str
+    patients: int
+    images: int
+    confidences: tuple[float | None, float | None]
+    numbers: dict[str, Difference]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether p counts every way of swapping."""
+        return self.patients <= EXACT_PATIENTS
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, unrounded; None for what is undefined."""
+        return {
+            "schema": "detect-comparison/1",
+            "first": self.names[0],
+            "second": self.names[1],
+            "split": self.split,
+            "patients": self.patients,
+            "images": self.images,
+            "confidences": list(self.confidences),
+            "numbers": {
+                name: {
+                    key: None if math.isnan(value) else value
+                    for key, value in (asdict(one) | {"difference": one.difference}).items()
+                }
+                for name, one in self.numbers.items()
+            },
+            "p_is_exact": self.is_exact,
+            "draws": DRAWS,
+        }
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What a folder of `detect evaluate` holds."""
+
+    folder: Path
+    name: str
+    split: str
+    confidence: float | None
+    truth: dict[str, Any]
+    matches: Matches
+
+
+def compare(
+    first: Path,
+    second: Path,
+    *,
+    out: Path | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Comparison:
+    """Compare two folders of `detect evaluate`.
+
+    Args:
+        first, second: scored on the same pictures and boxes.
+        out: JSON file to write.
+        seed: of the draws.
+        overwrite: replace what lies at `out`.
+
+    Raises:
+        InputError: no such folders, or of different pictures, truth or classes.
+    """
+    if out is not None and out.exists() and not (overwrite and out.is_file()):
+        raise InputError(out, "exists", "give another --out, or --overwrite a file")
+    a, b = _read(first), _read(second)
+    if a.split != b.split:
+        raise InputError(
+            second, f"was scored on {b.split}, and {first} on {a.split}", "evaluate on one split"
+        )
+    for key, what in (("categories", "classes"), ("images", "pictures"), ("annotations", "boxes")):
+        if a.truth.get(key) != b.truth.get(key):
+            raise InputError(
+                second, f"was scored on other {what} than {first}", "evaluate on one dataset"
+            )
+    try:
+        images = sorted(a.truth["images"], key=lambda image: int(image["id"]))
+        patients = [str(image["patient_id"]) for image in images]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            first, f"does not name the patients ({error})", "evaluate again"
+        ) from error
+    confidences = a.confidence, b.confidence
+    result = Comparison(
+        (a.name, b.name),
+        a.split,
+        len(set(patients)),
+        len(patients),
+        confidences,
+        compare_paired(a.matches, b.matches, patients, confidences, seed=seed),
+    )
+    if out is not None:
+        write_json(out, result.to_json())
+    return result
+
+
+def _read(folder: Path) -> _Evaluation:
+    metrics, truth, predictions = (
+        _json(folder, name) for name in ("metrics.json", "annotations.json", "predictions.json")
+    )
+    ids, boxes = truth_from_coco(truth, folder / "annotations.json")
+    classes = max(1, len(truth["categories"]))
+    found = detections_from_coco(predictions, ids, classes, folder / "predictions.json")
+    try:
+        source = metrics["predictions"]["name"] if "predictions" in metrics else None
+        name = source or metrics["model"]["spec"]["model"]
+        point = metrics["operating_point"]
+        confidence = None if point is None else float(point["confidence"])
+        return _Evaluation(
+            folder, str(name), str(metrics["split"]), confidence, truth,
+            match(boxes, found, classes),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            folder / "metrics.json", f"is not that of an evaluation ({error})", "evaluate again"
+        ) from error
+
+
+def _json(folder: Path, name: str) -> Any:
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            folder, f"is no evaluation: it has no {name}", "make one with `detect evaluate`"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(folder / name, f"cannot be read ({error})", "evaluate again") from error
+
+
+def render_comparison(comparison: Comparison) -> Table:
+    """One row a number."""
+    first, second = comparison.names
+    ways = f"all 2^{comparison.patients}" if comparison.is_exact else f"{DRAWS} random"
+    lines = [
+        f"A: {first}, B: {second}; {comparison.patients} patients,"
+        f" {comparison.images} images of {comparison.split}",
+        f"95 %: {DRAWS} draws of patients, the same for both",
+        f"p: two-sided, from {ways} ways of swapping the detectors within patients",
+        "P, R, F1 at IoU 0.5 and each detector's own frozen confidence",
+    ]
+    if comparison.patients < 6:  # 2 of 2^5 is more than 5 %
+        lines.append(f"With {comparison.patients} patients no difference can reach p < 0.05.")
+    table = Table(box=SIMPLE_HEAD, caption=Text("\n".join(lines)), caption_justify="left")
+    table.add_column("")
+    for header in ("A", "B", "B - A", "95 %", "p"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, one in comparison.numbers.items():
+        table.add_row(
+            _HEADERS[name],
+            _fixed(one.first),
+            _fixed(one.second),
+            _fixed(one.difference, "+.3f"),
+            "–" if math.isnan(one.low) else f"{one.low:+.3f} to {one.high:+.3f}",
+            _fixed(one.p),
+        )
+    return table
+
+
+def _fixed(value: float, form: str = ".3f") -> str:
+    return "–" if math.isnan(value) else format(value, form)
