@@ -1,4 +1,4 @@
-"""Of what a picture is scan_pictures: limits, words, and pictures of a scan that is small enough to see."""
+"""Limits and words of a representation, and pictures of a scan that can be worked by hand."""
 
 from typing import Any
 

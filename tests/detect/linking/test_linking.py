@@ -105,18 +105,6 @@ def test_of_equally_sure_boxes_in_one_place_the_first_stays() -> None:
     assert class_agnostic_nms(pair).label.tolist() == [2, 0]
 
 
-def test_iou_by_hand() -> None:
-    a = np.array([[0, 0, 10, 4], [5, 5, 5, 9]], float)
-    b = np.array(
-        [[0, 0, 10, 4], [8, 1, 12, 5], [10, 0, 20, 4], [0, 4, 10, 8], [12, 6, 13, 7]], float
-    )
-    # 2 x 3 px in common, of 40 + 16 - 6
-    assert iou(a, b).tolist() == [[1, 6 / 50, 0, 0, 0], [0] * 5]
-    assert iou(a[1:], a[1:]).tolist() == [[0]]  # without area, there is nothing in common
-    half = np.array([[0, 0, 0.5, 1]])
-    assert iou(half, half).tolist() == [[1]]
-
-
 @pytest.mark.parametrize(
     ("field", "default", "good", "bad"),
     [
