@@ -76,6 +76,13 @@ def test_the_better_overlap_gets_the_box() -> None:
     assert members(lesions) == [[(0, 0)], [(0, 1), (1, 0)]]
 
 
+def test_of_boxes_that_overlap_alike_the_surer_continues_the_lesion() -> None:
+    pair = boxes(((9, 10, 19, 20), 0, 0.3), ((11, 10, 21, 20), 0, 0.9))
+    assert members(link([one(), pair])) == [[(0, 0), (1, 1)], [(1, 0)]]
+    equal = boxes(((9, 10, 19, 20), 0, 0.4), ((11, 10, 21, 20), 0, 0.4))
+    assert members(link([one(), equal])) == [[(0, 0), (1, 0)], [(1, 1)]]
+
+
 def test_nothing_gives_nothing() -> None:
     assert link([]) == [] and link([Boxes.empty()] * 3) == []
     assert len(class_agnostic_nms(Boxes.empty())) == 0
