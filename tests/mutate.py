@@ -53,9 +53,10 @@ EQUIVALENT = {
     r"threshold\(grey.reshape\(-1, 1\),": "Otsu's rule sets the threshold; the picture is not used",
     r"reshape\(-2\)": "numpy takes any negative number for the rest",
     r"[xy]\[-1\] \+ 2(,|\]\))": "a row or column of background more",
+    r"width >=? 0\) [&|] \(height >=? 0": "only products above 0 count as an overlap",
     r"None, :\] - edges": "a pixel has the middle of an edge on either side",
     r"append=-2|prepend=-3": "no pixel is there either",
-    r"_PAIRS_AT_ONCE =|lru_cache": "how many are kept is a matter of memory",
+    r"_PAIRS_AT_ONCE =|lru_cache": "how many at once is a matter of memory",
 }
 
 PAIRS = "ceil floor, min max, minimum maximum, any all, argmin argmax"
