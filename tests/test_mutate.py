@@ -1,4 +1,4 @@
-"""The mutation script: what it changes, and that its table names files that are there."""
+"""Test what the mutation script changes, and that its table names files that exist."""
 
 import ast
 from pathlib import Path

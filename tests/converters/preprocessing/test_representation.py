@@ -171,5 +171,8 @@ def test_a_body_to_crop_to_and_to_rank_by() -> None:
     ranked = pictures(scan, how(window=Percentiles(percentiles=(0, 100))), "scan")
     assert ranked.frame.region == Region(0, 0, 7, 6)
     assert ranked.channels == ((0, Window(level=55, width=110)),)
+    mixed = Windows(windows={"a": WINDOW, "b": Percentiles(percentiles=(0, 100)), "c": WINDOW})
+    settled = [window for _, window in pictures(scan, how(channels=mixed), "scan").channels]
+    assert settled == [WINDOW, Window(level=55, width=110), WINDOW]
     both = how(window=Percentiles(percentiles=(0, 100)), crop="organ", margin_mm=0)
     assert pictures(scan, both, "scan", organ).frame.region == organ

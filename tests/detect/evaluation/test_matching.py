@@ -96,6 +96,18 @@ def test_images_and_boxes_are_counted_by_class() -> None:
     ]  # fmt: skip
 
 
+def test_every_class_of_every_image_hits_its_box() -> None:
+    """In one place lie a box of each class; each image has two more of class 2 than the last."""
+    corners, elsewhere = SQUARE[:4], (50, 50, 60, 60)
+    truth = [boxes(*[(*corners, k) for k in (2, 0, 1)], *[(*elsewhere, 2)] * n) for n in (0, 2, 4)]
+    detections = [boxes(*[(*corners, k, 0.9 - n / 10) for k in range(3)]) for n in range(3)]
+    matches = match(truth, detections, 3)
+    # the first box of each image is number 0, 3 and 8; then come by class and score
+    assert matches.hit[9].tolist() == [1, 4, 9, 2, 5, 10, 0, 3, 8]
+    assert matches.rank.tolist() == [0] * 9 and matches.image.tolist() == [0, 1, 2] * 3
+    assert matches.truth_label[[0, 3, 8]].tolist() == [2, 2, 2]
+
+
 def test_thresholds_by_hand() -> None:
     """A detection of 10 x n in a box of 10 x 20 has an IoU of n / 20."""
     truth = boxes((0, 0, 10, 20, 0))
