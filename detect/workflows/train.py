@@ -57,10 +57,10 @@ class TrainResult:
 
 def train(
     model: str,
-    data: Path,
+    data: str | Path,
     *,
-    out: Path | None = None,
-    weights: str | None = None,
+    out: str | Path | None = None,
+    weights: str | Path | None = None,
     trust: bool = False,
     settings: TrainSettings | None = None,
     fold: Fold | None = None,
@@ -88,7 +88,9 @@ def train(
     """
     began = time.monotonic()
     processes.join()
-    request = _request(model, data, out, weights, settings or TrainSettings(), fold)
+    request = _request(
+        model, Path(data), Path(out) if out else None, weights, settings or TrainSettings(), fold
+    )
     first = processes.is_first()
     if first:
         _check_run_dir(request, resume, overwrite)
@@ -157,13 +159,13 @@ def _request(
     model: str,
     data: Path,
     out: Path | None,
-    weights: str | None,
+    weights: str | Path | None,
     settings: TrainSettings,
     fold: Fold | None,
 ) -> _Request:
     """Open the dataset and resolve what depends on it."""
     family = family_of(model)
-    weight_file = choose_start(model, weights).path
+    weight_file = choose_start(model, None if weights is None else str(weights)).path
     dataset = open_dataset(data)
     if fold:
         folded = fold_splits(dataset, fold)
