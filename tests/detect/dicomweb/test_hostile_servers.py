@@ -119,15 +119,15 @@ WRONG = [
     (GIANT, "sends more bytes than"),
     (GIANT.replace(b"1000", b"\xb2999"), "gives an answer that is not HTTP|breaks off"),
     (answer(b"x" * 99, MULTIPART).replace(b"OK\r\n", b"OK\r\nContent-Encoding: gzip\r\n"), "compr"),
-    (answer(b"<html>", "text/html"), "something else than multipart/related"),
-    (answer(b"no boundary", MULTIPART), "garbles its answer"),
-    (answer(b"", "multipart/related; boundary=" + "b" * 5000), "garbles|something else"),
+    (answer(b"<html>", "text/html"), "something other than multipart/related"),
+    (answer(b"no boundary", MULTIPART), "sends a malformed answer"),
+    (answer(b"", "multipart/related; boundary=" + "b" * 5000), "malformed|something other"),
     (answer(multipart(b"hello"), MULTIPART), "sends something that is not a DICOM object"),
     (answer(multipart(b"\0" * 128 + b"DICM" + b"\xff" * 99), MULTIPART), "not a DICOM|another"),
-    (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2:1/x\r\n\r\n", "sends us elsewhere"),
+    (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2:1/x\r\n\r\n", "redirects the request"),
     (answer(b"", status="400 Bad"), "refuses the request .400."),
     (b"\xff\xfe no HTTP at all\r\n\r\n", "not HTTP|cannot be reached"),
-    (answer(b"--xyz\r\n" + b"A: b\r\n" * 9999, MULTIPART), "garbles its answer"),
+    (answer(b"--xyz\r\n" + b"A: b\r\n" * 9999, MULTIPART), "sends a malformed answer"),
 ]
 
 
@@ -176,14 +176,14 @@ def test_fewer_objects_than_announced_are_refused(
 
 
 LISTS = [
-    (answer(b"[" * 100_000), "something else than DICOM JSON"),
-    (answer(b"<html>"), "something else than DICOM JSON"),
+    (answer(b"[" * 100_000), "something other than DICOM JSON"),
+    (answer(b"<html>"), "something other than DICOM JSON"),
     (listing(("../../secret", "CT")), "lists series without a UID"),
     (answer(b'[{"0020000E": 3}]'), "lists series without a UID"),
     (answer(b'{"a": []}'), "holds no CT series"),
     (b"HTTP/1.1 204 No Content\r\n\r\n", "holds no CT series"),
     (listing(("1.2", "MR"), ("1.3", "PR"), ("1.4", "PR")), "there are: 1 MR, 2 PR"),
-    (answer(b"", status="404 Not Found"), "does not have it (404)"),
+    (answer(b"", status="404 Not Found"), "does not have the study or series (404)"),
     (answer(b"", status="500 Broken"), "fails (500)"),
     (b"HTTP/1.1 200 OK\r\n: \r\nbad header\r\nContent-Length: 2\r\n\r\n[]", "holds no CT series"),
 ]

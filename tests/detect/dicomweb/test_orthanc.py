@@ -231,7 +231,7 @@ def test_wrong_password_and_unknown_study(
     unknown = [*ask, "--from", pushed.server.study_url(generate_uid())]
     assert "holds no CT series (there are: none at all)" in failing(unknown, 2, capsys)
     unknown = [*ask, "--from", f"{pushed.url}/series/{generate_uid()}"]
-    assert "does not have it (404)" in failing(unknown, 2, capsys)
+    assert "does not have the study or series (404)" in failing(unknown, 2, capsys)
     known = [*ask, "--from", pushed.url]
     monkeypatch.setenv("DETECT_DICOMWEB_PASSWORD", "another-s3cret")
     line = failing(known, 2, capsys)
