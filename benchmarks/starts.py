@@ -22,8 +22,9 @@ from converters.dataset.split import Split
 from detect.detectors.registry import load_detector
 from detect.detectors.settings import TrainSettings
 from detect.evaluation.bootstrap import draw_patients, interval
+from detect.evaluation.detect_split import detect_split
 from detect.evaluation.matching import match
-from detect.evaluation.score_split import detect_split, score
+from detect.evaluation.metrics import measure
 from detect.workflows.train import train
 
 MODEL = "yolov8n"
@@ -62,10 +63,9 @@ def main() -> None:
 
 def _tested(run: Path, test: Split, classes: list[str]) -> str:
     found = detect_split(load_detector(run, "auto"), test, quiet=True)
-    low, high = interval(
-        draw_patients(match(test.truth, found, len(classes)), test.patient_ids, None).map50
-    )
-    return f"test mAP50 {score(classes, test, found).map50:.3f} ({low:.3f} to {high:.3f})"
+    matches = match(test.truth, found, len(classes))
+    low, high = interval(draw_patients(matches, test.patient_ids, None).map50)
+    return f"test mAP50 {measure(matches, classes).map50:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _draw(path: Path, curves: dict[str, list[float]]) -> None:

@@ -15,11 +15,12 @@ from converters.dataset.folds import fold_splits
 from converters.dataset.split import load_split
 from detect.benchmarking.results import Row, Summary, spread, summarise
 from detect.benchmarking.runs import EVALUATION
+from detect.evaluation.matching import match
 from detect.report.browser import Browser, browse
 from detect.report.charts import Axis, Line, line_chart, log_ticks, nice_ticks
 from detect.report.curves import IMAGE_TICKS, SCAN_TICKS, froc_chart
 from detect.report.evaluation_report import ERRORS, range_of
-from detect.report.findings import match_detections
+from detect.report.findings import by_picture
 from detect.report.page import UNKNOWN, interval, rate, render_page
 from detect.report.slices import BUDGET
 
@@ -243,7 +244,7 @@ def _browser(
         boxes = detections_from_coco(results, split.image_ids, count, source)
         point = metrics.get("frozen") or metrics["best_f1"]
         confidence = point["confidence"] if point["confidence"] is not None else 1.0
-        detectors.append(match_detections(run.model, split, boxes, count, confidence))
+        detectors.append(by_picture(run.model, match(split.truth, boxes, count), confidence))
     browser = browse(
         split, recipe.class_names, detectors, window=recipe.shown_window, budget=budget
     )

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from converters.core.boxes import Boxes
 from converters.dataset.split import Split
 from converters.preprocessing.windowing import AnyWindow
 from detect.detectors.card import ModelSpec
 from detect.evaluation.findings.match import HIT_IOU
+from detect.evaluation.matching import Matches
 from detect.report.browser import browse
 from detect.report.curves import evaluation_charts
-from detect.report.findings import match_detections
+from detect.report.findings import by_picture
 from detect.report.page import interval, rate, render_page, thousands
 from detect.report.slices import BUDGET
 
@@ -44,7 +44,7 @@ FINDINGS = {
 def evaluation_report(
     metrics: Mapping[str, Any],
     split: Split,
-    detections: Sequence[Boxes],
+    matches: Matches,
     classes: Sequence[str],
     confidence: float,
     *,
@@ -57,7 +57,7 @@ def evaluation_report(
     Args:
         metrics: the content of `metrics.json`; a section that is absent or None is left out.
         split: pictures and truth.
-        detections: of each picture, as they were scored.
+        matches: the detections as they were scored.
         classes: names.
         confidence: the operating point that the case browser opens with.
         name: of the detector.
@@ -65,14 +65,8 @@ def evaluation_report(
         budget: bytes of pictures.
     """
     metrics = {**dict.fromkeys(SECTIONS), **metrics}
-    detector = match_detections(name, split, detections, len(classes), confidence)
-    browser = browse(
-        split,
-        classes,
-        [detector],
-        window=window,
-        budget=budget,
-    )
+    detector = by_picture(name, matches, confidence)
+    browser = browse(split, classes, [detector], window=window, budget=budget)
     return render_page(
         "evaluation.html",
         title=f"{name} on {metrics.get('split') or split.name}",

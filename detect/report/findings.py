@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
 from converters.dataset.split import Split
-from detect.evaluation.matching import Matches, match
+from detect.evaluation.matching import Matches
 from detect.linking.linking import link
 
 MOST = 60  # missed lesions, and as many false positives: more than anybody looks at
@@ -66,41 +66,21 @@ class Finding:
     detector: int
 
 
-def match_detections(
-    name: str, split: Split, boxes: Sequence[Boxes], classes: int, confidence: float
-) -> Detections:
-    """Match a detector's boxes to the truth with the evaluator's own `match`.
+def by_picture(name: str, matches: Matches, confidence: float) -> Detections:
+    """Deal matched detections to their pictures, by falling score.
 
     Args:
         name: of the detector.
-        split: the truth.
-        boxes: of each picture; all of them, not only those above the operating point.
-        classes: how many.
+        matches: of all its detections, not only those above the operating point.
         confidence: the operating point.
     """
-    matches = match(split.truth, boxes, classes)
-    return Detections(name, confidence, *_by_picture(matches, split.truth, boxes))
-
-
-def _by_picture(
-    matches: Matches, truth: Sequence[Boxes], boxes: Sequence[Boxes]
-) -> tuple[list[Boxes], list[NDArray[np.int64]]]:
-    """Deal the matches to their pictures, by falling score: boxes, and what each one hits."""
-    joined = np.concatenate([np.zeros((0, 4)), *(own.xyxy for own in boxes)])
-    label = np.concatenate([np.zeros(0, np.int64), *(own.label for own in boxes)])
-    score = np.concatenate([np.zeros(0), *(own.score for own in boxes)])
-    order = np.lexsort((-score, label))  # the order of `Matches`
-    first = np.concatenate([[0], np.cumsum([len(own) for own in truth])])
-    hit = np.where(matches.hit[0] >= 0, matches.hit[0] - first[matches.image], -1)
-    by_image = np.lexsort((-matches.score, matches.image))
-    ends = np.searchsorted(matches.image[by_image], np.arange(len(truth) + 1))
-    dealt, hits = [], []
-    for begin, end in itertools.pairwise(ends.tolist()):
-        own = by_image[begin:end]
-        place = order[own]
-        dealt.append(Boxes(joined[place], label[place], score[place]))
-        hits.append(hit[own])
-    return dealt, hits
+    order = np.lexsort((-matches.score, matches.image))
+    ends = np.searchsorted(matches.image[order], np.arange(matches.num_images + 1))
+    first_truth = np.searchsorted(matches.truth_image, np.arange(matches.num_images))
+    hit = np.where(matches.hit[0] >= 0, matches.hit[0] - first_truth[matches.image], -1)
+    parts = [order[begin:end] for begin, end in itertools.pairwise(ends.tolist())]
+    boxes = Boxes(matches.xyxy, matches.label, matches.score)
+    return Detections(name, confidence, [boxes[k] for k in parts], [hit[k] for k in parts])
 
 
 def find_worst(

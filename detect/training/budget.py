@@ -12,7 +12,7 @@ from converters.core.errors import InputError
 from converters.dataset.split import Split
 from detect.detectors.protocol import Detector
 from detect.detectors.settings import TrainSettings
-from detect.evaluation.score_split import detect_split
+from detect.evaluation.detect_split import detect_split
 from detect.training.mining import STAGES
 from detect.training.sampler import EpochSlices
 

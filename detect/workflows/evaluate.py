@@ -6,7 +6,7 @@ from pathlib import Path
 from converters.core.files import sha256
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.manifest import FILE_NAME as MANIFEST
-from detect.evaluation.score_split import detect_split
+from detect.evaluation.detect_split import detect_split
 from detect.inference.model_set import FUSION, MEAN_RULE, UsedModels, load_models, use_models
 from detect.inference.tta import VIEWS
 from detect.workflows.model_data import common_part

@@ -7,7 +7,8 @@ from converters.dataset.folder import open_dataset
 from converters.dataset.split import check_sides, load_split
 from detect.detectors.card import OperatingPoint
 from detect.detectors.operating_rule import parse_rule
-from detect.evaluation.score_split import choose_point
+from detect.evaluation.matching import match
+from detect.evaluation.operating_choice import choose_point
 from detect.external.predictions import read_predictions
 from detect.workflows.write_evaluation import EvaluateResult, check_out, write_evaluation
 
@@ -79,7 +80,7 @@ def evaluate_predictions(
         of_val = read_predictions(
             val_predictions, dataset, val, labels=labels, score=score, quiet=quiet
         )
-        point, note = choose_point(classes, val, of_val.detections, rule)
+        point, note = choose_point(match(val.truth, of_val.detections, len(classes)), val, rule)
         notes += (note,) if note else ()
     elif found.score is not None:
         point = OperatingPoint(confidence=0, rule="all that was segmented")

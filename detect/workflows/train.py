@@ -25,9 +25,11 @@ from detect.detectors.operating_rule import parse_rule
 from detect.detectors.protocol import Detector
 from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.detectors.settings import TrainSettings, parse_duration
+from detect.evaluation.detect_split import detect_split
 from detect.evaluation.findings.score import fit_linking
-from detect.evaluation.metrics import Metrics
-from detect.evaluation.score_split import choose_point, detect_split, score
+from detect.evaluation.matching import match
+from detect.evaluation.metrics import Metrics, measure
+from detect.evaluation.operating_choice import choose_point
 from detect.linking.linking import DEFAULT
 from detect.training import distributed as processes
 from detect.training.budget import epochs_within
@@ -251,8 +253,9 @@ def _finish(
     """Score the kept epoch on val, freeze its operating point, and make the run a bundle."""
     detections = detect_split(detector, val, quiet)
     classes, rule = detector.spec.classes, request["settings"]["operating_point"]
-    point, note = choose_point(classes, val, detections, parse_rule(rule))
-    metrics = score(classes, val, detections, point)
+    matches = match(val.truth, detections, len(classes))
+    point, note = choose_point(matches, val, parse_rule(rule))
+    metrics = measure(matches, classes, point.confidence if point else None)
     linking = fit_linking(val, detections, point.confidence) if point else DEFAULT
     card = ModelCard(
         spec=detector.spec,

@@ -18,9 +18,9 @@ from converters.dataset.split import Split, split_to_coco
 from converters.preprocessing.windowing import AnyWindow
 from detect.detectors.card import OperatingPoint
 from detect.evaluation.findings.score import LinkedLevel, linked_level
-from detect.evaluation.metrics import Metrics
-from detect.evaluation.score_split import score_levels
-from detect.evaluation.study import Study
+from detect.evaluation.matching import Matches, match
+from detect.evaluation.metrics import Metrics, measure
+from detect.evaluation.study import Study, study
 from detect.linking.linking import DEFAULT, Linking
 from detect.report.evaluation_report import evaluation_report
 
@@ -29,9 +29,10 @@ PICTURE_CONFIDENCE = 0.25  # where the model has no operating point of its own
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What an evaluation gave.
+    """The numbers of an evaluation, and the folder that holds them.
 
     Attributes:
+        matches: the detections, and the true box that each one hits.
         metrics: the numbers of boxes.
         study: the numbers at all other levels, and intervals.
         linked: how well the boxes linked through slices are lesions; None without a point.
@@ -42,6 +43,7 @@ class EvaluateResult:
         notes: what a reader of the numbers has to know, a line each.
     """
 
+    matches: Matches
     metrics: Metrics
     study: Study
     linked: LinkedLevel | None
@@ -86,7 +88,9 @@ def write_evaluation(
         linking: of boxes through slices.
         notes: what a reader of the numbers has to know, a line each.
     """
-    metrics, study = score_levels(classes, part, detections, point)
+    matches = match(part.truth, detections, len(classes))
+    metrics = measure(matches, classes, point.confidence if point else None)
+    levels = study(matches, metrics, part.origins)
     linked = linked_level(part, detections, point.confidence, linking) if point else None
     summary = {
         "split": part.name,
@@ -94,7 +98,7 @@ def write_evaluation(
         "operating_point": point and point.model_dump(mode="json"),
         "notes": list(notes),
         **metrics.to_json(),
-        **study.to_json(),
+        **levels.to_json(),
         "linked": linked and linked.to_json(),
     }
     results = detections_to_coco(detections, part.image_ids)
@@ -107,7 +111,7 @@ def write_evaluation(
         truth = split_to_coco(part, classes)  # a fold's image ids are not those of the dataset
         write_text(work / "annotations.json", json.dumps(truth))
         report = evaluation_report(
-            summary, part, detections, classes, confidence, name=name, window=window
+            summary, part, matches, classes, confidence, name=name, window=window
         )
         write_text(work / "report.html", report)
         names = _draw(work / "pictures", part, detections, classes, confidence, pictures)
@@ -117,7 +121,7 @@ def write_evaluation(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     shown = [out / "pictures" / name for name in names]
-    return EvaluateResult(metrics, study, linked, out, shown, point, notes)
+    return EvaluateResult(matches, metrics, levels, linked, out, shown, point, notes)
 
 
 def _draw(

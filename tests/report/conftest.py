@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from converters.dataset.split import Split
+from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate
 from detect.report.evaluation_report import evaluation_report
 from tests.report.made import (
@@ -43,11 +44,12 @@ def metrics(split: Split) -> dict[str, Any]:
 def write(split: Split) -> Callable[[dict[str, Any]], str]:
     """Write the report of the hand-made detections with any metrics."""
 
+    matches = match(split.truth, make_detections(split), len(CLASSES))
+
     def report(content: dict[str, Any], **options: Any) -> str:
         return evaluation_report(
-            content, split, make_detections(split), CLASSES, CONFIDENCE, name="a <model>",
-            **options,
-        )  # fmt: skip
+            content, split, matches, CLASSES, CONFIDENCE, name="a <model>", **options
+        )
 
     return report
 
