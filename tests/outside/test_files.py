@@ -18,6 +18,7 @@ from detect.detectors.card import read_model_card
 from detect.detectors.registry import load_detector
 from detect.evaluation.detect_split import detect_split
 from detect.evaluation.matching import match
+from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate as numbers
 from detect.evaluation.paired import compare_paired
 from detect.report.evaluation_report import evaluation_report
@@ -212,7 +213,7 @@ def test_the_report_says_where_detections_and_pictures_come_from(
     metrics["model"]["spec"]["window"] = {"percentiles": [1, 99]}  # as of a model for MR
     split = load_split(open_dataset(tiny_dataset), "test")
     page = evaluation_report(
-        metrics, split, split.truth, ["bright", "dark"], 0.5,
+        metrics, split, match(split.truth, split.truth, 2), ["bright", "dark"], 0.5,
         name="x", window=Percentiles(percentiles=(1, 99)),
     )  # fmt: skip
     assert page.count("percentiles 1 to 99 of the body") == 2
