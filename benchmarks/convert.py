@@ -102,7 +102,6 @@ def ours(root: Path, out: Path, workers: int) -> None:
         split=(1, 0, 0),
         negatives="all",
         workers=workers,
-        quiet=True,
     )
     # The workers are children of a server; ended and waited for, it hands on what they used.
     forkserver._forkserver._stop()  # type: ignore[attr-defined]

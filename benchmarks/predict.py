@@ -159,7 +159,7 @@ def memory(run: Path, scans: Path, out: Path) -> dict[str, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    predict(run, [scans], out=out, device="cpu", quiet=True)
+    predict(run, [scans], out=out, device="cpu")
     over.set()
     watcher.join()
     seen.setdefault(str(MARKS[-1]), resident())

@@ -102,9 +102,7 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
         family.find_boxes = find_boxes  # type: ignore[attr-defined]
     imports = time.process_time() - began
     start, wall = time.process_time(), time.perf_counter()
-    detect.workflows.predict.predict(
-        run, [scan], out=out, device="cpu", runtime=runtime, quiet=True
-    )
+    detect.workflows.predict.predict(run, [scan], out=out, device="cpu", runtime=runtime)
     total = time.process_time() - start
     for inner in ("draw", "PNG"):
         timer.cpu["tables"] -= timer.cpu[inner]

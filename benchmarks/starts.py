@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _tested(run: Path, test: Split, classes: list[str]) -> str:
-    found = detect_split(load_detector(run, "auto"), test, quiet=True)
+    found = detect_split(load_detector(run, "auto"), test)
     matches = match(test.truth, found, len(classes))
     low, high = interval(draw_patients(matches, test.patient_ids, None).map50)
     return f"test mAP50 {measure(matches, classes).map50:.3f} ({low:.3f} to {high:.3f})"

@@ -42,7 +42,7 @@ def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from tests.tiny import LONGER
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    return train("yolov8n", tiny_dataset, out=out, settings=LONGER, quiet=True).bundle
+    return train("yolov8n", tiny_dataset, out=out, settings=LONGER).bundle
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scans = make_scans(folder / "scans", cases=9)
     own = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
     out = folder / "dataset"
-    convert(own, scans, out, split=(5, 2, 2), negatives="all", quiet=True)
+    convert(own, scans, out, split=(5, 2, 2), negatives="all")
     return out
 
 
@@ -66,7 +66,7 @@ def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from converters.recipes.catalog import find_recipe
 
     out = tmp_path_factory.mktemp("lits") / "dataset"
-    convert(find_recipe("lits"), realdata / "lits256", out, negatives="all", workers=2, quiet=True)
+    convert(find_recipe("lits"), realdata / "lits256", out, negatives="all", workers=2)
     return out
 
 

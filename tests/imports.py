@@ -10,7 +10,7 @@ def end_and_modules(words: Sequence[object]) -> tuple[int, set[str]]:
     """Run `detect` in a process of its own; returns its exit code and every module it imported."""
     code = (
         "import json, sys\n"
-        "from detect.cli import main\n"
+        "from detect.cli.main import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit as end: print(json.dumps([end.code, sorted(sys.modules)]))"
     )

@@ -308,7 +308,7 @@ def test_no_space_left_and_resumed(place: Place) -> None:
 
 def test_help_is_quick_to_come() -> None:
     code = (
-        "import sys; from detect.cli import _run; _run(['--help']);"
+        "import sys; from detect.cli.main import _run; _run(['--help']);"
         "sys.exit(any(m in sys.modules for m in ('torch', 'ultralytics', 'SimpleITK')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

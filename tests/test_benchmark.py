@@ -57,7 +57,7 @@ def whole(
     out = tmp_path_factory.mktemp("whole") / "benchmark"
     return benchmark(
         tiny_dataset, ["yolo11n", "yolov8n"], out=out, weights=weights, protocol="limt",
-        settings=OWN, quiet=True,
+        settings=OWN,
     )  # fmt: skip
 
 
@@ -209,7 +209,6 @@ def test_finished_runs_are_kept_and_another_request_is_refused(
         settings = OWN.model_copy(update=changes)
         return benchmark(
             data, ["yolov8n"], out=out, weights=weights, protocol="limt", settings=settings,
-            quiet=True,
         )  # fmt: skip
 
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
@@ -242,7 +241,7 @@ def test_only_one_at_a_time(
     with pytest.raises(InputError, match="another benchmark"):
         benchmark(
             tiny_dataset, ["yolo11n", "yolov8n"], out=whole.folder, weights=weights,
-            settings=OWN, quiet=True,
+            settings=OWN,
         )  # fmt: skip
     os.close(lock)
 
@@ -258,7 +257,7 @@ def test_a_process_ended_from_outside_is_one_error(
     monkeypatch.setattr("detect.workflows.benchmark_worker.subprocess.Popen", EndedAtOnce)
     job = Job(
         step="train", model="yolov8n", data=tiny_dataset, bundle=tmp_path / "run",
-        settings=OWN, weights=None, fold=None, draw_seed=0, quiet=True,
+        settings=OWN, weights=None, fold=None, draw_seed=0,
     )  # fmt: skip
     with Path(os.devnull).open() as held, pytest.raises(InputError, match="signal 9"):
         run_job(job, held.fileno())

@@ -53,9 +53,7 @@ def test_folds_depend_on_the_seed_alone(poolable: Path) -> None:
 
 def test_cross_validation_by_seed(poolable: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"epochs": 1, "seed": 3})
-    result = benchmark(
-        poolable, ["yolo11n"], out=tmp_path / "b", folds=2, settings=settings, quiet=True
-    )
+    result = benchmark(poolable, ["yolo11n"], out=tmp_path / "b", folds=2, settings=settings)
     assert not result.errors
     rows = table(tmp_path / "b")
     assert [(r["fold"], r["seed"], r["status"]) for r in rows] == [
@@ -66,7 +64,7 @@ def test_cross_validation_by_seed(poolable: Path, tmp_path: Path) -> None:
 
     bundle = tmp_path / "b" / "runs" / "yolo11n-fold2"
     assert read_model_card(bundle).fold == Fold(number=2, of=2, seed=3)
-    evaluation = evaluate(bundle, poolable, out=tmp_path / "e", pictures=1, quiet=True)
+    evaluation = evaluate(bundle, poolable, out=tmp_path / "e", pictures=1)
     assert evaluation.metrics.images == int(rows[1]["images"])
     assert (evaluation.metrics.map50, by_pycocotools(tmp_path / "e")) == pytest.approx(
         (float(rows[1]["map50"]),) * 2, abs=1e-6
@@ -76,7 +74,7 @@ def test_cross_validation_by_seed(poolable: Path, tmp_path: Path) -> None:
     text = (other / "dataset.json").read_text(encoding="utf-8").replace('"seed": 0', '"seed": 1')
     (other / "dataset.json").write_text(text)
     with pytest.raises(InputError, match="may hold patients that it was trained on"):
-        evaluate(bundle, other, out=tmp_path / "f", quiet=True)
+        evaluate(bundle, other, out=tmp_path / "f")
 
 
 def by_pycocotools(folder: Path) -> float:
@@ -107,7 +105,7 @@ def test_a_training_is_not_resumed_on_another_fold(
 
     def go_on(fold: Fold | None, **more) -> None:
         out = tmp_path / "run"
-        train("yolov8n", poolable, out=out, fold=fold, settings=SETTINGS, quiet=True, **more)
+        train("yolov8n", poolable, out=out, fold=fold, settings=SETTINGS, **more)
 
     first, second = (Fold(number=k, of=3, seed=0) for k in (1, 2))
     monkeypatch.setattr("detect.workflows.train.progress", progress)

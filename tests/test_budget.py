@@ -107,7 +107,7 @@ def test_looking_for_hard_negatives_is_paid_for(
 def test_a_budget_too_short_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
     settings = TrainSettings(**SETTINGS.model_dump() | {"budget": "0.5s"})
     with pytest.raises(InputError, match="--budget: is too short: an epoch takes"):
-        train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings, quiet=True)
+        train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,7 +123,7 @@ def test_training_within_a_budget(
 
     monkeypatch.setattr("detect.workflows.train.epochs_within", few)
     settings = TrainSettings(**SETTINGS.model_dump() | {"budget": "1h"})
-    run = train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings, quiet=True)
+    run = train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings)
     assert counted[0] > 3
     done = read_model_card(run.bundle).training
     with (run.bundle / "history.csv").open(encoding="utf-8", newline="") as file:
@@ -147,7 +147,7 @@ def test_a_resumed_run_keeps_its_epochs(
         return ""
 
     monkeypatch.setattr("detect.workflows.train.epochs_within", count)
-    given = {"data": tiny_dataset, "out": tmp_path / "run", "settings": settings, "quiet": True}
+    given = {"data": tiny_dataset, "out": tmp_path / "run", "settings": settings}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("detect.families.ultralytics.training.note", stop)
         train("yolov8n", **given)  # type: ignore[arg-type]

@@ -78,11 +78,11 @@ def pantry(
     other = new("other-window")
     other.mkdir()
     narrow = recipe(other, RECIPE.replace("width: 400", "width: 100"))
-    convert(narrow, items["scans"], other / "dataset", split=(1, 1, 1), quiet=True)
+    convert(narrow, items["scans"], other / "dataset", split=(1, 1, 1))
     items["other_window"] = other / "dataset"
     all_train = folder / "all-train"
     all_train.mkdir()
-    convert(recipe(all_train), items["scans"], all_train / "dataset", split=(1, 0, 0), quiet=True)
+    convert(recipe(all_train), items["scans"], all_train / "dataset", split=(1, 0, 0))
     items["all_train"] = all_train / "dataset"
 
     def coco_of(dataset: Path) -> Path:
@@ -265,8 +265,9 @@ def test_refused(
 
 LIMITED = f"""
 import resource, sys
-from detect.cli import main
-import detect.train, detect.evaluate, detect.predict, detect.detectors.ultralytics.detector
+from detect.cli.main import main
+import detect.workflows.train, detect.workflows.evaluate, detect.workflows.predict
+import detect.families.ultralytics.detector
 limit = int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, {resource.RLIM_INFINITY}))
 main(sys.argv[2:])

@@ -11,10 +11,10 @@ from detect.workflows.demo import SETTINGS, demo
 
 def test_the_whole_path(tmp_path: Path) -> None:
     short = SETTINGS.model_copy(update={"epochs": 1, "imgsz": 64})
-    result = demo(tmp_path / "demo", settings=short, patients=10, device="cpu", quiet=True)
-    assert check(tmp_path / "demo" / "dataset", quiet=True) == []
+    result = demo(tmp_path / "demo", settings=short, patients=10, device="cpu")
+    assert check(tmp_path / "demo" / "dataset") == []
     assert result.evaluation.metrics.boxes > 0
     assert result.evaluation.pictures and all(p.is_file() for p in result.evaluation.pictures)
     assert set(result.prediction.rows) == {"new-patient"} and not result.prediction.errors
     with pytest.raises(InputError, match="--overwrite"):
-        demo(tmp_path / "demo", quiet=True)
+        demo(tmp_path / "demo")

@@ -74,7 +74,7 @@ def test_an_ensemble_is_scored_by_its_fused_boxes(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    result = evaluate(pair, tiny_dataset, out=tmp_path / "out", device="cpu", quiet=True)
+    result = evaluate(pair, tiny_dataset, out=tmp_path / "out", device="cpu")
     truth, found = fused(pair, tiny_dataset, "test")
     mean = float(np.mean([read_model_card(one).operating_point.confidence for one in pair]))
     by_hand = score(truth, found, ["bright", "dark"], mean)
@@ -87,7 +87,7 @@ def test_an_ensemble_is_scored_by_its_fused_boxes(
         scoring.accumulate()
         scoring.summarize()
     assert result.metrics.map50 == pytest.approx(scoring.stats[1], abs=1e-6)
-    alone = [evaluate(one, tiny_dataset, quiet=True).metrics.map50_95 for one in pair]
+    alone = [evaluate(one, tiny_dataset).metrics.map50_95 for one in pair]
     assert result.metrics.map50_95 not in alone
 
     written = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
@@ -140,10 +140,10 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
     # it is used by those who ask for the same models, in any order, and the models are as before
     backwards = use_models(pair[::-1])
     assert backwards.point == point and backwards.linking == use_models(pair).linking
-    result = evaluate(pair, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
+    result = evaluate(pair, tiny_dataset, out=tmp_path / "out", pictures=0)
     assert result.point == point and not result.notes
     scan = make_scans(tmp_path / "scans", cases=1) / "case0-scan.nii"
-    predict(pair, [scan], out=tmp_path / "found", quiet=True)
+    predict(pair, [scan], out=tmp_path / "found")
     said = json.loads(
         (tmp_path / "found" / "case0-scan" / "detections.json").read_text(encoding="utf-8")
     )
@@ -151,7 +151,7 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
     assert [(one / "model.json").read_text(encoding="utf-8") for one in pair] == cards
 
     # a second choice replaces the first one; what is damaged is refused in a line
-    anew = set_operating_point(pair, tiny_dataset, "fp-per-scan=0", device="cpu", quiet=True)
+    anew = set_operating_point(pair, tiny_dataset, "fp-per-scan=0", device="cpu")
     assert use_models(pair).point == anew.point != point
     (kept,) = [one / FILE_NAME for one in pair if (one / FILE_NAME).exists()]
     kept.write_text("{")
@@ -168,7 +168,7 @@ def test_members_that_know_each_others_patients_are_refused(
     card.model_copy(update={"fold": Fold(number=1, of=3, seed=0)}).write(pair[1])
     for order in (pair, pair[::-1]):
         with pytest.raises(InputError, match="may know the patients"):
-            evaluate(order, tiny_dataset, out=tmp_path / "out", quiet=True)
+            evaluate(order, tiny_dataset, out=tmp_path / "out")
     card.model_copy(update={"dataset_sha256": "0" * 64}).write(pair[1])
-    result = evaluate(pair, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
+    result = evaluate(pair, tiny_dataset, out=tmp_path / "out", pictures=0)
     assert any("other was trained on another dataset" in note for note in result.notes)

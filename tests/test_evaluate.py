@@ -104,7 +104,7 @@ def assert_same_numbers(
     `tolerance` is for mAP50: their AP joins the points by a line and COCO's by steps, the further
     apart the fewer boxes there are; and they score boxes before they cut them at the edge.
     """
-    result = evaluate(run, dataset, split=split, out=folder / "out", pictures=0, quiet=True)
+    result = evaluate(run, dataset, split=split, out=folder / "out", pictures=0)
     metrics = result.metrics
     best = metrics.best_f1.mean
     p, r, map50, _ = by_ultralytics(run, dataset, split, folder)
@@ -142,14 +142,12 @@ def test_same_numbers_on_real_scans(realdata: Path, tmp_path: Path) -> None:
             name = f"{kind}-{number}.nii.gz"
             shutil.copy(realdata / "lits256" / name, scans)
     dataset = tmp_path / "dataset"
-    convert(
-        find_recipe("lits"), scans, dataset, split=(2, 2, 2), negatives="0.3", workers=2, quiet=True
-    )
+    convert(find_recipe("lits"), scans, dataset, split=(2, 2, 2), negatives="0.3", workers=2)
     settings = TrainSettings(
         epochs=3, batch=8, imgsz=128, lr=1e-3, warmup_epochs=1, device="cpu", workers=0
     )
     start = str(realdata / "weights" / "yolov8n.pt")
-    train("yolov8n", dataset, out=tmp_path / "run", weights=start, settings=settings, quiet=True)
+    train("yolov8n", dataset, out=tmp_path / "run", weights=start, settings=settings)
     metrics = assert_same_numbers(tmp_path / "run", dataset, "test", tmp_path)
     assert 0 < metrics.map50 < 1
 
@@ -157,7 +155,7 @@ def test_same_numbers_on_real_scans(realdata: Path, tmp_path: Path) -> None:
 def test_what_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(tiny_run, bundle)
-    result = evaluate(bundle, tiny_dataset, quiet=True, pictures=3)
+    result = evaluate(bundle, tiny_dataset, pictures=3)
     assert result.folder == bundle / "evaluation-test"
     assert {p.name for p in result.folder.iterdir()} == {
         "metrics.json", "predictions.json", "annotations.json", "report.html", "pictures",
@@ -177,14 +175,14 @@ def test_what_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> 
     assert len({part.case_ids[k] for k in shown}) == 2  # every case before a case's second slice
     assert all((read_png(path) == TRUTH).all(axis=2).any() for path in result.pictures)
     with pytest.raises(InputError, match="exists"):
-        evaluate(bundle, tiny_dataset, quiet=True)
-    again = evaluate(bundle, tiny_dataset, quiet=True, overwrite=True, pictures=0)
+        evaluate(bundle, tiny_dataset)
+    again = evaluate(bundle, tiny_dataset, overwrite=True, pictures=0)
     assert again.metrics == result.metrics and again.pictures == []
 
 
 def test_every_level_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
     """Lesions and diameters are those of lesions.csv, cases those of the manifest."""
-    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
+    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", pictures=0)
     written = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(written, allow_nan=False))
     cases = [c for c in open_dataset(tiny_dataset).manifest.cases if c.split == "test"]
@@ -205,7 +203,7 @@ def test_every_level_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Pa
 def test_linked_findings_are_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
     """With the linking of the model, which training has fitted on val."""
     card = read_model_card(tiny_run)
-    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
+    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", pictures=0)
     linked = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))["linked"]
     assert linked["linking"] == card.linking.model_dump()
     assert linked["confidence"] == card.operating_point.confidence
@@ -228,7 +226,7 @@ def test_area_ranges_are_those_of_pycocotools_on_the_same_files(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", quiet=True, pictures=0)
+    result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", pictures=0)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(tiny_dataset / "annotations" / "instances_test.json"))
         found = truth.loadRes(str(result.folder / "predictions.json"))
@@ -257,7 +255,7 @@ def test_a_patient_in_two_splits_is_refused(
             content["images"][0]["patient_id"] = tested
         (copy / path).write_text(json.dumps(content))
         with pytest.raises(InputError, match=f"patient {tested} is on two sides: test, train"):
-            evaluate(tiny_run, copy, out=tmp_path / "out", quiet=True)
+            evaluate(tiny_run, copy, out=tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
 
@@ -267,8 +265,8 @@ def test_a_moved_dataset_and_a_moved_model_give_the_same(
     moved_run, moved_data = tmp_path / "somewhere" / "m", tmp_path / "else" / "d"
     shutil.copytree(tiny_run, moved_run)
     shutil.copytree(tiny_dataset, moved_data)
-    first = evaluate(tiny_run, tiny_dataset, out=tmp_path / "a", quiet=True)
-    second = evaluate(moved_run, moved_data, out=tmp_path / "b", quiet=True)
+    first = evaluate(tiny_run, tiny_dataset, out=tmp_path / "a")
+    second = evaluate(moved_run, moved_data, out=tmp_path / "b")
     assert first.metrics == second.metrics
 
 

@@ -115,7 +115,7 @@ def test_a_side_that_is_given_wins() -> None:
 
 def test_a_model_keeps_its_reason(tiny_dataset: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"imgsz": "auto", "epochs": 1})
-    run = train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings, quiet=True)
+    run = train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings)
     card = read_model_card(run.bundle)
     assert card.spec.imgsz == 64 and card.training["imgsz"] == "auto"
     assert "mm, which spans" in card.imgsz_reason and "the most" not in card.imgsz_reason

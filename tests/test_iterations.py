@@ -28,7 +28,7 @@ def test_the_optimiser_takes_so_many_steps(
 ) -> None:
     scans = make_scans(tmp_path / "scans", cases=4)
     data = tmp_path / "dataset"
-    convert(recipe(tmp_path), scans, data, split=(2, 1, 1), negatives="all", quiet=True)
+    convert(recipe(tmp_path), scans, data, split=(2, 1, 1), negatives="all")
     split = load_split(open_dataset(data), "train")
     lesions = sum(len(truth) > 0 for truth in split.truth)
     batch = lesions - 1  # an epoch without negatives is one whole batch and one slice
@@ -43,6 +43,6 @@ def test_the_optimiser_takes_so_many_steps(
     settings = SETTINGS.model_copy(
         update={"batch": batch, "negatives": 0.0, "iterations": 3, "patience": 0}
     )
-    run = train(model, data, out=tmp_path / "run", settings=settings, quiet=True)
+    run = train(model, data, out=tmp_path / "run", settings=settings)
     assert run.card.training["epochs"] == 2 and run.card.training["iterations"] == 3
     assert len(steps) == 4

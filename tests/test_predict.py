@@ -55,21 +55,21 @@ def test_another_scan_or_confidence_is_not_taken_for_done(
 ) -> None:
     scans = make_scans(tmp_path / "scans", cases=2)
     scan, out = scans / "case0-scan.nii", tmp_path / "out"
-    first = predict(threshold_model, [scan], out=out, quiet=True)
+    first = predict(threshold_model, [scan], out=out)
     assert first.rows and not first.skipped
-    again = predict(threshold_model, [scan], out=out, quiet=True)
+    again = predict(threshold_model, [scan], out=out)
     assert again.skipped == ["case0-scan"] and again.rows == first.rows
     shutil.copy(scans / "case1-scan.nii", scan)
-    (refused,) = predict(threshold_model, [scan], out=out, quiet=True).errors
+    (refused,) = predict(threshold_model, [scan], out=out).errors
     assert "another scan" in str(refused)
-    (refused,) = predict(threshold_model, [scan], out=out, confidence=0.01, quiet=True).errors
+    (refused,) = predict(threshold_model, [scan], out=out, confidence=0.01).errors
     assert "another scan" in str(refused)
-    replaced = predict(threshold_model, [scan], out=out, overwrite=True, quiet=True)
+    replaced = predict(threshold_model, [scan], out=out, overwrite=True)
     assert not replaced.errors and not replaced.skipped
     (out / "case1-scan").mkdir()
     (out / "case1-scan" / "notes.txt").write_text("mine")
     other = scans / "case1-scan.nii"
-    (refused,) = predict(threshold_model, [other], out=out, overwrite=True, quiet=True).errors
+    (refused,) = predict(threshold_model, [other], out=out, overwrite=True).errors
     assert "no result of detect" in str(refused)
     assert (out / "case1-scan" / "notes.txt").read_text(encoding="utf-8") == "mine"
 
@@ -91,7 +91,7 @@ def test_killed_midway_leaves_no_half_case(tiny_run: Path, tmp_path: Path) -> No
             "detections.json", "lesions.csv", "lesions.nii.gz", "overlays",
         }  # fmt: skip
         assert detections(out, case)["case"] == case
-    result = predict(tiny_run, [scans], out=out, confidence=0.01, device="cpu", quiet=True)
+    result = predict(tiny_run, [scans], out=out, confidence=0.01, device="cpu")
     assert sorted(result.skipped) == done and len(result.rows) == 24 and not result.errors
     assert not list(out.glob(".*"))
 
@@ -113,9 +113,9 @@ def test_interrupted_while_writing_leaves_no_half_case(
     with monkeypatch.context() as patch:
         patch.setattr(one_scan, "write_case_outputs", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            predict(threshold_model, given, out=out, quiet=True)
+            predict(threshold_model, given, out=out)
     assert [path.name for path in out.iterdir()] == ["case0-scan"]
-    result = predict(threshold_model, given, out=out, quiet=True)
+    result = predict(threshold_model, given, out=out)
     assert result.skipped == ["case0-scan"] and len(result.rows) == 2 and not result.errors
 
 
@@ -134,7 +134,7 @@ def test_names_of_cases(threshold_model: Path, tmp_path: Path) -> None:
             hu = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))
             write_nifti(path, (hu + place).astype(np.int16), np.diag([0.8, 0.8, 2.0, 1.0]))
     given = [path for path in scans.rglob("*") if path.is_file()]
-    result = predict(threshold_model, given, out=out, quiet=True)
+    result = predict(threshold_model, given, out=out)
     assert not result.errors and not result.skipped and len(result.rows) == len(given) == 6
     assert {path.name for path in out.iterdir()} == {*result.rows, "summary.csv", "report.html"}
     assert {path.name for path in out.parent.iterdir()} == {"out"}
@@ -172,7 +172,7 @@ def test_an_ensemble_of_equals_finds_the_same(threshold_model: Path, tmp_path: P
         threshold_model, "twin", operating_point=OperatingPoint(confidence=0.02),
         linking=Linking(max_gap=3),
     )  # fmt: skip
-    alone = predict(threshold_model, [scan], out=tmp_path / "a", confidence=0.01, quiet=True)
+    alone = predict(threshold_model, [scan], out=tmp_path / "a", confidence=0.01)
     given = ["--model", threshold_model, "--model", twin]
     assert run("predict", scan, *given, "--out", tmp_path / "b") == 0
     content = detections(tmp_path / "b", "case0-scan")
@@ -189,9 +189,9 @@ def test_an_ensemble_of_equals_finds_the_same(threshold_model: Path, tmp_path: P
         assert one["score"] == pytest.approx(other["score"])
         assert one["centre_mm"] == pytest.approx(other["centre_mm"])
     # the order of the models makes no difference, their number does
-    again = predict([twin, threshold_model], [scan], out=tmp_path / "b", quiet=True)
+    again = predict([twin, threshold_model], [scan], out=tmp_path / "b")
     assert again.skipped == ["case0-scan"]
-    (refused,) = predict(twin, [scan], out=tmp_path / "b", confidence=0.01, quiet=True).errors
+    (refused,) = predict(twin, [scan], out=tmp_path / "b", confidence=0.01).errors
     assert "another scan's or model's" in str(refused)
 
 
@@ -223,9 +223,7 @@ def test_the_linking_of_the_model_is_used(threshold_model: Path, tmp_path: Path)
     strict = another(threshold_model, "strict", linking=linking)
     for model, count in ((threshold_model, 2), (strict, 1)):
         out = tmp_path / f"out{count}"
-        assert (
-            len(predict(model, [tmp_path / "scan.nii"], out=out, quiet=True).rows["scan"]) == count
-        )
+        assert len(predict(model, [tmp_path / "scan.nii"], out=out).rows["scan"]) == count
     content = detections(tmp_path / "out1", "scan")
     assert {box["slice_index"] for box in content["boxes"]} == {1, 2, 3}
     assert {box["lesion_id"] for box in content["boxes"]} == {1}
@@ -233,7 +231,5 @@ def test_the_linking_of_the_model_is_used(threshold_model: Path, tmp_path: Path)
     assert overlays == {f"scan_z{z:04d}.png" for z in (1, 2, 3)}
     assert content["linking"] == linking.model_dump()
     # found again at the same confidence, but linked in another way
-    (refused,) = predict(
-        threshold_model, [tmp_path / "scan.nii"], out=tmp_path / "out1", quiet=True
-    ).errors
+    (refused,) = predict(threshold_model, [tmp_path / "scan.nii"], out=tmp_path / "out1").errors
     assert "another" in str(refused)

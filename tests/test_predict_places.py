@@ -52,7 +52,7 @@ def test_a_planted_lesion_comes_back_where_it_was_put(
     stored = stored_as(sitk.ReadImage(str(tmp_path / "planted.nii.gz")), order, flips)
     sitk.WriteImage(stored, str(tmp_path / "planted.nii.gz"))
     out = tmp_path / "out"
-    result = predict(threshold_model, [tmp_path / "planted.nii.gz"], out=out, quiet=True)
+    result = predict(threshold_model, [tmp_path / "planted.nii.gz"], out=out)
     assert not result.errors
 
     found = detections(out, "planted")
@@ -129,7 +129,7 @@ def test_the_way_a_scan_is_stored_does_not_matter(tiny_run: Path, tmp_path: Path
     write_series(folder / "series", pixels, same_spacing, origin=(-17.0, 23.5, -410.0))
 
     out = tmp_path / "out"
-    result = predict(tiny_run, [folder], out=out, confidence=0.005, quiet=True)
+    result = predict(tiny_run, [folder], out=out, confidence=0.005)
     assert not result.errors and len(result.rows) == 8 + 3 + 2 + 1
     expected = boxes_in_patient(detections(out, "flip000"))
     assert len(expected) > 5
@@ -159,7 +159,7 @@ def test_the_place_in_the_file_is_the_place_in_the_patient(tiny_run: Path, tmp_p
     scan = make_scans(tmp_path / "scans", cases=1, seed=4) / "case0-scan.nii"
     image = stored_as(sitk.ReadImage(str(scan)), (2, 0, 1), (True, False, True))
     sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
-    predict(tiny_run, [tmp_path / "scan.nii.gz"], out=tmp_path / "out", confidence=0.01, quiet=True)
+    predict(tiny_run, [tmp_path / "scan.nii.gz"], out=tmp_path / "out", confidence=0.01)
     lesions = detections(tmp_path / "out", "scan")["lesions"]
     assert lesions
     for row in lesions:
@@ -171,7 +171,7 @@ def test_one_slice_is_a_scan(tiny_run: Path, tmp_path: Path) -> None:
     hu = np.zeros((1, 48, 64), np.int16)
     hu[0, 10:26, 10:26] = 120
     write_nifti(tmp_path / "one.nii", hu, np.diag([1.0, 1.0, 5.0, 1.0]))
-    result = predict(tiny_run, [tmp_path / "one.nii"], out=tmp_path / "out", quiet=True)
+    result = predict(tiny_run, [tmp_path / "one.nii"], out=tmp_path / "out")
     assert not result.errors
     assert detections(tmp_path / "out", "one")["shape"] == [1, 48, 64]
 
@@ -186,7 +186,7 @@ def test_real_scans(tiny_run: Path, realdata: Path, tmp_path: Path) -> None:
         realdata / "sts" / "STS_003" / "CT" / "image",
         realdata / "flipped_nifti" / "ct_ras.nii.gz",
     ]
-    result = predict(tiny_run, given, out=tmp_path / "out", confidence=0.02, quiet=True)
+    result = predict(tiny_run, given, out=tmp_path / "out", confidence=0.02)
     assert not result.errors
     shapes = [detections(tmp_path / "out", case)["shape"] for case in result.rows]
     assert shapes == [[20, 512, 512], [51, *shapes[1][1:]], [112, 101, 122]]
@@ -200,7 +200,7 @@ def test_a_real_scan_stored_anew_gives_the_same_lesions(
     volume = read_volume(realdata / name)
     write_nifti(tmp_path / "anew.nii.gz", volume.array, volume.affine)
     given, out = [realdata / name, tmp_path / "anew.nii.gz"], tmp_path / "out"
-    result = predict(tiny_run, given, out=out, confidence=0.01, quiet=True)
+    result = predict(tiny_run, given, out=out, confidence=0.01)
     assert not result.errors
     first, anew = (detections(out, case) for case in result.rows)
     assert len(first["lesions"])

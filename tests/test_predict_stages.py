@@ -89,7 +89,7 @@ def cases_of(out: Path) -> dict[str, str]:
 def test_overlapped_gives_the_same_bytes(
     model: Path, scans: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
-    result = predict(model, [scans], out=tmp_path / "out", device="cpu", quiet=True)
+    result = predict(model, [scans], out=tmp_path / "out", device="cpu")
     assert list(result.rows) == CASES and not result.skipped and not result.errors
     assert cases_of(tmp_path / "out") == expected
 
@@ -104,16 +104,16 @@ def test_two_processes_give_the_same_bytes_and_resume(
     threads = torch.get_num_threads()
     torch.set_num_threads(2)  # the two processes take one thread each
     try:
-        first = predict(model, [given], out=one, device="cpu", quiet=True)
+        first = predict(model, [given], out=one, device="cpu")
     finally:
         torch.set_num_threads(threads)
-    second = predict(model, [given], out=two, device="cpu", workers=2, quiet=True)
+    second = predict(model, [given], out=two, device="cpu", workers=2)
     assert list(second.rows) == CASES and second.rows == first.rows
     assert [str(e) for e in second.errors] == [str(e) for e in first.errors] != []
     assert cases_of(two) == expected
     assert tree(two) == tree(one)  # summary and report, too
     shutil.rmtree(two / CASES[2])
-    again = predict(model, [given], out=two, device="cpu", workers=2, quiet=True)
+    again = predict(model, [given], out=two, device="cpu", workers=2)
     assert again.skipped == [name for name in CASES if name != CASES[2]]
     assert tree(two) == tree(one)
 
@@ -149,9 +149,9 @@ def test_a_cluster_gives_the_same_bytes(
 def test_a_cluster_of_other_versions_is_refused(
     model: Path, scans: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detect.predict, "version", lambda part: "1.0")
+    monkeypatch.setattr(detect.workflows.predict, "version", lambda part: "1.0")
     with pytest.raises(InputError, match="--scheduler: the scheduler has numpy"):
-        predict(model, [scans], out=tmp_path / "out", scheduler=address, quiet=True)
+        predict(model, [scans], out=tmp_path / "out", scheduler=address)
 
 
 # What goes wrong on the way
@@ -189,7 +189,7 @@ def test_no_stage_that_fails_stops_the_other_scans(
     monkeypatch.setattr(one_scan, "read_volume", bad_read)
     monkeypatch.setattr(one_scan, "find_lesions", bad_find)
     monkeypatch.setattr(one_scan, "write_label_volume", bad_write)
-    result = predict(threshold_model, [scans], out=tmp_path / "out", quiet=True)
+    result = predict(threshold_model, [scans], out=tmp_path / "out")
     said = [str(error) for error in result.errors]
     assert len(said) == 4
     assert "case0-mask.nii: cannot be read (No such file or directory)" in said[0]
@@ -214,7 +214,7 @@ def test_one_series_under_two_names_is_one_result(
     write_series(tmp_path / "a", pixels)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     given = [tmp_path / "a", tmp_path / "b"]
-    result = predict(threshold_model, given, out=tmp_path / "out", quiet=True)
+    result = predict(threshold_model, given, out=tmp_path / "out")
     assert len(result.rows) == 1 and not result.errors and not result.skipped
     assert len(list((tmp_path / "out").iterdir())) == 3
 
@@ -226,7 +226,7 @@ def test_killed_ten_times_it_ends_with_the_same_results_and_none_twice(
     """The processes are forked, so that a kill costs no start of Python."""
     given, out, whole = make_scans(tmp_path / "scans", cases=20), tmp_path / "out", tmp_path / "all"
     start = time.monotonic()
-    predict(threshold_model, [given], out=whole, quiet=True)
+    predict(threshold_model, [given], out=whole)
     takes = time.monotonic() - start
     rng = np.random.default_rng(11)
     finished: dict[Path, int] = {}
@@ -236,7 +236,7 @@ def test_killed_ten_times_it_ends_with_the_same_results_and_none_twice(
         if child == 0:
             try:
                 cv2.setNumThreads(0)  # its threads are not forked
-                predict(threshold_model, [given], out=out, quiet=True)
+                predict(threshold_model, [given], out=out)
             finally:
                 os._exit(0)
         time.sleep(float(rng.uniform(0.05, 0.3)) * takes)
@@ -247,7 +247,7 @@ def test_killed_ten_times_it_ends_with_the_same_results_and_none_twice(
         finished = now
         seen.append(len(now))
     assert seen[0] < 40 and seen[-1] > 0
-    result = predict(threshold_model, [given], out=out, quiet=True)
+    result = predict(threshold_model, [given], out=out)
     assert len(result.rows) == 40 and len(result.skipped) == seen[-1] and not result.errors
     assert tree(out) == tree(whole)
     assert not list(out.glob(".*"))
@@ -266,14 +266,14 @@ def test_augmented_boxes_are_those_of_all_views(
     hu[1:4, 10:20, 5:15] = 250
     write_nifti(tmp_path / "scan.nii", hu, np.eye(4))
     given = [tmp_path / "scan.nii"]
-    plain = predict(threshold_model, given, out=tmp_path / "a", quiet=True)
+    plain = predict(threshold_model, given, out=tmp_path / "a")
     words = ["--model", threshold_model, "--out", tmp_path / "b"]
     assert run("predict", *given, *words, "--augment") == 0
-    both = predict(threshold_model, given, out=tmp_path / "b", augment=True, quiet=True)
+    both = predict(threshold_model, given, out=tmp_path / "b", augment=True)
     assert both.skipped == ["scan"]
     (one,), (other,) = plain.rows["scan"], both.rows["scan"]
     assert one["score"] > other["score"] > 0 and one["boxes"] == other["boxes"] == 3
     assert other["centre_mm"] == pytest.approx(one["centre_mm"])
     assert other["size_mm"] == pytest.approx(one["size_mm"])
-    (refused,) = predict(threshold_model, given, out=tmp_path / "b", quiet=True).errors
+    (refused,) = predict(threshold_model, given, out=tmp_path / "b").errors
     assert "another scan's or model's" in str(refused)

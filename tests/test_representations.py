@@ -105,7 +105,7 @@ def test_a_planted_ball_comes_back_where_it_was_put(oracle, tmp_path, kind, voxe
     hu, _ = bodies.scan(voxel)
     write_nifti(tmp_path / "scan.nii", hu, bodies.AFFINE)
     model = bundle(tmp_path / "model", **KINDS[kind])
-    result = predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out", quiet=True)
+    result = predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out")
     assert not result.errors
     content = json.loads((tmp_path / "out/scan/detections.json").read_text(encoding="utf-8"))
     balls = [row for row in content["lesions"] if row["size_mm"][0] < 30]  # not the table
@@ -126,13 +126,13 @@ def test_a_model_of_organ_crops_says_that_it_cannot_predict(oracle, tmp_path: Pa
     write_nifti(tmp_path / "scan.nii", bodies.scan((50, 34, 8))[0], bodies.AFFINE)
     model = bundle(tmp_path / "model", crop="organ")
     with pytest.raises(InputError, match="--crop body"):
-        predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out", quiet=True)
+        predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out")
 
 
 def test_the_report_places_boxes_on_its_cropped_pictures(oracle, tmp_path: Path) -> None:
     write_nifti(tmp_path / "scan.nii", bodies.scan((50, 34, 8))[0], bodies.AFFINE)
     model = bundle(tmp_path / "model", **KINDS["adjacent"])
-    predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out", quiet=True)
+    predict(model, [tmp_path / "scan.nii"], out=tmp_path / "out")
     content = json.loads((tmp_path / "out/scan/detections.json").read_text(encoding="utf-8"))
     shown = _slices(tmp_path / "out", [content], ["ball"], 10**7)
     frame = Frame.model_validate(content["frame"])
@@ -168,14 +168,14 @@ def run_cli(line: str) -> int:
 
 def test_a_yolo_is_trained_scored_and_used(dataset: Path, tmp_path: Path) -> None:
     settings = tiny.SETTINGS.model_copy(update={"epochs": 1})
-    run = train("yolov8n", dataset, out=tmp_path / "run", settings=settings, quiet=True)
+    run = train("yolov8n", dataset, out=tmp_path / "run", settings=settings)
     spec = run.card.spec
     recipe = open_dataset(dataset).manifest.request.recipe
     assert spec.representation == recipe.representation
     assert (spec.crop, spec.spacing_mm, spec.planes) == ("body", 1.5, 3)
-    evaluate(run.bundle, dataset, quiet=True)
+    evaluate(run.bundle, dataset)
     scan = dataset.parent / "scans" / "case0-scan.nii"
-    result = predict(run.bundle, [scan], out=tmp_path / "out", confidence=0.0, quiet=True)
+    result = predict(run.bundle, [scan], out=tmp_path / "out", confidence=0.0)
     content = json.loads((tmp_path / "out/case0-scan/detections.json").read_text(encoding="utf-8"))
     frames = {c.id: c.frame for c in open_dataset(dataset).manifest.cases}
     assert not result.errors and content["frame"] == frames["case0"].model_dump()
@@ -188,10 +188,10 @@ def test_a_yolo_is_trained_scored_and_used(dataset: Path, tmp_path: Path) -> Non
     other = tmp_path / "other"
     convert(
         recipe.model_copy(update={"spacing_mm": None}), dataset.parent / "scans", other,
-        split=(4, 1, 1), quiet=True,
+        split=(4, 1, 1),
     )  # fmt: skip
     with pytest.raises(InputError, match="spacing_mm"):
-        evaluate(run.bundle, other, quiet=True)
+        evaluate(run.bundle, other)
 
 
 def test_masks_of_others_are_placed_on_cropped_and_resampled_pictures(
@@ -200,7 +200,7 @@ def test_masks_of_others_are_placed_on_cropped_and_resampled_pictures(
     (tmp_path / "masks").mkdir()
     for file in (dataset.parent / "scans").glob("*-mask.nii"):
         shutil.copy(file, tmp_path / "masks" / file.name.replace("-mask", ""))
-    result = evaluate_predictions(tmp_path / "masks", dataset, out=tmp_path / "out", quiet=True)
+    result = evaluate_predictions(tmp_path / "masks", dataset, out=tmp_path / "out")
     assert result.metrics.boxes > 0 and result.metrics.map50_95 == 1
 
 

@@ -39,8 +39,8 @@ MOST_BYTES = 1_500_000  # a file: the disk is full for whatever is larger
 VANISHING = """
 import sys
 from pathlib import Path
-import detect.predict as predicting
-from detect.cli import main
+import detect.workflows.predict as predicting
+from detect.cli.main import main
 look = predicting.find_sources
 def find(*args):
     found = look(*args)
@@ -51,7 +51,7 @@ main(sys.argv[2:])
 """
 
 
-def run(words: list[str | Path], before: str = "from detect.cli import main; main()", **how):
+def run(words: list[str | Path], before: str = "from detect.cli.main import main; main()", **how):
     command = [sys.executable, "-c", before, *map(str, words)]
     return subprocess.run(command, capture_output=True, encoding="utf-8", **how)
 

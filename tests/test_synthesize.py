@@ -49,7 +49,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
 @pytest.fixture(scope="module")
 def made(normal: tuple[Recipe, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made") / "scans"
-    result = synthesize(*normal, out, only_normal="cases", copies=2, lesions=(1, 4), quiet=True)
+    result = synthesize(*normal, out, only_normal="cases", copies=2, lesions=(1, 4))
     assert result.scans == 6 and not result.errors and not result.left_out
     return out
 
@@ -81,7 +81,7 @@ def test_a_dataset_of_them_has_the_lesions_that_grew_and_the_same_patients(
     assert counted == {name: len(lesions) for name, lesions in grown.items()}
     recipe = load_recipe(made / "recipe.yaml")
     assert recipe.class_names == list(KINDS)
-    result = convert(recipe, made, tmp_path / "data", split=(1, 0, 1), negatives="all", quiet=True)
+    result = convert(recipe, made, tmp_path / "data", split=(1, 0, 1), negatives="all")
     cases = {case.id: case for case in result.manifest.cases}
     assert {name: sum(case.lesions.values()) for name, case in cases.items()} == counted
     people = {case.patient: set() for case in cases.values()}
@@ -102,7 +102,7 @@ def test_the_bytes_do_not_depend_on_workers_or_on_other_cases(
     made: Path, normal: tuple[Recipe, Path], tmp_path: Path
 ) -> None:
     recipe, root = normal
-    more = {"only_normal": "cases", "copies": 2, "lesions": (1, 4), "quiet": True}
+    more = {"only_normal": "cases", "copies": 2, "lesions": (1, 4)}
     synthesize(recipe, root, tmp_path / "many", workers=2, **more)  # type: ignore[arg-type]
     assert tree(tmp_path / "many") == tree(made)
     alone = tmp_path / "alone"
@@ -124,7 +124,7 @@ def test_a_second_run_finds_them_done_and_another_request_is_refused(
     made: Path, normal: tuple[Recipe, Path]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
-    more = {"only_normal": "cases", "copies": 2, "quiet": True}
+    more = {"only_normal": "cases", "copies": 2}
     assert synthesize(*normal, made, lesions=(1, 4), **more).up_to_date  # type: ignore[arg-type]
     with pytest.raises(InputError, match="holds something else"):
         synthesize(*normal, made, lesions=(1, 5), **more)  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_a_run_that_was_stopped_goes_on(
         seen.append(case.case_id)
         return whole(request, folder, case)
 
-    more: dict[str, Any] = {"only_normal": "cases", "copies": 2, "lesions": (1, 4), "quiet": True}
+    more: dict[str, Any] = {"only_normal": "cases", "copies": 2, "lesions": (1, 4)}
     monkeypatch.setattr(verb, "synthesize_case", stops)
     with pytest.raises(KeyboardInterrupt):
         synthesize(*normal, tmp_path / "out", **more)
@@ -162,13 +162,13 @@ def test_real_lesions_stay_where_the_classes_agree(
 ) -> None:
     recipe, root = mixed
     with pytest.raises(InputError, match=r"class `tumour`.*--classes lesion"):
-        synthesize(recipe, root, tmp_path / "out", quiet=True)
+        synthesize(recipe, root, tmp_path / "out")
     with pytest.raises(InputError, match="would count as normal"):
-        synthesize(recipe, root, tmp_path / "out", classes="hcc,cyst", quiet=True)
+        synthesize(recipe, root, tmp_path / "out", classes="hcc,cyst")
     assert not list(tmp_path.iterdir())
     merged = "tumour=tumour+metastasis"
     out = tmp_path / "out"
-    synthesize(recipe, root, out, kinds=["metastasis"], classes=merged, quiet=True)
+    synthesize(recipe, root, out, kinds=["metastasis"], classes=merged)
     mask, old = read(out / "masks" / "livers-2-synth1.nii.gz"), read(root / "2-mask.nii.gz")
     scan, before = read(out / "images" / "livers-2-synth1.nii.gz"), read(root / "2-scan.nii.gz")
     assert np.array_equal(mask == 6, old == 2)
@@ -178,7 +178,7 @@ def test_real_lesions_stay_where_the_classes_agree(
     # beside the source: the same class, and everybody is one person
     both = convert(
         recipe, root, tmp_path / "data", more=[(made, out)], negatives="all",
-        split=(1, 0, 0), quiet=True,
+        split=(1, 0, 0),
     )  # fmt: skip
     people: dict[str, set[str]] = {}
     for case in both.manifest.cases:
@@ -191,9 +191,9 @@ def test_real_lesions_stay_where_the_classes_agree(
 
 def test_only_normal_cases_and_slices(mixed: tuple[Recipe, Path], tmp_path: Path) -> None:
     recipe, root = mixed
-    cases = synthesize(recipe, root, tmp_path / "cases", only_normal="cases", quiet=True)
+    cases = synthesize(recipe, root, tmp_path / "cases", only_normal="cases")
     assert list(cases.left_out) == ["livers-2"] and cases.scans == 2
-    slices = synthesize(recipe, root, tmp_path / "slices", only_normal="slices", quiet=True)
+    slices = synthesize(recipe, root, tmp_path / "slices", only_normal="slices")
     assert not slices.left_out
     old, before = read(root / "2-mask.nii.gz"), nib.load(root / "2-scan.nii.gz")
     marked = np.flatnonzero((old == 2).any(axis=(0, 1)))
@@ -226,9 +226,9 @@ def test_sets_without_lesions_must_be_known_to_be_normal(
     recipe, root = normal
     unknown = recipe.model_copy(update={"classes": {}})
     with pytest.raises(InputError, match="not known to be free"):
-        synthesize(unknown, root, tmp_path / "out", quiet=True)
+        synthesize(unknown, root, tmp_path / "out")
     known = unknown.model_copy(update={"normal": "lesions of the liver"})
-    result = synthesize(known, root, tmp_path / "out", lesions=(2, 2), quiet=True)
+    result = synthesize(known, root, tmp_path / "out", lesions=(2, 2))
     assert result.scans == 3 and 3 <= sum(result.lesions.values()) <= 6
 
 
@@ -246,7 +246,7 @@ def test_one_bad_scan_does_not_stop_the_others(tmp_path: Path) -> None:
     write_nifti(root / "4-mask.nii.gz", tiny, affine)
     write_nifti(root / "6-scan.nii.gz", hu[10:11], affine)
     write_nifti(root / "6-mask.nii.gz", inside[10:11].astype(np.uint8), affine)
-    result = synthesize(recipe, root, tmp_path / "out", only_normal="cases", quiet=True)
+    result = synthesize(recipe, root, tmp_path / "out", only_normal="cases")
     assert [case.case_id for case in result.cases] == ["livers-5"]
     room = "shows no liver with room"
     wanted = ("1-scan", "has no mask", room, room, "has 1 slices")
@@ -284,16 +284,14 @@ def test_a_wrong_request_is_one_line(
 
 def test_mr_boxes_and_sets_without_organs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is MR"):
-        synthesize(find_recipe("chaos-mr"), tmp_path, tmp_path / "out", quiet=True)
+        synthesize(find_recipe("chaos-mr"), tmp_path, tmp_path / "out")
     with pytest.raises(InputError, match="names no organ"):
-        synthesize(find_recipe("deeplesion"), tmp_path, tmp_path / "out", quiet=True)
+        synthesize(find_recipe("deeplesion"), tmp_path, tmp_path / "out")
 
 
 def test_label_pictures_of_a_dicom_series_are_organs_too(tmp_path: Path) -> None:
     make_chaos(tmp_path / "CHAOS")
-    result = synthesize(
-        find_recipe("chaos"), tmp_path / "CHAOS", tmp_path / "out", lesions=(0, 1), quiet=True
-    )
+    result = synthesize(find_recipe("chaos"), tmp_path / "CHAOS", tmp_path / "out", lesions=(0, 1))
     assert result.scans
 
 

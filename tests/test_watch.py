@@ -166,7 +166,7 @@ def test_augmented_and_strict(
     assert detections(out, "near")["augment"] and not (out / "far").exists()
     assert run(*words) == 0  # another request: the refused one is tried again
     assert "far: 1 lesions\n  warning: pixels of 9 x 9 mm" in capsys.readouterr().out
-    plain = predict(threshold_model, [inbox], out=tmp_path / "local", augment=True, quiet=True)
+    plain = predict(threshold_model, [inbox], out=tmp_path / "local", augment=True)
     for case, rows in plain.rows.items():
         assert detections(out, case)["lesions"] == rows
 
@@ -361,7 +361,7 @@ def test_killed_midway_and_started_again(tiny_run: Path, tmp_path: Path) -> None
     assert json.loads((out / "watch.json").read_text(encoding="utf-8"))["places"].keys() > set()
 
     local = tmp_path / "local"
-    predict(tiny_run, [scans], out=local, confidence=0.01, device="cpu", quiet=True)
+    predict(tiny_run, [scans], out=local, confidence=0.01, device="cpu")
     for path in done():
         ours = detections(out, path.parent.name)
         assert ours["lesions"] == detections(local, path.parent.name)["lesions"]

@@ -323,10 +323,10 @@ def test_pretrained_on_made_up_patients_and_started_from(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = TrainSettings(epochs=1, batch=8, imgsz=64, device="cpu", workers=0)
-    given = {"patients": 12, "settings": settings, "quiet": True}
+    given = {"patients": 12, "settings": settings}
     file = pretrain("yolov8n", **given)  # type: ignore[arg-type]
     assert held(folder) == {file.name, "index.json"}
-    assert verify_weights(quiet=True).problems == []
+    assert verify_weights().problems == []
     with pytest.raises(InputError, match="is here already"):
         pretrain("yolov8n", **given)  # type: ignore[arg-type]
     before = file.read_bytes()

@@ -59,6 +59,6 @@ def make_dataset(
     dataset = folder / "dataset"
     convert(
         recipe(folder), scans, dataset,
-        split=split, negatives="train=0.5,val=all,test=all", quiet=True,
+        split=split, negatives="train=0.5,val=all,test=all",
     )  # fmt: skip
     return dataset

@@ -78,7 +78,6 @@ def convert(
     workers: int = 1,
     scheduler: str | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> ConvertResult:
     """Write a dataset folder (README, "On disk").
 
@@ -97,7 +96,6 @@ def convert(
         scheduler: address of a dask scheduler whose workers take the place of `workers`; they see
             the sources and `out` under the same paths.
         overwrite: replace another dataset at `out`.
-        quiet: no progress bar.
 
     Raises:
         InputError: the request or the source is wrong as a whole. One bad case is left out and
@@ -140,7 +138,7 @@ def convert(
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
         work.open(request, cases)
         errors: dict[str, InputError] = {}
-        analyses = _analyse(gathered, request, work, pool, quiet, errors)
+        analyses = _analyse(gathered, request, work, pool, errors)
         if not any(a.components for a in analyses.values()):
             work.discard()  # there is nothing to resume
             _raise_if_all_failed(errors, cases)
@@ -158,7 +156,7 @@ def convert(
         slices = _choose_slices(analyses, policies, split_of, seed)
         warnings = check_twins(find_twins(cases), split_of, analyses)
         work.choose(split_of, slices)
-        done = _write_slices(cases, analyses, slices, split_of, recipe, work, pool, quiet, errors)
+        done = _write_slices(cases, analyses, slices, split_of, recipe, work, pool, errors)
         _raise_if_all_failed(errors, cases)
         written = [analyses[c.case_id] for c in cases if c.case_id in done]
         failed = [_failed(c, errors[c.case_id]) for c in cases if c.case_id in errors]
@@ -230,7 +228,6 @@ def _analyse(
     request: Request,
     work: Workspace,
     pool: Pool | None,
-    quiet: bool,
     errors: dict[str, InputError],
 ) -> dict[str, CaseAnalysis]:
     """Pass one; returns case → analysis in the order of the cases."""
@@ -240,7 +237,7 @@ def _analyse(
         for case in gathered.cases
         if found[case.case_id] is None
     ]
-    with progress("masks", len(todo), quiet) as advance:
+    with progress("masks", len(todo)) as advance:
         for (_, case), result in run_all(partial(_analyse_one, request), todo, pool):
             advance(case.case_id)
             if isinstance(result, CaseAnalysis):
@@ -327,7 +324,6 @@ def _write_slices(
     recipe: Recipe,
     work: Workspace,
     pool: Pool | None,
-    quiet: bool,
     errors: dict[str, InputError],
 ) -> dict[str, CaseWritten]:
     """Write every case's PNGs and labels; returns case → what that settled."""
@@ -343,7 +339,7 @@ def _write_slices(
         for case in cases
         if case.case_id in analyses and found[case.case_id] is None
     ]
-    with progress("scans", len(todo), quiet) as advance:
+    with progress("scans", len(todo)) as advance:
         for item, result in run_all(partial(_write, recipe), todo, pool):
             advance(item.case.case_id)
             if isinstance(result, CaseWritten):

@@ -18,7 +18,7 @@ TOLERANCE_PX = 1e-3  # YOLO's nine decimals against COCO's pixels
 ROUNDING_PX = 1e-6  # of a box's corner in a resampled picture
 
 
-def check(folder: Path, quiet: bool = False) -> list[str]:
+def check(folder: Path) -> list[str]:
     """Check a dataset; returns what is wrong with it, one line each, empty where all is well.
 
     Images readable and of the size stated, boxes inside them, classes known, no patient on two
@@ -32,7 +32,7 @@ def check(folder: Path, quiet: bool = False) -> list[str]:
     contents = {split: dataset.annotations(split) for split in SPLITS}
     problems = [*two_sides(dataset, contents), *_categories(dataset, contents)]
     total = sum(len(content["images"]) for content in contents.values())
-    with progress("check", total, quiet) as advance:
+    with progress("check", total) as advance:
         for split, content in contents.items():
             problems += _frames(dataset, split, content["images"])
             boxes = defaultdict(list)

@@ -99,9 +99,7 @@ class SamePatient:
     pairs: int = 0
 
 
-def same_patient(
-    folder: Path, other: Path | None = None, *, look: bool = True, quiet: bool = False
-) -> SamePatient:
+def same_patient(folder: Path, other: Path | None = None, *, look: bool = True) -> SamePatient:
     """Search a dataset, or a pair of them, for one person under two names.
 
     Within one dataset a pair of cases on two sides of the split is a problem, a pair in one split
@@ -112,7 +110,6 @@ def same_patient(
         folder: dataset.
         other: compare the cases of `folder` with those of this dataset, not with each other.
         look: compare the pictures too.
-        quiet: no progress bar.
 
     Raises:
         InputError: no dataset.
@@ -138,7 +135,7 @@ def same_patient(
         ]
     suspicions = [
         Suspicion(a, b, alike, two_sides=second is not None or a.split != b.split)
-        for a, b, alike in alike_pairs(pairs, quiet)
+        for a, b, alike in alike_pairs(pairs)
     ]
     suspicions.sort(key=lambda s: (not s.two_sides, -s.likeness.score))
     return replace(found, suspicions=suspicions, pairs=len(pairs))
@@ -219,19 +216,17 @@ def scans_of(dataset: Dataset) -> list[Scan]:
     ]
 
 
-def alike_pairs(
-    pairs: Sequence[tuple[Scan, Scan]], quiet: bool = False
-) -> list[tuple[Scan, Scan, Likeness]]:
+def alike_pairs(pairs: Sequence[tuple[Scan, Scan]]) -> list[tuple[Scan, Scan, Likeness]]:
     """Compare pairs of cases by their pictures; returns those that are suspiciously alike."""
     scans = {id(scan): scan for pair in pairs for scan in pair}
     marks: dict[int, Landmarks] = {}
-    with progress("landmarks", len(scans), quiet) as advance:
+    with progress("landmarks", len(scans)) as advance:
         for key, scan in scans.items():
             marks[key] = landmarks(scan)
             advance(scan.case)
     few = {key: own.strongest() for key, own in marks.items()}
     compared = []
-    with progress("compare", len(pairs), quiet) as advance:
+    with progress("compare", len(pairs)) as advance:
         for a, b in pairs:
             found = likeness(few[id(a)], few[id(b)])
             if found.score >= WORTH_A_LOOK:

@@ -54,7 +54,6 @@ def export_dataset(
     *,
     link: bool = False,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> ExportResult:
     """Write a dataset folder in the layout of another tool.
 
@@ -65,7 +64,6 @@ def export_dataset(
         link: hard-link the pictures instead of copying them: no space is needed, but a tool that
             writes into a picture then changes the dataset's own.
         overwrite: replace an earlier export at `out`.
-        quiet: no progress bar.
 
     Raises:
         InputError: no such format, no dataset, a damaged one, or something else lies at `out`.
@@ -84,7 +82,7 @@ def export_dataset(
         try:
             _discard(partial)  # of an export that was killed
             partial.mkdir(parents=True)
-            _place_pictures(dataset, content, FORMATS[to], partial, link, quiet)
+            _place_pictures(dataset, content, FORMATS[to], partial, link)
             FORMATS[to].write(partial, content)
             write_text(partial / README, _readme(to, content))
             _publish(partial, out)
@@ -119,10 +117,10 @@ def _check_free(out: Path, folder: Path, overwrite: bool) -> None:
 
 
 def _place_pictures(
-    dataset: Dataset, content: Content, form: Format, folder: Path, link: bool, quiet: bool
+    dataset: Dataset, content: Content, form: Format, folder: Path, link: bool
 ) -> None:
     total = sum(len(pictures) for pictures in content.splits.values())
-    with progress("export", total, quiet) as advance:
+    with progress("export", total) as advance:
         for split, pictures in content.splits.items():
             (folder / form.place(split, "_")).parent.mkdir(parents=True, exist_ok=True)
             for picture in pictures:

@@ -1,8 +1,10 @@
-"""NRRD and MetaImage, the formats of ITK and 3D Slicer, with the data inside or beside the header.
+"""Read NRRD and MetaImage, the formats of ITK and 3D Slicer, with the data inside or beside them.
 
-Read here rather than by SimpleITK, for SimpleITK verifies no checksum, returns whatever a damaged
-MetaImage stream happened to yield, opens any path that a header names, and writes its complaints
-to stderr. The tests compare every accepted variant with SimpleITK.
+SimpleITK is not used, for it verifies no checksum, returns whatever a MetaImage stream that it
+cannot unpack happened to yield, and writes its complaints to stderr. It opens any path that a
+header names, and a check before it is no remedy: its parsers end lines and names at characters
+where another parser does not, so that a header can show them another path than it shows the check.
+The tests compare every accepted variant with SimpleITK.
 """
 
 from dataclasses import dataclass, field

@@ -77,7 +77,6 @@ def convert(
         workers=workers,
         scheduler=scheduler,
         overwrite=overwrite,
-        quiet=quiet,
     )
     cases = result.manifest.cases
     if result.manifest.request.recipe.crop == "organ":
@@ -153,7 +152,6 @@ def synthesize(
         seed=seed,
         workers=workers,
         overwrite=overwrite,
-        quiet=quiet,
     )
     if result.up_to_date:
         show(f"{out}: up to date")
@@ -192,8 +190,8 @@ def check(
     if out is not None:
         check_out(out, overwrite)
     folders = [dataset] if other is None else [dataset, other]
-    problems = [problem for folder in folders for problem in run(folder, quiet)]
-    found = same_patient(dataset, other, look=look, quiet=quiet)
+    problems = [problem for folder in folders for problem in run(folder)]
+    found = same_patient(dataset, other, look=look)
     problems += found.certain
     for line in [*problems, *found.notes, *map(str, found.suspicions)]:
         show(line)
@@ -242,7 +240,7 @@ def export(
     from detect.workflows.export import export as run
     from detect.workflows.export_model import ExportModelResult, render_export
 
-    result = run(source, to, out, link=link, int8=int8, data=data, overwrite=overwrite, quiet=quiet)
+    result = run(source, to, out, link=link, int8=int8, data=data, overwrite=overwrite)
     if isinstance(result, ExportModelResult):
         for path in result.files:
             show(f"{path}: sha256 {result.export.sha256[path.name]}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from converters.core.progress import SilentReporter, report_to
+
 RULES = "f1, sensitivity=S, fp-per-image=N or fp-per-scan=N"
 Out = Annotated[Path, typer.Option(help="Folder to make.")]
 Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
@@ -30,7 +32,15 @@ Scheduler = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
 Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+
+
+def _silence(context: typer.Context, quiet: bool) -> bool:
+    if quiet:
+        context.with_resource(report_to(SilentReporter()))
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", callback=_silence, help="Show no progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")]
 Iterations = Annotated[

@@ -78,7 +78,6 @@ def predict(
         "workers": workers,
         "scheduler": scheduler,
         "overwrite": overwrite,
-        "quiet": quiet,
     }
     if study is not None:
         from detect.workflows.predict_study import predict_study
@@ -171,7 +170,7 @@ def demo(
     from detect.evaluation.table import render_table
     from detect.workflows.demo import demo as run
 
-    result = run(out, device=device, workers=workers, overwrite=overwrite, quiet=quiet)
+    result = run(out, device=device, workers=workers, overwrite=overwrite)
     show("Phantom patients that were not trained on:")
     show(render_table(result.evaluation.metrics))
     show("Pictures (truth green, predictions with class and score):")

@@ -60,7 +60,7 @@ def evaluate(
     from detect.workflows.evaluate_predictions import evaluate_predictions
 
     common: dict[str, Any] = {
-        "split": split, "out": out, "pictures": pictures, "overwrite": overwrite, "quiet": quiet,
+        "split": split, "out": out, "pictures": pictures, "overwrite": overwrite,
     }  # fmt: skip
     of_predictions: dict[str, Any] = {
         "name": name, "labels": labels, "score": box_score, "confidence": confidence,

@@ -12,12 +12,11 @@ from detect.detectors.registry import FAMILIES, count_parameters, model_names
 from weights import resolve
 
 
-def models_table(classes: int, *, quiet: bool = False) -> Table:
+def models_table(classes: int) -> Table:
     """List every model with its family and its parameters, counted on the built network.
 
     Args:
         classes: number of lesion classes, which changes the heads.
-        quiet: no progress bar.
     """
     table = Table(
         box=SIMPLE_HEAD,
@@ -31,7 +30,7 @@ def models_table(classes: int, *, quiet: bool = False) -> Table:
         table.add_column(column, justify="right")
     table.add_column("weights")
     names = model_names()
-    with _one_thread(), progress("count", len(names), quiet) as advance:
+    with _one_thread(), progress("count", len(names)) as advance:
         for name, family in names.items():
             counts = count_parameters(name, classes)
             table.add_row(

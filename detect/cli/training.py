@@ -100,7 +100,7 @@ def train(
     said = choose_start(model, weights).said  # nor may weights that are not here
     if data is None:
         show("No --data given: training on the built-in phantom (made in ./phantom).")
-        data = phantom_dataset(Path("phantom"), quiet=quiet)
+        data = phantom_dataset(Path("phantom"))
     given |= {"seed": seed, "device": device, "workers": workers}
     settings = resolve_settings(base, given)
     if not resume:
@@ -115,7 +115,6 @@ def train(
         fold=chosen_fold,
         resume=resume,
         overwrite=overwrite,
-        quiet=quiet,
     )
     if not is_first():
         return 0
@@ -177,7 +176,6 @@ def benchmark(
         protocol=protocol,
         settings=resolve_settings(TrainSettings(), given),
         overwrite=overwrite,
-        quiet=quiet,
     )
     show(render_summaries(result.summaries))
     show(f"{out}: report.html, benchmark.md, benchmark.csv, benchmark.png, curves.png")
@@ -194,7 +192,7 @@ def operating_point(
     """Choose the confidence of a model, or of several as one, anew on val, and store it there."""
     from detect.workflows.operating_point import set_operating_point
 
-    result = set_operating_point(model, data, rule, device=device, quiet=quiet)
+    result = set_operating_point(model, data, rule, device=device)
     show("On val:")
     print_metrics(result.metrics, result.point, [result.note])
     whose = " + ".join(map(str, model))
@@ -209,5 +207,5 @@ def models(
     """List the models, with parameters counted on the built networks."""
     from detect.cli.tables import models_table
 
-    show(models_table(classes, quiet=quiet))
+    show(models_table(classes))
     return 0

@@ -39,7 +39,7 @@ def verify_weights(quiet: Quiet = False) -> int:
     """Hash all weight files again and list those that have changed."""
     from detect.workflows.weights import verify_weights as run
 
-    result = run(quiet=quiet)
+    result = run()
     for name in result.unknown:
         show(f"{name}: no hash is known to compare with; `detect weights add` records one")
     for problem in result.problems:
@@ -59,6 +59,6 @@ def pretrain(
     """Train a model on phantom patients, for `--weights synthetic`; nothing is downloaded."""
     from detect.workflows.pretrain import pretrain as run
 
-    file = run(model, overwrite=overwrite, quiet=quiet)
+    file = run(model, overwrite=overwrite)
     show(f"{file}: made; --weights synthetic starts from it")
     return 0

@@ -18,7 +18,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device(f"cuda:{place}" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
-    if "," in name:  # `detect.processes` has made just these visible
+    if "," in name:  # `detect.training.distributed` has made just these visible
         if len(name.split(",")) != int(os.environ.get("LOCAL_WORLD_SIZE", "1")):
             raise InputError(
                 "--device", f"`{name}` is not one GPU", "only `detect train` uses several"

@@ -51,7 +51,6 @@ def retrieve(
     into: Path,
     *,
     keep_identifiers: bool = False,
-    quiet: bool = False,
 ) -> Retrieved:
     """Fetch the series of a study, or the one series, into folders of their own.
 
@@ -61,7 +60,6 @@ def retrieve(
         modality: of the scans wanted; series that the server says are others are not fetched.
         into: an empty folder.
         keep_identifiers: name the folders by the series' UIDs instead of numbers.
-        quiet: no progress bar.
 
     Raises:
         InputError: the server refuses, or has no such study, or no such scan in it.
@@ -89,7 +87,7 @@ def retrieve(
             f"the study holds no {modality} series (there are: {there or 'none at all'})",
             "check the study's UID",
         )
-    with progress("retrieve", len(wanted), quiet) as advance:
+    with progress("retrieve", len(wanted)) as advance:
         for own in wanted:
             name = names[own]
             folder = into / (own.uid if keep_identifiers else name.replace(" ", "-"))

@@ -8,10 +8,10 @@ from detect.detectors.protocol import Predictor
 BATCH = 16  # pictures a call; larger ones do not help a CPU, and a GPU is fed well enough
 
 
-def detect_split(detector: Predictor, split: Split, quiet: bool = False) -> list[Boxes]:
+def detect_split(detector: Predictor, split: Split) -> list[Boxes]:
     """Return the raw detections on each picture of a split."""
     found: list[Boxes] = []
-    with progress(f"detect on {split.name}", -(-len(split) // BATCH), quiet) as advance:
+    with progress(f"detect on {split.name}", -(-len(split) // BATCH)) as advance:
         for images in split.batches(BATCH):
             found += detector.predict(images)
             advance("")

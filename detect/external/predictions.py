@@ -43,7 +43,6 @@ def read_predictions(
     *,
     labels: str | None = None,
     score: str | None = None,
-    quiet: bool = False,
 ) -> Predictions:
     """Read a COCO results file, a folder of YOLO labels, or one with a label volume a case.
 
@@ -53,7 +52,6 @@ def read_predictions(
         labels: what labels of volumes mean, see `parse_labels`; None: as in the dataset's masks.
         score: of the boxes of segmentations, see `read_segmentations`; None: `mean` where
             probabilities lie beside the volumes, else `constant`.
-        quiet: no progress bar.
 
     Raises:
         InputError: none of these, or not of this dataset.
@@ -68,7 +66,7 @@ def read_predictions(
         volumes = find_scans(path)
     if volumes:
         root = path if path.is_dir() else path.parent
-        return _segmentations(volumes, root, dataset, split, labels, score, quiet)
+        return _segmentations(volumes, root, dataset, split, labels, score)
     for option, value in (("--labels", labels), ("--score", score)):
         if value is not None:
             raise InputError(option, "is for label volumes, and there are none", "leave it out")
@@ -90,7 +88,6 @@ def _segmentations(
     split: Split,
     labels: str | None,
     score: str | None,
-    quiet: bool,
 ) -> Predictions:
     names = dataset.manifest.class_names
     meaning = None if labels is None else parse_labels(labels, names)
@@ -104,7 +101,7 @@ def _segmentations(
         )
     for known in get_args(Score):
         chosen = known if score == known else chosen
-    detections, present = read_segmentations(volumes, root, dataset, split, meaning, chosen, quiet)
+    detections, present = read_segmentations(volumes, root, dataset, split, meaning, chosen)
     notes = []
     if meaning is not None and not present & set(meaning):
         listed = ", ".join(map(str, sorted(present))) or "none"

@@ -55,7 +55,6 @@ def read_segmentations(
     split: Split,
     classes: Mapping[int, int] | None,
     score: Score,
-    quiet: bool = False,
 ) -> tuple[list[Boxes], set[int]]:
     """Turn label volumes into boxes: the 8-connected components of each class on each slice.
 
@@ -71,7 +70,6 @@ def read_segmentations(
             dataset's own masks, where an unknown label is refused.
         score: of a box. `mean`, `max`: of its class's probability over its pixels; `volume`:
             V / (V + 1 ml) of its 3D lesion; `constant`: 1.
-        quiet: no progress bar.
 
     Returns:
         boxes of each picture, and the labels that occur.
@@ -102,7 +100,7 @@ def read_segmentations(
     place = {key: k for k, key in enumerate(zip(split.case_ids, split.slice_indices, strict=True))}
     rows: list[list[tuple[float, ...]]] = [[] for _ in range(len(split))]
     present: set[int] = set()
-    with progress("segmentations", len(wanted), quiet) as advance:
+    with progress("segmentations", len(wanted)) as advance:
         for case in wanted:
             volume = _read_volume(by_case[case], entries[case])
             own = set(np.unique(volume.array).tolist()) - {0}

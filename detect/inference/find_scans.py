@@ -45,17 +45,16 @@ class Found:
     errors: list[InputError] = field(default_factory=list)
 
 
-def find(paths: Sequence[Path], modality: str, out: Path, quiet: bool = True) -> Found:
+def find(paths: Sequence[Path], modality: str, out: Path) -> Found:
     """Replace folders by the scans in them.
 
     Args:
         paths: scan files, DICOM folders, or folders that hold many of either.
         modality: of the scans that are wanted.
         out: folder of the outputs; label volumes of an earlier run in it are no scans.
-        quiet: no progress bar.
     """
     found = Found()
-    with progress("looking", len(paths), quiet) as advance:
+    with progress("looking", len(paths)) as advance:
         for path in paths:
             own = _inside(path, modality, out)
             found.scans.extend(own.scans)

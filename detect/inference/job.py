@@ -21,7 +21,7 @@ def make_job(
     strict: bool = False,
     overwrite: bool = False,
 ) -> Job:
-    """Settle what is the same for all scans; the arguments are those of `detect.predict.predict`.
+    """Check a request and settle what is the same for all scans; see `workflows.predict`.
 
     Raises:
         InputError: the models or the request are wrong as a whole.

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.core.errors import InputError
+from converters.core.progress import SilentReporter, report_to
 from converters.dataset.split import Split
 from detect.detectors.protocol import Detector
 from detect.detectors.settings import TrainSettings
@@ -84,9 +85,10 @@ def _part(split: Split, size: int) -> Split:
 
 def _predicting(detector: Detector, part: Split) -> float:
     """Time a slice, s, after one that pays for what is done once."""
-    detect_split(detector, part.select([0]), quiet=True)
-    began = time.monotonic()
-    detect_split(detector, part, quiet=True)
+    with report_to(SilentReporter()):
+        detect_split(detector, part.select([0]))
+        began = time.monotonic()
+        detect_split(detector, part)
     return (time.monotonic() - began) / len(part)
 
 

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json, write_text
+from converters.core.progress import SilentReporter, reporter
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import fold_splits
 from converters.dataset.manifest import FILE_NAME as MANIFEST
@@ -58,7 +58,6 @@ def benchmark(
     protocol: str | None = None,
     settings: TrainSettings | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> BenchmarkResult:
     """Train each model, score it on test, and compare accuracy, speed and memory.
 
@@ -78,7 +77,6 @@ def benchmark(
         protocol: published settings of each model, for what `settings` does not set.
         settings: of every training; its device is that of the scoring too.
         overwrite: remove an earlier benchmark at `out` first.
-        quiet: no progress bars.
 
     Raises:
         InputError: the request or the dataset is wrong, or another request lies at `out`. A run
@@ -114,10 +112,9 @@ def benchmark(
         for number, run in enumerate(runs, start=1):
             if run.is_done(out):
                 continue
-            if not quiet and sys.stderr.isatty():
-                sys.stderr.write(f"{run.name} ({number} of {len(runs)})\n")
+            reporter().message(f"{run.name} ({number} of {len(runs)})")
             try:
-                _do(run, data, out, of_model[run.model], weights, lock, quiet)
+                _do(run, data, out, of_model[run.model], weights, lock)
             except InputError as error:
                 errors[run.name] = InputError(
                     run.name, f"{_shorter(error.path)}: {error.problem}", error.remedy
@@ -211,9 +208,9 @@ def _do(
     settings: TrainSettings,
     weights: str | None,
     lock: int,
-    quiet: bool,
 ) -> None:
     job = Job(
+        silent=isinstance(reporter(), SilentReporter),
         step="train",
         model=run.model,
         data=data,
@@ -222,7 +219,6 @@ def _do(
         weights=weights,
         fold=run.fold,
         draw_seed=settings.seed + (run.fold.number if run.fold else 0),
-        quiet=quiet,
     )
     if not run.is_trained(out):
         run_job(job, lock)

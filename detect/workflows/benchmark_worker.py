@@ -19,15 +19,17 @@ from pydantic import BaseModel
 
 from converters.core.errors import InputError
 from converters.core.files import write_json, write_text
+from converters.core.progress import SilentReporter, report_to
 from converters.dataset.folds import Fold
 from detect.benchmarking.runs import EVALUATION, MEASURES, TRAINING
 from detect.detectors.settings import TrainSettings
 
 
 class Job(BaseModel):
-    """What a process has to do.
+    """Work for one process.
 
     Attributes:
+        silent: report no progress.
         step: train a bundle, or score and measure it.
         model: a name of `detect models`.
         data: dataset folder.
@@ -36,9 +38,9 @@ class Job(BaseModel):
         weights: to start from.
         fold: of the dataset.
         draw_seed: of the draws of patients.
-        quiet: no progress bar.
     """
 
+    silent: bool
     step: Literal["train", "score"]
     model: str
     data: Path
@@ -47,7 +49,6 @@ class Job(BaseModel):
     weights: str | None
     fold: Fold | None
     draw_seed: int
-    quiet: bool
 
 
 def run_job(job: Job, held: int) -> None:
@@ -105,7 +106,8 @@ def main() -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     error: tuple[str, str, str] | None = None
     try:
-        train_bundle(job) if job.step == "train" else score_bundle(job)
+        with report_to(SilentReporter()) if job.silent else contextlib.nullcontext():
+            train_bundle(job) if job.step == "train" else score_bundle(job)
     except InputError as caught:
         error = caught.path, caught.problem, caught.remedy
     except OSError as caught:
@@ -145,7 +147,6 @@ def train_bundle(job: Job) -> None:
         fold=job.fold,
         resume=resume,
         overwrite=not resume,
-        quiet=job.quiet,
     )
     trained_here = _epochs(job.bundle / "history.csv") > before
     peak = peak_mib(choose_device(job.settings.device)) if trained_here else None
@@ -175,7 +176,7 @@ def score_bundle(job: Job) -> None:
     peak = peak_mib(device)  # before the scoring, which is no part of using a model
     result = evaluate(
         job.bundle, job.data, out=job.bundle / EVALUATION, device=job.settings.device,
-        overwrite=True, quiet=job.quiet,
+        overwrite=True,
     )  # fmt: skip
     point = result.point
     draws = draw_patients(

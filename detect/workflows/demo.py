@@ -37,7 +37,7 @@ class DemoResult:
 
 
 def phantom_dataset(
-    folder: Path, patients: int = PATIENTS, seed: int = 0, workers: int = 2, quiet: bool = False
+    folder: Path, patients: int = PATIENTS, seed: int = 0, workers: int = 2
 ) -> Path:
     """Make the phantom's scans and convert them; what is there already is kept.
 
@@ -46,7 +46,6 @@ def phantom_dataset(
         patients: how many.
         seed: of the phantom and the split.
         workers: processes.
-        quiet: no progress bar.
 
     Returns:
         The dataset folder.
@@ -62,7 +61,6 @@ def phantom_dataset(
             negatives="train=0.3,val=0.5,test=0.5",
             seed=seed,
             workers=workers,
-            quiet=quiet,
         )
     return dataset
 
@@ -76,7 +74,6 @@ def demo(
     device: str = "auto",
     workers: int = 2,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> DemoResult:
     """Make the phantom, convert it, train, evaluate on unseen patients, predict on a new scan.
 
@@ -88,7 +85,6 @@ def demo(
         device: `auto`, `cpu`, or a GPU's number.
         workers: processes of the conversion.
         overwrite: replace an earlier demo at `out`.
-        quiet: no progress bars.
     """
     if out.exists():
         if not overwrite:
@@ -96,14 +92,14 @@ def demo(
         if not (out / "dataset" / MANIFEST).is_file() and any(out.iterdir()):
             raise InputError(out, "is no earlier demo", "give another --out")
         shutil.rmtree(out)
-    dataset = phantom_dataset(out, patients, workers=workers, quiet=quiet)
+    dataset = phantom_dataset(out, patients, workers=workers)
     run = out / "runs" / model
     settings = settings.model_copy(update={"device": device})
-    train(model, dataset, out=run, settings=settings, quiet=quiet)
-    evaluation = evaluate(run, dataset, device=device, quiet=quiet)
+    train(model, dataset, out=run, settings=settings)
+    evaluation = evaluate(run, dataset, device=device)
     new_scan = out / "new" / "new-patient.nii.gz"
     _write_new_scan(new_scan, index=patients)
-    prediction = predict(run, [new_scan], out=out / "predictions", device=device, quiet=quiet)
+    prediction = predict(run, [new_scan], out=out / "predictions", device=device)
     return DemoResult(out, evaluation, prediction)
 
 

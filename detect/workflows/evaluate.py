@@ -24,7 +24,6 @@ def evaluate(
     augment: bool = False,
     pictures: int = 12,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> EvaluateResult:
     """Score a model, or several whose boxes are fused as `predict` does, on a split.
 
@@ -43,7 +42,6 @@ def evaluate(
         augment: fuse what is found on each picture, on its mirror image and with a margin.
         pictures: how many slices with lesions to draw, spread over the cases.
         overwrite: replace what lies at `out`.
-        quiet: no progress bar.
 
     Raises:
         InputError: the model does not suit the dataset, one of them cannot be read, or a patient
@@ -59,7 +57,7 @@ def evaluate(
     out = out or home / f"evaluation-{split}{how}"
     check_out(out, overwrite)
 
-    detections = detect_split(load_models(used, device), part, quiet)
+    detections = detect_split(load_models(used, device), part)
     card = used.card
     facts: dict[str, object] = {
         "fold": str(card.fold) if card.fold else None,

@@ -27,7 +27,6 @@ def evaluate_predictions(
     operating_point: str | None = None,
     pictures: int = 12,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> EvaluateResult:
     """Score detections from elsewhere.
 
@@ -46,7 +45,6 @@ def evaluate_predictions(
         operating_point: how to choose the confidence on them, see `parse_rule`; None: best F1.
         pictures: how many slices with lesions to draw, spread over the cases.
         overwrite: replace what lies at `out`.
-        quiet: no progress bar.
 
     Raises:
         InputError: the predictions are not of this dataset, or cannot be read.
@@ -70,16 +68,14 @@ def evaluate_predictions(
     check_sides(dataset)
     classes = dataset.manifest.class_names
     part = load_split(dataset, split)
-    found = read_predictions(predictions, dataset, part, labels=labels, score=score, quiet=quiet)
+    found = read_predictions(predictions, dataset, part, labels=labels, score=score)
     notes = found.notes
     point: OperatingPoint | None = None
     if confidence is not None:
         point = OperatingPoint(confidence=confidence, rule="as given")
     elif val_predictions is not None:
         val = load_split(dataset, "val")
-        of_val = read_predictions(
-            val_predictions, dataset, val, labels=labels, score=score, quiet=quiet
-        )
+        of_val = read_predictions(val_predictions, dataset, val, labels=labels, score=score)
         point, note = choose_point(match(val.truth, of_val.detections, len(classes)), val, rule)
         notes += (note,) if note else ()
     elif found.score is not None:

@@ -18,7 +18,6 @@ def export(
     int8: bool = False,
     data: Path | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> ExportResult | ExportModelResult:
     """Write a dataset in the layout of another tool, or a model for another runtime.
 
@@ -30,7 +29,6 @@ def export(
         int8: quantise a model.
         data: dataset to quantise a model by and to compare on.
         overwrite: replace an earlier export.
-        quiet: no progress bar.
 
     Raises:
         InputError: the format or an option does not fit what `source` is, or the export fails.
@@ -40,14 +38,14 @@ def export(
             formats = ", ".join(MODEL_FORMATS)
             raise InputError(source, "is a model, not a dataset", f"its formats are {formats}")
         _refuse("of a dataset; a model's exports lie in its folder", out=out, link=link)
-        return export_model(source, to, int8=int8, data=data, overwrite=overwrite, quiet=quiet)
+        return export_model(source, to, int8=int8, data=data, overwrite=overwrite)
     if to in MODEL_FORMATS:
         formats = ", ".join(FORMATS)
         raise InputError(source, f"is no model, which {to} is for", f"datasets go to {formats}")
     _refuse("of a model", int8=int8, data=data)
     if out is None:
         raise InputError("--out", "is missing", "name the folder to make")
-    return export_dataset(source, to, out, link=link, overwrite=overwrite, quiet=quiet)
+    return export_dataset(source, to, out, link=link, overwrite=overwrite)
 
 
 def _refuse(whose: str, **options: object) -> None:

@@ -64,7 +64,6 @@ def export_model(
     int8: bool = False,
     data: Path | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> ExportModelResult:
     """Write a model for another runtime into its bundle, and compare its boxes with torch's.
 
@@ -74,7 +73,6 @@ def export_model(
         int8: quantise (OpenVINO only) by slices of train and val, and score the cost on test.
         data: dataset folder whose slices to compare on; phantom slices if not given.
         overwrite: replace an earlier export.
-        quiet: no progress bar.
 
     Raises:
         InputError: a wrong request, a missing package, or a dataset that does not suit.
@@ -106,8 +104,8 @@ def export_model(
         opset=None if to == "torchscript" else OPSET,
         outputs=list(steps.outputs),
         calibration=len(calibration),
-        difference=_compare(what, pictures, ours, theirs, quiet),
-        cost=_cost(card, ours, theirs, splits["test"], quiet) if int8 else None,
+        difference=_compare(what, pictures, ours, theirs),
+        cost=_cost(card, ours, theirs, splits["test"]) if int8 else None,
         versions=_versions(to),
     )
     write_export(model, known, name, export, files)
@@ -157,11 +155,11 @@ def _spread(split: Split, count: int) -> list[Picture]:
 
 
 def _compare(
-    what: str, pictures: Sequence[Picture], ours: Predictor, theirs: Predictor, quiet: bool
+    what: str, pictures: Sequence[Picture], ours: Predictor, theirs: Predictor
 ) -> Difference:
     """Run both on the same slices."""
     found: tuple[list[Boxes], list[Boxes]] = ([], [])
-    with progress("compare", -(-len(pictures) // BATCH), quiet) as advance:
+    with progress("compare", -(-len(pictures) // BATCH)) as advance:
         for first in range(0, len(pictures), BATCH):
             for predictor, own in zip((ours, theirs), found, strict=True):
                 own += predictor.predict(pictures[first : first + BATCH])
@@ -203,9 +201,9 @@ def _write(
     return files, start(model / FOLDER / FILES[name][0], name, files, steps, "cpu")
 
 
-def _cost(card: ModelCard, ours: Predictor, theirs: Predictor, part: Split, quiet: bool) -> Cost:
+def _cost(card: ModelCard, ours: Predictor, theirs: Predictor, part: Split) -> Cost:
     before, after = (
-        evaluate(part.truth, detect_split(predictor, part, quiet), card.spec.classes)
+        evaluate(part.truth, detect_split(predictor, part), card.spec.classes)
         for predictor in (ours, theirs)
     )
     return Cost(

@@ -41,7 +41,6 @@ def set_operating_point(
     rule: str,
     *,
     device: str = "auto",
-    quiet: bool = False,
 ) -> OperatingPointResult:
     """Run a model on val, choose its operating point by a rule, and store it in the model.
 
@@ -55,7 +54,6 @@ def set_operating_point(
             on, the model says so.
         rule: see `parse_rule`.
         device: `auto`, `cpu`, or a GPU's number.
-        quiet: no progress bar.
 
     Raises:
         InputError: the rule, the model or the dataset is wrong, or val gives nothing to choose by.
@@ -65,7 +63,7 @@ def set_operating_point(
     dataset = open_dataset(data)
     val = common_part(used, dataset, "val")
     classes = used.spec.classes
-    detections = detect_split(load_models(used, device), val, quiet)
+    detections = detect_split(load_models(used, device), val)
     matches = match(val.truth, detections, len(classes))
     point, note = choose_point(matches, val, wanted)
     if point is None:

@@ -69,7 +69,6 @@ def predict(
     scheduler: str | None = None,
     strict: bool = False,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> PredictResult:
     """Find lesions in scans; `OUT/CASE/` appears whole or not at all, and a second run resumes.
 
@@ -89,7 +88,6 @@ def predict(
             models, scans and `out` under the same paths.
         strict: refuse scans unlike those the models were trained on, which else get a warning.
         overwrite: replace cases that other scans or models left at `out`.
-        quiet: no progress bar.
 
     Raises:
         InputError: the model or the request is wrong as a whole.
@@ -110,12 +108,12 @@ def predict(
         overwrite=overwrite,
     )
     used = job.used
-    found = find_sources(scans, used.spec.modality, out, quiet)
+    found = find_sources(scans, used.spec.modality, out)
     errors = found.errors
     names = name_cases(found.scans, keep_identifiers)
     todo = [Todo(own.path, names.get(own), own.series, own.warnings) for own in found.scans]
     outcomes: dict[Todo, Outcome | Exception] = {}
-    with progress("scans", len(todo), quiet) as advance:
+    with progress("scans", len(todo)) as advance:
         for item, outcome in _process(job, todo, workers, scheduler):
             outcomes[item] = outcome
             advance("")

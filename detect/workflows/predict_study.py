@@ -39,7 +39,6 @@ def predict_study(
     keep_identifiers: bool = False,
     workers: int = 1,
     scheduler: str | None = None,
-    quiet: bool = False,
     **options: Any,
 ) -> StudyResult:
     """Retrieve the series of a study into a temporary folder, and find the lesions in each.
@@ -52,7 +51,6 @@ def predict_study(
         dicom_sr, dicom_seg: as `predict`'s; `store` asks for the SR.
         keep_identifiers: name the cases by the UIDs of the series.
         workers, scheduler: as `predict`'s; a cluster must see the temporary folder, too.
-        quiet: no progress bars.
         options: the others of `predict`.
 
     Raises:
@@ -80,7 +78,6 @@ def predict_study(
                 modality,
                 Path(folder),
                 keep_identifiers=keep_identifiers,
-                quiet=quiet,
             )
             result = predict(
                 models,
@@ -89,7 +86,6 @@ def predict_study(
                 keep_identifiers=keep_identifiers,
                 workers=workers,
                 scheduler=scheduler,
-                quiet=quiet,
                 **options,
             )
         errors = got.errors + [_named(error, got.folders) for error in result.errors]

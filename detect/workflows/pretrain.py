@@ -37,7 +37,6 @@ def pretrain(
     patients: int = PATIENTS,
     settings: TrainSettings = SETTINGS,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> Path:
     """Train on made-up patients, and keep the weights where `--weights synthetic` finds them.
 
@@ -49,7 +48,6 @@ def pretrain(
         patients: of the phantom.
         settings: of the training.
         overwrite: replace weights that were made before.
-        quiet: no progress bar.
 
     Returns:
         The file.
@@ -63,7 +61,7 @@ def pretrain(
         raise InputError(file, "is here already", "use it with --weights synthetic, or --overwrite")
     work = resolve.folder() / f".{file.stem}.partial"
     _open(work, f"{patients} {settings.model_dump_json(exclude={'device', 'workers'})}")
-    data = _made_up_dataset(work, patients, quiet)
+    data = _made_up_dataset(work, patients)
     run, partial = work / "run", work / "run.partial"
     resume = (partial / "weights" / "resume.pt").is_file()
     if not run.exists():
@@ -74,7 +72,6 @@ def pretrain(
             settings=settings,
             resume=resume,
             overwrite=not resume,
-            quiet=quiet,
         )
     file.unlink(missing_ok=True)
     add_weights(run / read_model_card(run).weights, file.name)
@@ -90,14 +87,12 @@ def _open(work: Path, asked: str) -> None:
         write_text(plan, text)
 
 
-def _made_up_dataset(work: Path, patients: int, quiet: bool) -> Path:
+def _made_up_dataset(work: Path, patients: int) -> Path:
     """Make the patients, grow lesions in them and convert them; what is there already is kept."""
     scans, grown, dataset = work / "scans", work / "grown", work / "dataset"
     if not (dataset / MANIFEST).is_file():
         make_phantom(scans, patients, SEED, SIDE)
-        made = synthesize(
-            find_recipe("limt"), scans, grown, seed=SEED, workers=WORKERS, quiet=quiet
-        )
+        made = synthesize(find_recipe("limt"), scans, grown, seed=SEED, workers=WORKERS)
         convert(
             load_recipe(made.recipe),
             grown,
@@ -106,6 +101,5 @@ def _made_up_dataset(work: Path, patients: int, quiet: bool) -> Path:
             negatives="train=0.5,val=0.5,test=0.5",
             seed=SEED,
             workers=WORKERS,
-            quiet=quiet,
         )
     return dataset

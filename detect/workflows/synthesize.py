@@ -75,7 +75,6 @@ def synthesize(
     seed: int = 0,
     workers: int = 1,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> SynthesizeResult:
     """Grow lesions in every case of a source; write scans, masks and the recipe that reads them.
 
@@ -97,7 +96,6 @@ def synthesize(
         seed: of everything random.
         workers: processes; the bytes do not depend on it.
         overwrite: replace other synthetic scans at `out`.
-        quiet: no progress bar.
 
     Raises:
         InputError: the request or the source is wrong as a whole. One bad case is left out and
@@ -122,7 +120,7 @@ def synthesize(
     work = Workplace(out)
     try:
         work.open(request)
-        records, errors = _run(request, cases, work, workers, quiet)
+        records, errors = _run(request, cases, work, workers)
         written = [records[case.case_id] for case in cases if case.case_id in records]
         if not any(record.scans for record in written):
             work.discard()  # there is nothing to resume
@@ -200,14 +198,14 @@ def _same(before: Synthesis, request: Request, cases: Sequence[CaseSource]) -> b
 
 
 def _run(
-    request: Request, cases: Sequence[CaseSource], work: Workplace, workers: int, quiet: bool
+    request: Request, cases: Sequence[CaseSource], work: Workplace, workers: int
 ) -> tuple[dict[str, CaseRecord], dict[str, InputError]]:
     """Returns case → what was made of it, and case → why nothing was, in the order of the cases."""
     found: dict[str, Any] = {case.case_id: work.done(case) for case in cases}
     todo = [case for case in cases if found[case.case_id] is None]
     pool = open_pool(min(workers, len(todo)), None, {}, [])
     try:
-        with progress("scans", len(todo), quiet) as advance:
+        with progress("scans", len(todo)) as advance:
             step = partial(synthesize_case, request, work.scans)
             for case, result in run_all(step, todo, pool):
                 advance(case.case_id)

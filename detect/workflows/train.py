@@ -4,6 +4,7 @@ import json
 import platform
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json
-from converters.core.progress import progress
+from converters.core.progress import SilentReporter, progress, report_to
 from converters.dataset.fingerprint import TrainedOn, trained_on
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import Fold, fold_splits
@@ -69,7 +70,6 @@ def train(
     fold: Fold | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> TrainResult:
     """Train a detector.
 
@@ -86,7 +86,6 @@ def train(
             and `evaluate` then scores it on the patients that the fold left out.
         resume: go on with the interrupted run in `OUT.partial`.
         overwrite: replace what lies at `out`.
-        quiet: no progress bar.
 
     Raises:
         InputError: the request, the dataset or the weights are wrong.
@@ -140,15 +139,17 @@ def train(
         shutil.rmtree(run_dir, ignore_errors=True)
         write_json(run_dir / "request.json", request)
     processes.wait()
-    with progress(f"train {model}", settings.epochs, quiet or not first) as advance:
+    with (
+        nullcontext() if first else report_to(SilentReporter()),
+        progress(f"train {model}", settings.epochs) as advance,
+    ):
         kept = detector.train(*splits, settings, run_dir, resume, advance)
     processes.wait()
     codes, seen = dataset.manifest.codes, set(splits[0].case_ids)
     scope = trained_on(
         [case for case in dataset.manifest.cases if case.id in seen], dataset.manifest.body_parts
     )
-    quiet = quiet or not first
-    return _finish(run_dir, out, detector, kept, splits[1], request, codes, scope, fold, why, quiet)
+    return _finish(run_dir, out, detector, kept, splits[1], request, codes, scope, fold, why)
 
 
 def _within_budget(
@@ -248,10 +249,9 @@ def _finish(
     scope: TrainedOn | None,
     fold: Fold | None,
     imgsz_reason: str,
-    quiet: bool,
 ) -> TrainResult:
     """Score the kept epoch on val, freeze its operating point, and make the run a bundle."""
-    detections = detect_split(detector, val, quiet)
+    detections = detect_split(detector, val)
     classes, rule = detector.spec.classes, request["settings"]["operating_point"]
     matches = match(val.truth, detections, len(classes))
     point, note = choose_point(matches, val, parse_rule(rule))

@@ -86,7 +86,7 @@ def watch(
 
     Args:
         inbox: the folder, with whatever is below it.
-        model: as `detect.predict.predict`'s, like all that is not named here.
+        model: as `detect.workflows.predict.predict`'s, like all that is not named here.
         out: folder for the outputs; it may lie in `inbox`.
         listener: is told of each scan.
         settle: seconds in which a scan's files must not have changed.

@@ -164,11 +164,10 @@ class Verified:
     unknown: list[str] = field(default_factory=list)
 
 
-def verify_weights(*, quiet: bool = False) -> Verified:
+def verify_weights() -> Verified:
     """Hash every file in the folder of weights again and compare with the register and the index.
 
     Args:
-        quiet: no progress bar.
 
     Raises:
         InputError: the index is damaged.
@@ -176,7 +175,7 @@ def verify_weights(*, quiet: bool = False) -> Verified:
     folder, known = resolve.folder(), resolve.known_weights()
     index, here = _read_index(folder), _files(folder)
     result = Verified(len(here), [f"{name}: is gone" for name in index if name not in here])
-    with progress("verify", len(here), quiet) as advance:
+    with progress("verify", len(here)) as advance:
         for name, path in here.items():
             expected = [
                 ("published", known[name]) if name in known else None,

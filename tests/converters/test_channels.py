@@ -164,14 +164,14 @@ def dataset(request: pytest.FixtureRequest, scans: Path, tmp_path_factory) -> Pa
 
 def run(place: Path, scans: Path, extra: str, name: str = "d", **options: object):
     recipe = bodies.recipe(place, extra)
-    options = {"split": (2, 2, 2), "negatives": "1", "quiet": True, **options}
+    options = {"split": (2, 2, 2), "negatives": "1", **options}
     return convert(recipe, scans, place / name, **options)  # type: ignore
 
 
 def test_it_is_sound_and_masks_boxes_and_pictures_lie_on_the_scan(
     dataset: Path, scans: Path
 ) -> None:
-    assert check(dataset, quiet=True) == []
+    assert check(dataset) == []
     opened = open_dataset(dataset)
     how = opened.manifest.request.recipe
     for entry in opened.manifest.cases:
@@ -244,7 +244,7 @@ def test_check_notices_a_frame_that_is_not_the_pictures(dataset: Path, tmp_path:
     manifest = json.loads((copy / "dataset.json").read_text(encoding="utf-8"))
     manifest["cases"][0]["frame"]["columns"] += 300
     (copy / "dataset.json").write_text(json.dumps(manifest))
-    problems = " ".join(check(copy, quiet=True))
+    problems = " ".join(check(copy))
     assert "leaves the scan" in problems and "another frame" in problems
 
 
@@ -262,7 +262,7 @@ def test_datasets_from_before_frames_are_read(scans: Path, tmp_path: Path) -> No
         for image in content["images"]:
             del image["frame"]
         file.write_text(json.dumps(content))
-    assert check(tmp_path / "d", quiet=True) == []
+    assert check(tmp_path / "d") == []
     assert run(tmp_path, scans, "").up_to_date
 
 
@@ -294,7 +294,7 @@ def test_a_component_too_small_for_any_pixel_keeps_its_box(tmp_path: Path) -> No
     array[0, 30:32, 51] = 2
     write_nifti(own / "case0-mask.nii", array, mask.affine)
     run(tmp_path, own, "spacing_mm: 9\n", split=(1, 1, 1))
-    assert check(tmp_path / "d", quiet=True) == []
+    assert check(tmp_path / "d") == []
     opened = open_dataset(tmp_path / "d")
     entry = next(c for c in opened.manifest.cases if c.id == "case0")
     boxes = opened.annotations(entry.split)["annotations"]

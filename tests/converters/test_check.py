@@ -28,12 +28,12 @@ def first(dataset: Path, kind: str) -> Path:
 
 
 def test_a_sound_dataset_has_no_problem(dataset: Path) -> None:
-    assert check(dataset, quiet=True) == []
+    assert check(dataset) == []
 
 
 def test_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no dataset"):
-        check(tmp_path, quiet=True)
+        check(tmp_path)
 
 
 def damage_png(dataset: Path) -> str:
@@ -101,5 +101,5 @@ DAMAGES = [
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
 def test_damage_is_found_and_named(dataset: Path, damage: Any) -> None:
     named = damage(dataset)
-    problems = check(dataset, quiet=True)
+    problems = check(dataset)
     assert problems and any(named in problem for problem in problems), problems

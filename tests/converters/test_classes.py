@@ -84,7 +84,7 @@ def test_a_merged_class_joins_what_touches_and_is_recorded(tmp_path: Path) -> No
     for text in (None, "malignancy"):
         out = tmp_path / f"{text}"
         recipe = wanted_recipe(find_recipe("limt"), "lesions", text)
-        convert(recipe, tmp_path / "in", out, split=(1, 1, 1), quiet=True)
+        convert(recipe, tmp_path / "in", out, split=(1, 1, 1))
         manifest = read_manifest(out)
         found[text] = manifest.cases[0].boxes
     assert found[None] == {"hcc": 2, "metastasis": 2, "cyst": 0, "hemangioma": 0}

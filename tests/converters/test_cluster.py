@@ -57,7 +57,7 @@ def expected(scans: Path) -> dict[str, str]:
 
 def run(scans: Path, out: Path, scheduler: str | None, **options: object) -> ConvertResult:
     recipe = tiny.recipe(out.parent)
-    given = {"split": (6, 2, 2), "quiet": True, "scheduler": scheduler, **options}
+    given = {"split": (6, 2, 2), "scheduler": scheduler, **options}
     return convert(recipe, scans, out, **given)  # type: ignore[arg-type]
 
 

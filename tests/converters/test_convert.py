@@ -51,7 +51,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(scans: Path, out: Path, **options: object):  # type: ignore[no-untyped-def]
     recipe = tiny.recipe(out.parent)
-    return convert(recipe, scans, out, **{"split": SPLIT, "quiet": True, **options})  # type: ignore
+    return convert(recipe, scans, out, **{"split": SPLIT, **options})  # type: ignore
 
 
 def test_what_is_in_the_folder(scans: Path, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_what_is_in_the_folder(scans: Path, tmp_path: Path) -> None:
         assert {i["file_name"] for i in content["images"]} == {
             p.name for p in (tmp_path / "d/images" / split).iterdir()
         }
-    assert check(tmp_path / "d", quiet=True) == []
+    assert check(tmp_path / "d") == []
 
 
 def test_the_same_bytes_for_any_number_of_workers_and_wherever_it_lies(
@@ -86,7 +86,7 @@ def test_the_same_bytes_for_any_number_of_workers_and_wherever_it_lies(
     moved = tmp_path / "elsewhere" / "moved"
     moved.parent.mkdir()
     shutil.move(tmp_path / "one", moved)
-    assert check(moved, quiet=True) == []
+    assert check(moved) == []
 
 
 def test_a_second_run_and_another_request(scans: Path, tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_a_second_run_and_another_request(scans: Path, tmp_path: Path) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from converters.convert import convert
-from converters.recipe import load_recipe
+from converters.conversion.convert import convert
+from converters.recipes.recipe import load_recipe
 if __name__ == "__main__":
     recipe, scans, out, workers = sys.argv[1:]
     recipe = load_recipe(Path(recipe))
@@ -156,7 +156,7 @@ def test_one_bad_case_is_left_out_and_listed(scans: Path, tmp_path: Path) -> Non
     assert len(result.errors) == 2 and len(result.manifest.cases) == 7
     assert {f.id for f in result.manifest.failed} == {"case3", "case5"}
     assert str(own) not in (tmp_path / "d" / "dataset.json").read_text(encoding="utf-8")
-    assert check(tmp_path / "d", quiet=True) == []
+    assert check(tmp_path / "d") == []
 
 
 def test_small_boxes_are_counted_and_dropped_only_when_asked(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_real_livers_give_the_counts_of_the_index(lits_dataset: Path) -> None:
     assert [sum(column) for column in zip(*expected, strict=True)][1:] == [1779, 764, 79]
     sides = {c.split for c in cases if c.id in {f"lits-{n}" for n in (7, 8, 9, 10)}}
     assert len(sides) == 1
-    assert check(lits_dataset, quiet=True) == []
+    assert check(lits_dataset) == []
 
 
 @pytest.mark.realdata

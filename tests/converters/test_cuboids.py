@@ -67,7 +67,7 @@ def make(root: Path, axes: str = "LPS", **changed: object) -> Path:
 
 def run(tmp_path: Path, root: Path) -> ConvertResult:
     recipe = tiny.recipe(tmp_path, RECIPE)
-    return convert(recipe, root, tmp_path / "out", split=(2, 1, 1), quiet=True)
+    return convert(recipe, root, tmp_path / "out", split=(2, 1, 1))
 
 
 @pytest.mark.parametrize("axes", ["LPS", "RAS", "LAI"])
@@ -86,7 +86,7 @@ def test_boxes_come_out_whichever_way_the_file_lies(tmp_path: Path, axes: str) -
 
 def test_the_shipped_recipe_reads_it(tmp_path: Path) -> None:
     root = make(tmp_path / "in")
-    result = convert(find_recipe("lld-mmri"), root, tmp_path / "out", split=(2, 1, 1), quiet=True)
+    result = convert(find_recipe("lld-mmri"), root, tmp_path / "out", split=(2, 1, 1))
     assert result.errors == [] and result.manifest.class_names[4] == "cyst"
     assert [case.boxes["cyst"] for case in result.manifest.cases] == [3] * 4
 

@@ -44,13 +44,12 @@ def both(tmp_path: Path, first: str, second: str, labels: tuple[int, ...]) -> Co
         tmp_path / "out",
         more=[(b, scans(tmp_path / "b", 4, *labels))],
         split=(2, 1, 1),
-        quiet=True,
     )
 
 
 def test_normal_cases_of_another_set(tmp_path: Path) -> None:
     result = both(tmp_path, LESIONS, NORMAL, (3,))
-    assert check(tmp_path / "out", quiet=True) == []
+    assert check(tmp_path / "out") == []
     boxes = {c.id: sum(c.boxes.values()) for c in result.manifest.cases}
     assert boxes == {f"aa-{n}": 4 for n in range(1, 5)} | {f"bb-{n}": 0 for n in range(1, 5)}
     assert {c.split for c in result.manifest.cases if c.id.startswith("bb")} == {
@@ -120,13 +119,11 @@ def test_one_person_in_two_sets_stays_on_one_side(tmp_path: Path, turned: bool) 
 
 def test_faulty_cases_are_left_out_with_their_reason(tmp_path: Path) -> None:
     one = recipe(tmp_path / "r", "aa", LESIONS + "faulty: {2: mask of another scan}\n")
-    result = convert(
-        one, scans(tmp_path / "a", 4, 1, 2), tmp_path / "out", split=(1, 1, 1), quiet=True
-    )
+    result = convert(one, scans(tmp_path / "a", 4, 1, 2), tmp_path / "out", split=(1, 1, 1))
     assert [c.id for c in result.manifest.cases] == ["aa-1", "aa-3", "aa-4"]
     assert result.left_out == {"aa-2": "mask of another scan"} and result.errors == []
     assert result.manifest.request.recipe.faulty == {"2": "mask of another scan"}
-    again = convert(one, tmp_path / "a", tmp_path / "out", split=(1, 1, 1), quiet=True)
+    again = convert(one, tmp_path / "a", tmp_path / "out", split=(1, 1, 1))
     assert again.up_to_date and again.left_out == result.left_out
 
 

@@ -152,6 +152,35 @@ def test_detached_data(tmp_path, kind) -> None:
     refused(path, "outside its own folder")
 
 
+@pytest.mark.parametrize(
+    ("kind", "before", "hidden"),
+    [
+        ("mha", b"ElementDataFile", b"ElementDataFile : ../outside.raw=\n"),
+        ("nrrd", b"encoding", b"# comment\rdata file: ../outside.raw\n"),
+        ("nrrd", b"encoding", b"key:=value\rdata file: ../outside.raw\n"),
+    ],
+)
+def test_a_path_that_only_simpleitk_sees(tmp_path, kind, before, hidden) -> None:
+    for name in ("outside.raw", "outside.raw="):
+        (tmp_path / name).write_bytes(np.full(SHAPE, 77, np.int16).tobytes())
+    (tmp_path / "case").mkdir()
+    path = replace(save(tmp_path / "case" / f"scan.{kind}"), before, hidden + before)
+    assert source_files(path) == [path]
+    np.testing.assert_array_equal(read_volume(path).array, VALUES)
+    assert (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) == 77).all()  # why it reads none
+
+
+@pytest.mark.parametrize("lost", [b"CompressedDataSize", b""])
+def test_streams_that_simpleitk_cannot_unpack(tmp_path, lost, capfd) -> None:
+    path = save(tmp_path / "scan.mhd", packed=True)
+    if lost:
+        replace(path, lost, b"Comment")
+    else:
+        data_file(path).write_bytes(gzip.compress(VALUES.tobytes()))
+    np.testing.assert_array_equal(read_volume(path).array, VALUES)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("field", ["space directions", "space origin", "space"])
 def test_nrrd_without_geometry(tmp_path, field) -> None:
     path = save(tmp_path / "scan.nrrd")

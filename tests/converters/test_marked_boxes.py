@@ -81,10 +81,10 @@ def test_a_table_of_key_slices_becomes_a_dataset(tmp_path: Path) -> None:
     for workers in (1, 2):
         result = convert(
             recipe(), root, tmp_path / f"d{workers}", split="published",
-            negatives="all", workers=workers, quiet=True,
+            negatives="all", workers=workers,
         )  # fmt: skip
     assert tree(tmp_path / "d1") == tree(tmp_path / "d2") and not result.errors
-    assert check(tmp_path / "d1", quiet=True) == []
+    assert check(tmp_path / "d1") == []
     cases = {c.id: c for c in result.manifest.cases}
     assert {c: (e.patient, e.split, e.slices) for c, e in cases.items()} == {
         "000001_01_01": ("000001", "train", 1),
@@ -115,7 +115,7 @@ def test_a_table_of_key_slices_becomes_a_dataset(tmp_path: Path) -> None:
     # another case's row changes nothing, a row of its own does
     write(root, [*GOOD[:4], {**GOOD[4], "Bounding_boxes": "30, 30, 36, 37"}])
     hashes = {c.id: c.mask_sha256 for c in result.manifest.cases}
-    result = convert(recipe(), root, tmp_path / "d3", split="published", quiet=True)
+    result = convert(recipe(), root, tmp_path / "d3", split="published")
     changed = [c.id for c in result.manifest.cases if c.mask_sha256 != hashes[c.id]]
     assert changed == ["000003_01_01"]
 
@@ -150,7 +150,7 @@ def test_key_slices_alone_are_cases_of_one_slice(tmp_path: Path) -> None:
 )
 def test_one_bad_row_costs_its_case_alone(tmp_path: Path, change, said: str) -> None:
     root = write(tmp_path / "in", [{**GOOD[0], **change}, *GOOD[1:]])
-    result = convert(recipe(), root, tmp_path / "d", quiet=True)
+    result = convert(recipe(), root, tmp_path / "d")
     (error,) = result.errors
     assert said in str(error) and len(result.manifest.cases) == 3
 
@@ -176,7 +176,7 @@ def test_tables_and_pictures_that_cannot_be_used(tmp_path: Path) -> None:
         find_marks(recipe(), case, False)
     with pytest.raises(InputError, match="both train and val"):
         write(root, [*GOOD[:2], {**GOOD[2], "Train_Val_Test": 2}])
-        convert(recipe(), root, tmp_path / "d", split="published", quiet=True)
+        convert(recipe(), root, tmp_path / "d", split="published")
     (root / "DL_info.csv").write_text("File_name,Other\na.png,1\n")
     with pytest.raises(InputError, match="has no column Bounding_boxes, Coarse_lesion_type"):
         find_cases(recipe(), root)
@@ -213,8 +213,8 @@ def test_real_key_slices(realdata: Path, tmp_path: Path) -> None:
         mask="**/{patient}_{case}.tru",
         rescale={"slope": 4095 / 255, "intercept": -1024},
     )
-    result = convert(chosen, realdata / "deeplesion50", tmp_path / "d", quiet=True)
-    assert not result.errors and check(tmp_path / "d", quiet=True) == []
+    result = convert(chosen, realdata / "deeplesion50", tmp_path / "d")
+    assert not result.errors and check(tmp_path / "d") == []
     lines = [
         file.read_text(encoding="utf-8").splitlines()
         for file in (realdata / "deeplesion50").rglob("*.tru")

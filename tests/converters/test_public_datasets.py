@@ -36,7 +36,7 @@ ORGANS["amos-mr"] = ORGANS["amos"]
 
 def boxes(recipe: Recipe, root: Path, out: Path) -> dict[str, dict[str, list[list[int]]]]:
     """Case → class → its different boxes; every case is converted, and each box on both slices."""
-    result = convert(recipe, root, out, split=(1, 1, 1), negatives="all", quiet=True)
+    result = convert(recipe, root, out, split=(1, 1, 1), negatives="all")
     assert result.errors == []
     found: dict[str, dict[str, list[list[int]]]] = {c.id: {} for c in result.manifest.cases}
     seen: dict[tuple[str, str, str], set[int]] = defaultdict(set)
@@ -111,7 +111,7 @@ def test_chaos_mr(tmp_path: Path) -> None:
 def test_chaos_as_normal_cases_of_lits(tmp_path: Path) -> None:
     lits = miniatures.make("lits", tmp_path / "lits", (1, 2))
     more = [(find_recipe("chaos"), miniatures.make_chaos(tmp_path / "chaos"))]
-    result = convert(find_recipe("lits"), lits, tmp_path / "out", more=more, quiet=True)
+    result = convert(find_recipe("lits"), lits, tmp_path / "out", more=more)
     boxes = {case.id: case.boxes["tumour"] for case in result.manifest.cases}
     assert boxes["lits-7"] == 2 and boxes["chaos-5"] == 0 and len(boxes) == 6
 
@@ -121,13 +121,13 @@ def test_label_pictures_must_fit_the_slices(tmp_path: Path, lost: str) -> None:
     root = miniatures.make_chaos(tmp_path / "in")
     next((root / "Train_Sets" / "CT" / "1").rglob(lost)).unlink()
     recipe = wanted_recipe(find_recipe("chaos"), "organs", None)
-    result = convert(recipe, root, tmp_path / "out", split=(1, 1, 0), quiet=True)
+    result = convert(recipe, root, tmp_path / "out", split=(1, 1, 0))
     assert len(result.errors) == 1 and "pictures for a series of" in str(result.errors[0])
 
 
 def test_deeplesion(tmp_path: Path) -> None:
     root = miniatures.make_deeplesion(tmp_path / "in")
-    result = convert(find_recipe("deeplesion"), root, tmp_path / "out", split=(1, 1, 1), quiet=True)
+    result = convert(find_recipe("deeplesion"), root, tmp_path / "out", split=(1, 1, 1))
     assert result.errors == []
     cases = {case.id: case for case in result.manifest.cases}
     assert {n: {k for k, v in c.boxes.items() if v} for n, c in cases.items()} == {
@@ -147,7 +147,7 @@ def test_deeplesion(tmp_path: Path) -> None:
 
 def test_lidc(tmp_path: Path) -> None:
     root = miniatures.make_lidc(tmp_path / "in")
-    result = convert(find_recipe("lidc"), root, tmp_path / "out", split=(1, 1, 1), quiet=True)
+    result = convert(find_recipe("lidc"), root, tmp_path / "out", split=(1, 1, 1))
     assert result.errors == []
     assert {c.id: c.boxes["nodule"] for c in result.manifest.cases} == {
         f"lidc-{n}-3{n}": 2 for n in ("0001", "0002", "0003")

@@ -60,12 +60,12 @@ def two_sides(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lists = out.with_name("lists.json")
     names = [f"phantom-{number:04d}" for number in range(1, PEOPLE + 2)]
     lists.write_text(json.dumps({"train": names[:8], "val": names[8:10], "test": names[10:]}))
-    convert(find_recipe("limt"), phantoms, out, split_file=lists, negatives="all", quiet=True)
+    convert(find_recipe("limt"), phantoms, out, split_file=lists, negatives="all")
     return out
 
 
 def test_a_second_scan_is_found_by_looking_and_nobody_else(two_sides: Path) -> None:
-    found = same_patient(two_sides, quiet=True)
+    found = same_patient(two_sides)
     assert found.certain == found.notes == []
     assert found.pairs == 12 * 11 / 2
     (only,) = found.suspicions
@@ -106,8 +106,8 @@ def test_between_two_datasets(two_sides: Path, phantoms: Path, tmp_path: Path) -
             shutil.copy(phantoms / kind / name, tmp_path / kind / f"phantom-{number + 900}.nii.gz")
     for number in (1, 20):  # by name alone, and nobody known
         write_case(tmp_path, number, *make_case(5, number))
-    convert(find_recipe("limt"), tmp_path, tmp_path / "d", negatives="all", quiet=True)
-    found = same_patient(two_sides, tmp_path / "d", quiet=True)
+    convert(find_recipe("limt"), tmp_path, tmp_path / "d", negatives="all")
+    found = same_patient(two_sides, tmp_path / "d")
     same_scan = [line for line in found.certain if line.startswith("one and the same scan")]
     assert len(same_scan) == 2 and len(found.certain) == 3
     assert any("0002" in line and "902" in line for line in same_scan)
@@ -130,11 +130,11 @@ def test_one_scan_under_two_patients(phantoms: Path, tmp_path: Path) -> None:
 
     split("phantom-0099")
     with pytest.raises(InputError, match="same scan under two patients on two sides"):
-        convert(recipe, root, tmp_path / "d", split_file=lists, quiet=True)
+        convert(recipe, root, tmp_path / "d", split_file=lists)
     assert not (tmp_path / "d").exists()
     split("phantom-0001")
     for _ in range(2):  # made, and up to date
-        result = convert(recipe, root, tmp_path / "d", split_file=lists, quiet=True)
+        result = convert(recipe, root, tmp_path / "d", split_file=lists)
         (warning,) = result.warnings
         assert "0002" in warning and "0099" in warning
     (note,) = same_patient(tmp_path / "d", look=False).notes
@@ -181,7 +181,7 @@ def test_real_scans_of_one_patient_are_found_from_the_pixels(lits_dataset: Path)
     scans = [replace(s, patient=s.case) for s in scans_of(open_dataset(lits_dataset))]
     found = {
         frozenset(int(s.case.split("-")[1]) for s in (a, b))
-        for a, b, _ in alike_pairs(list(combinations(scans, 2)), quiet=True)
+        for a, b, _ in alike_pairs(list(combinations(scans, 2)))
     }
     known = {frozenset(pair) for pair in combinations((7, 8, 9, 10), 2)}
     assert known <= found

@@ -11,7 +11,7 @@ from converters.recipes.recipe import Recipe, load_recipe
 from tests.tiny import RECIPE, make_scans, recipe
 
 CASES = 9
-SETTINGS = {"split": (5, 2, 2), "negatives": "all", "quiet": True}
+SETTINGS = {"split": (5, 2, 2), "negatives": "all"}
 
 
 def made_up(folder: Path, people: str = "") -> Recipe:

@@ -104,7 +104,7 @@ def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     """Its own loop asks for the epoch's slices: four for a mosaic, and at the end each once."""
     scans = make_scans(tmp_path / "scans", cases=6)
     data = tmp_path / "dataset"
-    convert(recipe(tmp_path), scans, data, split=(4, 1, 1), negatives="all", quiet=True)
+    convert(recipe(tmp_path), scans, data, split=(4, 1, 1), negatives="all")
     split = load_split(open_dataset(data), "train")
     read: list[list[int]] = []
     seed_epoch = training._Loop.seed_epoch
@@ -121,7 +121,7 @@ def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(training._Loop, "seed_epoch", begin)
     monkeypatch.setattr(training.YOLOSlices, "load_image", load)
     settings = SETTINGS.model_copy(update={"negatives": 0.0, "batch": 4, "epochs": 5})
-    train("yolov8n", data, out=tmp_path / "run", settings=settings, quiet=True)
+    train("yolov8n", data, out=tmp_path / "run", settings=settings)
     expected = EpochSlices(split, 0, 1, settings.seed)
     assert len(expected) < len(split)
     for epoch, own in enumerate(read[:4]):

@@ -51,8 +51,8 @@ def bundle(
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(Killed):
-            train(model, small, out=out, settings=SINGLE, quiet=True)
-    return train(model, small, out=out, settings=SINGLE, resume=True, quiet=True).bundle
+            train(model, small, out=out, settings=SINGLE)
+    return train(model, small, out=out, settings=SINGLE, resume=True).bundle
 
 
 def stop_after(patch: pytest.MonkeyPatch, epochs: int) -> None:
@@ -185,10 +185,10 @@ def test_code_in_a_checkpoint_to_resume_does_not_run(
     out = tmp_path / "run"
     stop_after(monkeypatch, 2)
     with pytest.raises(Killed):
-        train(model, small, out=out, settings=SINGLE, quiet=True)
+        train(model, small, out=out, settings=SINGLE)
     checkpoint = tmp_path / "run.partial" / "weights" / "resume.pt"
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     torch.save(content | {"history": Trap(tmp_path / "sprung")}, checkpoint)
     with pytest.raises(InputError, match="cannot be resumed"):
-        train(model, small, out=out, settings=SINGLE, resume=True, quiet=True)
+        train(model, small, out=out, settings=SINGLE, resume=True)
     assert not (tmp_path / "sprung").exists()

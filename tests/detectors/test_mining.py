@@ -103,7 +103,7 @@ def test_asked_is_about_slices_without_a_lesion_and_no_more_than_an_epoch_has() 
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mining")
     scans = make_scans(folder / "scans", cases=4)
-    convert(recipe(folder), scans, folder / "dataset", split=(2, 1, 1), negatives="all", quiet=True)
+    convert(recipe(folder), scans, folder / "dataset", split=(2, 1, 1), negatives="all")
     return folder / "dataset"
 
 
@@ -132,7 +132,7 @@ def test_the_averaged_network_is_asked_and_a_resumed_run_goes_on_alike(
 
     monkeypatch.setattr(EpochSlices, "keep_hardest", spy_keep)
     monkeypatch.setattr(EpochSlices, "of", spy_draw)
-    given: Any = {"data": dataset, "settings": settings, "quiet": True}
+    given: Any = {"data": dataset, "settings": settings}
     whole = train(model, out=tmp_path / "whole", **given).bundle
     assert len(mined) == 2
     spec = read_model_card(whole).spec
@@ -164,11 +164,11 @@ def _scores(history: Path) -> list[dict[str, str]]:
 ASKING = """
 import numpy as np
 import torch
-from detect import processes
-from detect.boxes import Boxes
-from detect.dataset import Split
-from detect.detectors.epoch_slices import EpochSlices
-from detect.detectors.mining import mine
+from detect.training import distributed as processes
+from converters.core.boxes import Boxes
+from converters.dataset.split import Split
+from detect.training.sampler import EpochSlices
+from detect.training.mining import mine
 
 counts = [1, 0, 0, 0, 0, 0, 0, 1, 1]
 truth = [Boxes(np.zeros((n, 4)), np.zeros(n, int), np.ones(n)) for n in counts]

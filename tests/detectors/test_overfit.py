@@ -45,7 +45,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> Split:
     make_phantom(folder / "scans", patients=2 * SLICES, seed=0)
     convert(
         find_recipe("limt"), folder / "scans", folder / "dataset",
-        split=(1, 0, 0), negatives="none", quiet=True,
+        split=(1, 0, 0), negatives="none",
     )  # fmt: skip
     split = load_split(open_dataset(folder / "dataset"), "train")
     area = [float(np.prod(t.xyxy[:, 2:] - t.xyxy[:, :2], axis=1).min()) for t in split.truth]

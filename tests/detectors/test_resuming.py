@@ -43,7 +43,7 @@ def interrupt(dataset: Path, out: Path, after: int, monkeypatch, epochs: int = 3
     with monkeypatch.context() as patch:
         patch.setattr("detect.workflows.train.progress", progress)
         with pytest.raises(Stopped):
-            train("yolov8n", dataset, out=out, settings=settings, quiet=True)
+            train("yolov8n", dataset, out=out, settings=settings)
     assert not out.exists()
     return out.with_name(out.name + ".partial")
 
@@ -92,7 +92,7 @@ def test_resume_refuses_other_settings_and_other_data(
     def refused(problem: str, **changes) -> None:
         given = {"model": "yolov8n", "data": tiny_dataset, "settings": settings, "resume": True}
         with pytest.raises(InputError, match=problem):
-            train(**(given | changes), out=out, quiet=True)
+            train(**(given | changes), out=out)
         assert files(partial) == before
 
     refused("settings.lr", settings=settings.model_copy(update={"lr": 1e-3}))
@@ -113,7 +113,7 @@ def test_resume_refuses_other_settings_and_other_data(
     before = files(partial)
     refused("cannot be resumed from")
     assert not witness.exists()
-    train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, overwrite=True, quiet=True)
+    train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, overwrite=True)
     assert not partial.exists()
 
 
@@ -129,9 +129,9 @@ def test_stopped_between_training_and_the_bundle(
     with monkeypatch.context() as patch:
         patch.setattr("detect.workflows.train._finish", fail)
         with pytest.raises(Stopped):
-            train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, quiet=True)
+            train("yolov8n", tiny_dataset, out=out, settings=SETTINGS)
     weights = (tmp_path / "run.partial/weights/last.safetensors").read_bytes()
-    train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, resume=True, quiet=True)
+    train("yolov8n", tiny_dataset, out=out, settings=SETTINGS, resume=True)
     assert set(files(out)) == BUNDLE
     assert (out / "weights/last.safetensors").read_bytes() == weights
     assert epochs_in(out / "history.csv") == ["1", "2"]

@@ -58,7 +58,7 @@ def yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported YOLOv8n; not to be changed."""
     bundle = make_bundle("yolov8n", tmp_path_factory.mktemp("yolo"))
     for to in ("onnx", "openvino", "torchscript"):
-        export_model(bundle, to, quiet=True)
+        export_model(bundle, to)
     return bundle
 
 
@@ -93,7 +93,7 @@ def test_a_yolo_finds_the_same_in_every_runtime(yolo: Path, runtime: str, count:
 @pytest.mark.parametrize("model", ["deim-n", *LARGE])
 def test_a_transformer_finds_the_same_in_onnx(model: str, tmp_path: Path) -> None:
     bundle = make_bundle(model, tmp_path)
-    known = export_model(bundle, "onnx", quiet=True).export.difference
+    known = export_model(bundle, "onnx").export.difference
     assert known.pictures == "phantom slices" and known.unmatched == 0
     assert known.px is None or known.px < 0.5
     ours = load_detector(bundle, "cpu").predict(pictures())
@@ -163,7 +163,7 @@ def test_int8_is_calibrated_scored_and_run(
 
     for runtime, key in (("torch", "map50_torch"), ("openvino-int8", "map50")):
         result = evaluate(
-            bundle, tiny_dataset, runtime=runtime, out=tmp_path / runtime, device="cpu", quiet=True
+            bundle, tiny_dataset, runtime=runtime, out=tmp_path / runtime, device="cpu"
         )
         assert result.metrics.map50 == pytest.approx(own["cost"][key], abs=1e-9)
         assert (
@@ -274,7 +274,7 @@ def test_a_missing_package_is_named(
         load_predictor(yolo, "cpu", to)
     bundle = make_bundle("yolov8n", tmp_path)
     with pytest.raises(InputError, match=rf'pip install "detect\[{to}\]"'):
-        export_model(bundle, to, quiet=True)
+        export_model(bundle, to)
     assert not (bundle / "exports").exists()
 
 

@@ -116,14 +116,14 @@ def test_seeded_and_relative(tiny_dataset: Path, tmp_path: Path, monkeypatch) ->
     """Two trainings give the same tensors, wherever they are written."""
     short = SETTINGS.model_copy(update={"epochs": 1})
     monkeypatch.chdir(tmp_path)
-    train("yolov8n", tiny_dataset, out=Path("near/a"), settings=short, quiet=True)
-    train("yolov8n", tiny_dataset, out=tmp_path / "b", settings=short, quiet=True)
+    train("yolov8n", tiny_dataset, out=Path("near/a"), settings=short)
+    train("yolov8n", tiny_dataset, out=tmp_path / "b", settings=short)
     a, b = files(tmp_path / "near" / "a"), files(tmp_path / "b")
     assert set(a) == set(b) == BUNDLE
     for name in BUNDLE - {"history.csv"}:  # which holds seconds
         assert a[name] == b[name], name
     other = short.model_copy(update={"seed": 1})
-    train("yolov8n", tiny_dataset, out=Path("c"), settings=other, quiet=True)
+    train("yolov8n", tiny_dataset, out=Path("c"), settings=other)
     best = "weights/best.safetensors"
     assert files(tmp_path / "c")[best] != a[best]
 
@@ -136,7 +136,6 @@ def test_divergence_is_one_error(tiny_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="diverged") as caught:
         train(
             "yolov8n", tiny_dataset, out=tmp_path / "run", weights=str(start), settings=SETTINGS,
-            quiet=True,
         )  # fmt: skip
     assert caught.value.path == "--lr"
     assert not (tmp_path / "run").exists()

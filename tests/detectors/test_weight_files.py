@@ -148,7 +148,6 @@ def test_training_can_start_from_weights(tiny_run: Path, tiny_dataset: Path, tmp
     gentle = SETTINGS.model_copy(update={"epochs": 1, "lr": 1e-9})
     result = train(
         "yolov8n", tiny_dataset, out=tmp_path / "run", weights=str(best), settings=gentle,
-        quiet=True,
     )  # fmt: skip
     before, after = load_file(best), load_file(tmp_path / "run" / "weights/best.safetensors")
     name = "model.22.cv2.0.2.weight"

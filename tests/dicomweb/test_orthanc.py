@@ -107,7 +107,7 @@ def test_a_study_is_predicted_as_its_folders_are(
     ask = ["predict", "--model", threshold_model, "--from", pushed.url, "--out", out]
     assert run(*ask) == 0
     printed = capsys.readouterr()
-    expected = predict(threshold_model, pushed.folders, out=local, quiet=True)
+    expected = predict(threshold_model, pushed.folders, out=local)
     assert len(expected.rows) == 2 and all(expected.rows.values())
 
     def found(folder: Path) -> list[str]:

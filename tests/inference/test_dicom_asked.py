@@ -66,7 +66,7 @@ def test_asked_for_later_they_are_made_then_and_kept(
     folder, out = series(tmp_path / "CT"), tmp_path / "out"
 
     def names(**asked: bool) -> tuple[bool, set[str]]:
-        result = predict(coded_model, [folder], out=out, quiet=True, **asked)
+        result = predict(coded_model, [folder], out=out, **asked)
         assert not result.errors
         return bool(result.skipped), {path.name for path in out.rglob("*.dcm")}
 
@@ -106,7 +106,7 @@ def test_only_the_objects_asked_for_name_the_patient(
         assert SECRETS[4] not in str(ds)  # what describes the series is not copied
 
     kept = tmp_path / "kept"
-    result = predict(coded_model, [folder], out=kept, keep_identifiers=True, quiet=True)
+    result = predict(coded_model, [folder], out=kept, keep_identifiers=True)
     assert list(result.rows) == ["visit-7"] and (kept / "visit-7" / "lesions.csv").exists()
 
 
@@ -132,9 +132,7 @@ def test_names_in_other_character_sets(
     for label in ("bright", "lésion"):
         card["spec"]["classes"] = [label]
         (threshold_model / "model.json").write_text(json.dumps(card))
-        result = predict(
-            threshold_model, [tmp_path / "CT"], out=tmp_path / label, dicom_sr=True, quiet=True
-        )
+        result = predict(threshold_model, [tmp_path / "CT"], out=tmp_path / label, dicom_sr=True)
         assert not result.errors
         (path,) = (tmp_path / label).rglob("lesions-sr.dcm")
         assert dcmread(path).PatientName == name

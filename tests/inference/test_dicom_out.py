@@ -171,7 +171,7 @@ def test_report_and_segments_lie_where_the_lesions_are(
     coded_model: Path, tmp_path: Path, plane: str
 ) -> None:
     folder, out = series(tmp_path / "CT", plane), tmp_path / "out"
-    result = predict(coded_model, [folder], out=out, dicom_sr=True, dicom_seg=True, quiet=True)
+    result = predict(coded_model, [folder], out=out, dicom_sr=True, dicom_seg=True)
     assert not result.errors and not result.notes
     (case,) = (out / name for name in result.rows)
     check_report(
@@ -223,7 +223,7 @@ def test_validators_are_here_and_refuse_what_is_wrong(
     if not shutil.which(tool):
         pytest.skip(f"{tool} is not installed: apt-get install dicom3tools dcmtk")
     folder, out = series(tmp_path / "CT"), tmp_path / "out"
-    predict(coded_model, [folder], out=out, dicom_sr=True, quiet=True)
+    predict(coded_model, [folder], out=out, dicom_sr=True)
     (path,) = out.rglob("*.dcm")
     validate(path.parent)
     ds = dcmread(path)
@@ -246,7 +246,7 @@ def test_frames_of_one_enhanced_file(coded_model: Path, tmp_path: Path) -> None:
     write_enhanced(folder / "all", pixels, order)
     ds = study()(0, dcmread(folder / "all"))
     ds.save_as(folder / "all")
-    result = predict(coded_model, [folder], out=out, dicom_sr=True, dicom_seg=True, quiet=True)
+    result = predict(coded_model, [folder], out=out, dicom_sr=True, dicom_seg=True)
     assert not result.errors
     (case,) = (out / name for name in result.rows)
     groups = srread(case / "lesions-sr.dcm").content.get_planar_roi_measurement_groups()
@@ -269,7 +269,7 @@ def test_boxes_that_overlap_keep_all_their_voxels(
     pixels[2:4, 5:25, 5] = pixels[2:4, 24, 5:25] = 1300  # an L of 39 pixels, box 20 x 20
     pixels[2:4, 15:21, 18:30] = 1300  # 12 x 6
     folder, out = series(tmp_path / "CT", pixels=pixels), tmp_path / "out"
-    result = predict(coded_model, [folder], out=out, dicom_seg=True, quiet=True)
+    result = predict(coded_model, [folder], out=out, dicom_seg=True)
     (case,) = (out / name for name in result.rows)
     assert not (case / "lesions-sr.dcm").exists()
     segments = segments_in_patient(case / "lesions-seg.dcm")
@@ -282,7 +282,7 @@ def test_boxes_that_overlap_keep_all_their_voxels(
     validate(case)
 
     monkeypatch.setattr("detect.inference.dicom.seg.MOST_BYTES", 100)
-    result = predict(coded_model, [folder], out=tmp_path / "two", dicom_seg=True, quiet=True)
+    result = predict(coded_model, [folder], out=tmp_path / "two", dicom_seg=True)
     (error,) = result.errors
     assert "overlap" in str(error) and not list((tmp_path / "two").glob("scan-*"))
 
@@ -295,7 +295,7 @@ def test_a_label_volume_lies_on_the_voxels_of_its_file(coded_model: Path, tmp_pa
     affine = np.array([[0, 0, -0.8, 9], [0, 2.0, 0, -7], [0.9, 0, 0, 3], [0, 0, 0, 1.0]])
     nib.save(nib.Nifti1Image(data, affine), tmp_path / "scan.nii.gz")
     out = tmp_path / "out"
-    result = predict(coded_model, [tmp_path / "scan.nii.gz"], out=out, dicom_sr=True, quiet=True)
+    result = predict(coded_model, [tmp_path / "scan.nii.gz"], out=out, dicom_sr=True)
     assert not result.errors and "not a DICOM series" in result.notes["scan"]
     labels = nib.load(out / "scan" / "lesions.nii.gz")
     np.testing.assert_allclose(labels.affine, affine, atol=1e-6)
@@ -321,7 +321,7 @@ def check_real_series(case: Path, folder: Path) -> None:
 def test_a_real_series(bone_model: Path, realdata: Path, tmp_path: Path) -> None:
     """Bone of a CT of soft-tissue sarcoma: many lesions, valid objects, at their places."""
     folder, out = realdata / "sts" / "STS_019" / "CT" / "image", tmp_path / "out"
-    result = predict(bone_model, [folder], out=out, dicom_sr=True, dicom_seg=True, quiet=True)
+    result = predict(bone_model, [folder], out=out, dicom_sr=True, dicom_seg=True)
     assert not result.errors and not result.notes
     (case,) = (out / name for name in result.rows)
     check_real_series(case, folder)

@@ -251,7 +251,7 @@ def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
     if not is_closed(study / "closed"):
         pytest.skip("root's rights cannot be dropped here")
     look = (
-        "import sys; from pathlib import Path; from detect.inference.door import find;"
+        "import sys; from pathlib import Path; from detect.inference.find_scans import find;"
         "found = find([Path(sys.argv[1])], 'CT', Path('none'));"
         "print(*(scan.path for scan in found.scans), *found.errors, sep='\\n')"
     )

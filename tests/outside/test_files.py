@@ -34,7 +34,7 @@ AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
 def found(tiny_run: Path, tiny_dataset: Path) -> dict[str, tuple[Split, list[Boxes]]]:
     detector = load_detector(tiny_run, "cpu")
     splits = [load_split(open_dataset(tiny_dataset), name) for name in ("val", "test")]
-    return {s.name: (s, detect_split(detector, s, quiet=True)) for s in splits}
+    return {s.name: (s, detect_split(detector, s)) for s in splits}
 
 
 def write_coco(file: Path, split: Split, detections: list[Boxes], by: str) -> Path:
@@ -55,11 +55,11 @@ def test_coco_results_give_the_numbers_of_the_model(
     tiny_run: Path, tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]],
     tmp_path: Path, by: str,
 ) -> None:  # fmt: skip
-    own = evaluate(tiny_run, tiny_dataset, out=tmp_path / "own", quiet=True, pictures=2)
+    own = evaluate(tiny_run, tiny_dataset, out=tmp_path / "own", pictures=2)
     file = write_coco(tmp_path / "results.json", *found["test"], by)
     confidence = read_model_card(tiny_run).operating_point.confidence
     other = evaluate_predictions(
-        file, tiny_dataset, out=tmp_path / "other", confidence=confidence, pictures=2, quiet=True
+        file, tiny_dataset, out=tmp_path / "other", confidence=confidence, pictures=2
     )
     assert other.metrics == own.metrics
     assert {p.name for p in other.folder.iterdir()} == {p.name for p in own.folder.iterdir()}
@@ -91,7 +91,7 @@ def test_labels_that_ultralytics_wrote(
             boxes=torch.from_numpy(table),
         ).save_txt(labels / f"{path.stem}.txt", save_conf=True)  # fmt: skip
     assert 0 < len(list(labels.iterdir())) < len(split)
-    result = evaluate_predictions(labels, tiny_dataset, out=tmp_path / "out", quiet=True)
+    result = evaluate_predictions(labels, tiny_dataset, out=tmp_path / "out")
     expected = numbers(split.truth, detections, ["bright", "dark"])
     assert result.metrics.detections == expected.detections > 10
     assert result.metrics.map50 == pytest.approx(expected.map50, abs=1e-3)
@@ -107,14 +107,12 @@ def test_a_point_chosen_on_val_predictions(
     """What train froze on val is what comes of the same boxes from a file."""
     test = write_coco(tmp_path / "test.json", *found["test"], "id")
     val = write_coco(tmp_path / "val.json", *found["val"], "id")
-    result = evaluate_predictions(
-        test, tiny_dataset, out=tmp_path / "out", val_predictions=val, quiet=True
-    )
+    result = evaluate_predictions(test, tiny_dataset, out=tmp_path / "out", val_predictions=val)
     assert result.point == read_model_card(tiny_run).operating_point
     assert result.metrics.frozen.confidence == result.point.confidence
     few = evaluate_predictions(
         test, tiny_dataset, out=tmp_path / "few", val_predictions=val,
-        operating_point="fp-per-scan=0", quiet=True,
+        operating_point="fp-per-scan=0",
     )  # fmt: skip
     assert few.point.reached.fp_per_scan == 0
     assert few.point.rule == "false-positive boxes a scan 0 at IoU 0.5 on val"
@@ -124,7 +122,7 @@ def test_a_point_chosen_anew(tiny_run: Path, tiny_dataset: Path, tmp_path: Path)
     bundle = tmp_path / "m"
     shutil.copytree(tiny_run, bundle)
     before = read_model_card(bundle)
-    result = set_operating_point(bundle, tiny_dataset, "sensitivity=0.5", device="cpu", quiet=True)
+    result = set_operating_point(bundle, tiny_dataset, "sensitivity=0.5", device="cpu")
     card = read_model_card(bundle)
     assert card.operating_point == result.point != before.operating_point
     assert card.model_copy(update={"operating_point": None}) == before.model_copy(
@@ -134,9 +132,9 @@ def test_a_point_chosen_anew(tiny_run: Path, tiny_dataset: Path, tmp_path: Path)
     written = json.loads((bundle / "metrics.json").read_text(encoding="utf-8"))
     assert written["frozen"]["confidence"] == result.point.confidence
     assert written["frozen"]["recall"] == result.point.reached.recall
-    evaluated = evaluate(bundle, tiny_dataset, out=tmp_path / "e", quiet=True, pictures=0)
+    evaluated = evaluate(bundle, tiny_dataset, out=tmp_path / "e", pictures=0)
     assert evaluated.metrics.frozen.confidence == result.point.confidence
-    back = set_operating_point(bundle, tiny_dataset, "f1", device="cpu", quiet=True)
+    back = set_operating_point(bundle, tiny_dataset, "f1", device="cpu")
     assert back.point == before.operating_point
     assert (bundle / "metrics.json").read_text(encoding="utf-8") == (
         tiny_run / "metrics.json"
@@ -173,10 +171,8 @@ def two(
     masks.mkdir()
     for case in dict.fromkeys(load_split(open_dataset(tiny_dataset), "test").case_ids):
         shutil.copy(tiny_dataset.parent / "scans" / f"{case}-mask.nii", masks)
-    evaluate(tiny_run, tiny_dataset, out=folder / "a", quiet=True, pictures=0)
-    evaluate_predictions(
-        masks, tiny_dataset, name="nnU-Net", out=folder / "b", quiet=True, pictures=0
-    )
+    evaluate(tiny_run, tiny_dataset, out=folder / "a", pictures=0)
+    evaluate_predictions(masks, tiny_dataset, name="nnU-Net", out=folder / "b", pictures=0)
     return folder / "a", folder / "b"
 
 

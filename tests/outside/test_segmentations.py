@@ -56,7 +56,7 @@ def relabelled(
 
 
 def score(folder: Path, dataset: Path, out: Path, **more: object) -> Metrics:
-    return evaluate_predictions(folder, dataset, out=out, pictures=0, quiet=True, **more).metrics  # type: ignore[arg-type]
+    return evaluate_predictions(folder, dataset, out=out, pictures=0, **more).metrics  # type: ignore[arg-type]
 
 
 def assert_perfect(metrics: Metrics) -> None:
@@ -96,16 +96,14 @@ def test_labels_of_another_numbering(tiny_dataset: Path, tmp_path: Path) -> None
     assert other.map50 == 0
     with pytest.raises(InputError, match=r"labels \[5, 7\] that have no meaning"):
         score(folder, tiny_dataset, tmp_path / "c")
-    nothing = evaluate_predictions(
-        folder, tiny_dataset, out=tmp_path / "d", labels="dark=9", quiet=True
-    )
+    nothing = evaluate_predictions(folder, tiny_dataset, out=tmp_path / "d", labels="dark=9")
     assert "labels there: 1, 5, 7" in nothing.notes[0] and nothing.metrics.detections == 0
 
 
 def read(folder: Path, dataset: Path, **more: str) -> tuple[Predictions, Split]:
     opened = open_dataset(dataset)
     split = load_split(opened, "test")
-    return read_predictions(folder, opened, split, quiet=True, **more), split
+    return read_predictions(folder, opened, split, **more), split
 
 
 def test_a_volume_scores_by_its_size(tiny_dataset: Path, tmp_path: Path) -> None:
@@ -259,8 +257,8 @@ def test_a_dataset_without_label_numbers_asks_for_their_meaning(
     split = load_split(opened, "test")
     folder = write(tmp_path / "x", masks_of(tiny_dataset, "test"))
     with pytest.raises(InputError, match="--labels, for example bright=1"):
-        read_predictions(folder, named, split, quiet=True)
-    found = read_predictions(folder, named, split, labels="bright=1,dark=2", quiet=True)
+        read_predictions(folder, named, split)
+    found = read_predictions(folder, named, split, labels="bright=1,dark=2")
     assert sum(map(len, found.detections)) == split.boxes
 
 
@@ -269,7 +267,7 @@ def test_resampled_pictures(tmp_path: Path) -> None:
     scans = tiny.make_scans(tmp_path / "scans")
     recipe = tiny.recipe(tmp_path).model_copy(update={"spacing_mm": 1.1})
     dataset = tmp_path / "dataset"
-    convert(recipe, scans, dataset, split=(8, 2, 2), negatives="all", quiet=True)
+    convert(recipe, scans, dataset, split=(8, 2, 2), negatives="all")
     split = load_split(open_dataset(dataset), "test")
     assert set(split.sizes) == {(35, 47)}  # of 48 x 64 px of 0.8 mm
     folder = write(tmp_path / "x", masks_of(dataset, "test"))

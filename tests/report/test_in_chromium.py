@@ -162,9 +162,9 @@ def test_dark_and_on_paper(page: Page, report: Path) -> None:
 def test_the_report_of_a_prediction(page: Page, tiny_run: Path, tmp_path: Path) -> None:
     """A real prediction; a second run over other scans keeps the cases of the first."""
     scans, out = make_scans(tmp_path / "scans", cases=3), tmp_path / "out"
-    predict(tiny_run, [scans / "case0-scan.nii"], out=out, confidence=0.01, quiet=True)
+    predict(tiny_run, [scans / "case0-scan.nii"], out=out, confidence=0.01)
     others = [scans / "case1-scan.nii", scans / "case2-scan.nii"]
-    predict(tiny_run, others, out=out, confidence=0.01, quiet=True)
+    predict(tiny_run, others, out=out, confidence=0.01)
     html = (out / "report.html").read_text(encoding="utf-8")
     assert str(tmp_path) not in html
     page.open(out / "report.html")

@@ -209,7 +209,7 @@ class _Loop:
         self.train_loader.reset()  # the order of the slices was drawn already, and in the workers
 
     def _setup_ddp(self) -> None:
-        """Take this process's GPU; `detect.processes` has joined the processes already."""
+        """Use the GPU of this process, which `detect.training.distributed` has chosen."""
         self.device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(self.device)
 

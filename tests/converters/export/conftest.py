@@ -70,7 +70,7 @@ def exported(dataset: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
     """Export the dataset and move the folder: `exported(format)`."""
 
     def run(to: str) -> Path:
-        export_dataset(dataset, to, tmp_path / "made", quiet=True)
+        export_dataset(dataset, to, tmp_path / "made")
         moved = tmp_path / "moved" / to
         moved.parent.mkdir(exist_ok=True)
         (tmp_path / "made").rename(moved)

@@ -35,10 +35,10 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_nifti(folder / f"scans/{case}-mask.nii", mask, affine)
     convert(
         tiny.recipe(folder), folder / "scans", folder / "dataset",
-        split=(1, 1, 1), negatives="all", quiet=True,
+        split=(1, 1, 1), negatives="all",
     )  # fmt: skip
     for to in FORMATS:
-        export_dataset(folder / "dataset", to, folder / to, quiet=True)
+        export_dataset(folder / "dataset", to, folder / to)
     return folder
 
 

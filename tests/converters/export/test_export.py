@@ -31,8 +31,8 @@ def run(*words: object) -> int:
 def test_every_format_holds_all_pictures_and_nothing_of_this_machine(
     to: str, tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    result = export_dataset(tiny_dataset, to, tmp_path / "a", quiet=True)
-    export_dataset(tiny_dataset, to, tmp_path / "b", quiet=True)
+    result = export_dataset(tiny_dataset, to, tmp_path / "a")
+    export_dataset(tiny_dataset, to, tmp_path / "b")
     found = tree(tmp_path / "a")
     assert found == tree(tmp_path / "b")
     assert [p.name for p in tmp_path.iterdir() if p.name not in "ab"] == []
@@ -46,12 +46,12 @@ def test_every_format_holds_all_pictures_and_nothing_of_this_machine(
         assert file.is_dir() or str(tmp_path.parent).encode() not in file.read_bytes()
     text = (tmp_path / "a/README.txt").read_text(encoding="utf-8")
     assert FORMATS[to].notes in text and "0 bright, 1 dark" in text
-    assert check(tiny_dataset, quiet=True) == []
+    assert check(tiny_dataset) == []
 
 
 def test_linked_pictures_take_no_space(tiny_dataset: Path, tmp_path: Path) -> None:
-    export_dataset(tiny_dataset, "voc", tmp_path / "linked", link=True, quiet=True)
-    export_dataset(tiny_dataset, "voc", tmp_path / "copied", quiet=True)
+    export_dataset(tiny_dataset, "voc", tmp_path / "linked", link=True)
+    export_dataset(tiny_dataset, "voc", tmp_path / "copied")
     assert tree(tmp_path / "linked") == tree(tmp_path / "copied")
     for split in ("train", "val", "test"):
         for source in (tiny_dataset / "images" / split).iterdir():
@@ -61,12 +61,12 @@ def test_linked_pictures_take_no_space(tiny_dataset: Path, tmp_path: Path) -> No
 
 def test_an_export_is_replaced_only_when_asked(tiny_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    export_dataset(tiny_dataset, "coco", out, quiet=True)
+    export_dataset(tiny_dataset, "coco", out)
     before = tree(out)
     with pytest.raises(InputError, match="--overwrite"):
-        export_dataset(tiny_dataset, "voc", out, quiet=True)
+        export_dataset(tiny_dataset, "voc", out)
     assert tree(out) == before
-    export_dataset(tiny_dataset, "voc", out, overwrite=True, quiet=True)
+    export_dataset(tiny_dataset, "voc", out, overwrite=True)
     assert (out / "JPEGImages").is_dir() and not (out / "annotations").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
@@ -79,7 +79,7 @@ def test_what_is_no_export_is_never_replaced(tiny_dataset: Path, tmp_path: Path)
     before = tree(tmp_path)
     for out in ("dataset", "dataset/images", "", "notes", "file"):
         with pytest.raises(InputError):
-            export_dataset(copy, "coco", tmp_path / out, overwrite=True, quiet=True)
+            export_dataset(copy, "coco", tmp_path / out, overwrite=True)
     assert tree(tmp_path) == before
 
 
@@ -89,11 +89,11 @@ def test_interrupted_it_leaves_no_export_and_runs_again(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfile", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            export_dataset(tiny_dataset, "voc", tmp_path / "out", quiet=True)
+            export_dataset(tiny_dataset, "voc", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "out.partial/JPEGImages").mkdir(parents=True)  # as a kill leaves it
     (tmp_path / "out.partial/JPEGImages/half.png").write_bytes(b"half")
-    export_dataset(tiny_dataset, "voc", tmp_path / "out", quiet=True)
+    export_dataset(tiny_dataset, "voc", tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert not (tmp_path / "out/JPEGImages/half.png").exists()
 
@@ -138,7 +138,7 @@ def test_a_picture_cut_short(tiny_dataset: Path, tmp_path: Path) -> None:
     picture = next((dataset / "images/train").iterdir())
     picture.write_bytes(picture.read_bytes()[:-20])
     with pytest.raises(InputError, match="not a whole PNG"):
-        export_dataset(dataset, "coco", tmp_path / "out", quiet=True)
+        export_dataset(dataset, "coco", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -192,7 +192,7 @@ def test_rfdetr_keeps_a_class_that_train_lacks_and_that_is_called_lesion(
     file.write_text(json.dumps(content))
     for to, classes in (("coco", ["dark"]), ("rfdetr", ["lesion", "dark"])):
         out = tmp_path / to
-        export_dataset(folder, to, out, quiet=True)
+        export_dataset(folder, to, out)
         if to == "coco":
             (out / "train").mkdir()
             (out / "annotations/instances_train.json").rename(out / "train/_annotations.coco.json")
