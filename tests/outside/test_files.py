@@ -18,7 +18,6 @@ from detect.detectors.card import read_model_card
 from detect.detectors.registry import load_detector
 from detect.evaluation.detect_split import detect_split
 from detect.evaluation.matching import match
-from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate as numbers
 from detect.evaluation.paired import compare_paired
 from detect.report.evaluation_report import evaluation_report
