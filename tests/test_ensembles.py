@@ -19,6 +19,7 @@ from converters.dataset.folds import Fold
 from converters.dataset.split import load_split
 from detect.cli.main import main
 from detect.detectors.card import read_model_card
+from detect.detectors.operating_rule import Rule
 from detect.detectors.registry import load_detector
 from detect.evaluation.metrics import evaluate as score
 from detect.inference.ensembles import FILE_NAME
@@ -151,7 +152,7 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
     assert [(one / "model.json").read_text(encoding="utf-8") for one in pair] == cards
 
     # a second choice replaces the first one; what is damaged is refused in a line
-    anew = set_operating_point(pair, tiny_dataset, "fp-per-scan=0", device="cpu")
+    anew = set_operating_point(pair, tiny_dataset, Rule("fp-per-scan", 0), device="cpu")
     assert use_models(pair).point == anew.point != point
     (kept,) = [one / FILE_NAME for one in pair if (one / FILE_NAME).exists()]
     kept.write_text("{")

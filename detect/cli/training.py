@@ -190,9 +190,10 @@ def operating_point(
     quiet: Quiet = False,
 ) -> int:
     """Choose the confidence of a model, or of several as one, anew on val, and store it there."""
+    from detect.detectors.operating_rule import parse_rule
     from detect.workflows.operating_point import set_operating_point
 
-    result = set_operating_point(model, data, rule, device=device)
+    result = set_operating_point(model, data, parse_rule(rule), device=device)
     show("On val:")
     print_metrics(result.metrics, result.point, [result.note])
     whose = " + ".join(map(str, model))

@@ -1,13 +1,11 @@
 """The report of one evaluation: the numbers of `metrics.json`, curves, and the case browser."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from converters.dataset.split import Split
-from converters.preprocessing.windowing import AnyWindow
 from detect.detectors.card import ModelSpec
+from detect.evaluation.detected import Detected
 from detect.evaluation.findings.match import HIT_IOU
-from detect.evaluation.matching import Matches
 from detect.report.browser import browse
 from detect.report.curves import evaluation_charts
 from detect.report.findings import by_picture
@@ -41,32 +39,18 @@ FINDINGS = {
 }
 
 
-def evaluation_report(
-    metrics: Mapping[str, Any],
-    split: Split,
-    matches: Matches,
-    classes: Sequence[str],
-    confidence: float,
-    *,
-    name: str,
-    window: AnyWindow | None = None,
-    budget: int = BUDGET,
-) -> str:
+def evaluation_report(metrics: Mapping[str, Any], detected: Detected, budget: int = BUDGET) -> str:
     """Write the report of one evaluation as a self-contained HTML page.
 
     Args:
         metrics: the content of `metrics.json`; a section that is absent or None is left out.
-        split: pictures and truth.
-        matches: the detections as they were scored.
-        classes: names.
-        confidence: the operating point that the case browser opens with.
-        name: of the detector.
-        window: of the pictures.
+        detected: the detections that were scored.
         budget: bytes of pictures.
     """
     metrics = {**dict.fromkeys(SECTIONS), **metrics}
-    detector = by_picture(name, matches, confidence)
-    browser = browse(split, classes, [detector], window=window, budget=budget)
+    name, split, classes = detected.name, detected.split, detected.classes
+    detector = by_picture(name, detected.matches, detected.shown_confidence)
+    browser = browse(split, classes, [detector], window=detected.window, budget=budget)
     return render_page(
         "evaluation.html",
         title=f"{name} on {metrics.get('split') or split.name}",
@@ -82,7 +66,7 @@ def evaluation_report(
         model=_model(metrics),
         point=point_of(metrics),
         classes=classes,
-        confidence=confidence,
+        confidence=detected.shown_confidence,
         browser=browser,
     )
 

@@ -9,7 +9,7 @@ from converters.core.files import sha256, write_json
 from converters.dataset.folder import open_dataset
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from detect.detectors.card import OperatingPoint
-from detect.detectors.operating_rule import parse_rule
+from detect.detectors.operating_rule import Rule
 from detect.evaluation.detect_split import detect_split
 from detect.evaluation.findings.score import fit_linking
 from detect.evaluation.matching import match
@@ -38,7 +38,7 @@ class OperatingPointResult:
 def set_operating_point(
     model: Path | Sequence[Path],
     data: Path,
-    rule: str,
+    rule: Rule,
     *,
     device: str = "auto",
 ) -> OperatingPointResult:
@@ -52,22 +52,21 @@ def set_operating_point(
             gets an `ensembles.json`; no weight does.
         data: dataset folder, as for `evaluate`. Where it is not the one that the model was trained
             on, the model says so.
-        rule: see `parse_rule`.
+        rule: by which the confidence is chosen.
         device: `auto`, `cpu`, or a GPU's number.
 
     Raises:
         InputError: the rule, the model or the dataset is wrong, or val gives nothing to choose by.
     """
-    wanted = parse_rule(rule)
     used = use_models([model] if isinstance(model, Path) else model)
     dataset = open_dataset(data)
     val = common_part(used, dataset, "val")
     classes = used.spec.classes
     detections = detect_split(load_models(used, device), val)
     matches = match(val.truth, detections, len(classes))
-    point, note = choose_point(matches, val, wanted)
+    point, note = choose_point(matches, val, rule)
     if point is None:
-        raise InputError(data, f"has nothing on val to choose `{wanted}` by", "use another rule")
+        raise InputError(data, f"has nothing on val to choose `{rule}` by", "use another rule")
     metrics = measure(matches, classes, point.confidence)
     known = sha256(dataset.folder / MANIFEST)
     own = all(card.dataset_sha256 == known for card in used.cards)

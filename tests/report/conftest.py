@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from converters.dataset.split import Split
-from detect.evaluation.matching import match
+from detect.detectors.card import OperatingPoint
+from detect.evaluation.detected import Detected
 from detect.evaluation.metrics import evaluate
 from detect.report.evaluation_report import evaluation_report
 from tests.report.made import (
     CLASSES,
     CONFIDENCE,
     LEVELS,
+    WINDOW,
     make_detections,
     make_split,
 )
@@ -44,12 +46,13 @@ def metrics(split: Split) -> dict[str, Any]:
 def write(split: Split) -> Callable[[dict[str, Any]], str]:
     """Write the report of the hand-made detections with any metrics."""
 
-    matches = match(split.truth, make_detections(split), len(CLASSES))
+    detected = Detected(
+        "a <model>", split, make_detections(split), CLASSES, WINDOW, {},
+        OperatingPoint(confidence=CONFIDENCE),
+    )  # fmt: skip
 
     def report(content: dict[str, Any], **options: Any) -> str:
-        return evaluation_report(
-            content, split, matches, CLASSES, CONFIDENCE, name="a <model>", **options
-        )
+        return evaluation_report(content, detected, **options)
 
     return report
 

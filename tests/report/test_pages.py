@@ -12,6 +12,8 @@ import pytest
 
 from converters.core.boxes import Boxes
 from converters.dataset.split import Split
+from detect.detectors.card import OperatingPoint
+from detect.evaluation.detected import Detected
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
 from detect.report.browser import browse
@@ -24,6 +26,7 @@ from tests.report.made import (
     CONFIDENCE,
     HOSTILE,
     LEVELS,
+    WINDOW,
     boxes,
     make_detections,
     make_split,
@@ -146,8 +149,9 @@ def test_150_cases_stay_within_the_budget(tmp_path: Path) -> None:
     split = Split(**{**vars(split), **truth_of(truth)})
     nothing = [Boxes.empty()] * len(split)
     largest = max(range(len(split)), key=lambda k: truth[k].xyxy[0, 2])
-    matches = match(split.truth, nothing, 2)
-    detector = by_picture("d", matches, 0.5)
+    point = OperatingPoint(confidence=0.5)
+    detected = Detected("d", split, nothing, CLASSES, WINDOW, {}, point)
+    detector = by_picture("d", detected.matches, 0.5)
     whole = browse(split, CLASSES, [detector])
     assert whole.shown == 450 == whole.total and whole.with_boxes == (450, 450)
     size = len(whole.data["slices"][0]["picture"])
@@ -157,8 +161,8 @@ def test_150_cases_stay_within_the_budget(tmp_path: Path) -> None:
     shown = {(small.data["cases"][s["case"]]["name"], s["slice"]) for s in small.data["slices"]}
     assert {case for case, _ in shown} == set(cases)
     assert (split.case_ids[largest], split.slice_indices[largest]) in shown
-    metrics = measure(matches, CLASSES, 0.5).to_json()
-    html = evaluation_report(metrics, split, matches, CLASSES, 0.5, name="d", budget=300 * size)
+    metrics = measure(detected.matches, CLASSES, 0.5).to_json()
+    html = evaluation_report(metrics, detected, budget=300 * size)
     assert f"{small.shown} of 450 slices are in this file" in html
     assert len(html) < 300 * size + 200_000
 
