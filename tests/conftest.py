@@ -30,7 +30,7 @@ def realdata() -> Path:
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder of two classes; not to be changed."""
-    from tests.tiny import make_dataset
+    from tests.helpers.tiny import make_dataset
 
     return make_dataset(tmp_path_factory.mktemp("tiny"))
 
@@ -39,7 +39,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a YOLOv8n that was trained on `tiny_dataset`; not to be changed."""
     from detect.workflows.train import train
-    from tests.tiny import LONGER
+    from tests.helpers.tiny import LONGER
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     return train("yolov8n", tiny_dataset, out=out, settings=LONGER).bundle
@@ -49,7 +49,7 @@ def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every slice of each split: its splits can be pooled. Two scans are of one patient."""
     from converters.conversion.convert import convert
-    from tests.tiny import RECIPE, make_scans, recipe
+    from tests.helpers.tiny import RECIPE, make_scans, recipe
 
     folder = tmp_path_factory.mktemp("poolable")
     scans = make_scans(folder / "scans", cases=9)
@@ -73,6 +73,6 @@ def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture
 def threshold_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Bundle of a detector that finds what is bright, at once."""
-    from tests.threshold_detector import make_threshold_model
+    from tests.helpers.threshold_detector import make_threshold_model
 
     return make_threshold_model(tmp_path, monkeypatch)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.imports import end_and_modules
+from tests.helpers.imports import end_and_modules
 from tests.no_network.sitecustomize import NetworkUsed
 
 OUTSIDE = ("192.0.2.1", 80)  # a block reserved for documentation (RFC 5737)

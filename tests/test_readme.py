@@ -13,7 +13,7 @@ import torch
 
 from converters.imaging.nifti import write_nifti
 from detect.families.ultralytics.network import build_network
-from tests.converters.miniatures import make_chaos
+from tests.helpers.miniatures import make_chaos
 
 README = Path(__file__).parents[1] / "README.md"
 

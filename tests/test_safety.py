@@ -19,8 +19,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import BasicTextSRStorage, MRImageStorage, generate_uid
 
 from converters.imaging.nifti import write_nifti
-from tests.converters.dicom_series import write_series
-from tests.inference.test_door import (
+from tests.detect.cli.test_bad_input import four_dimensional
+from tests.detect.inference.test_find_scans import (
     CORONAL,
     as_kind,
     is_closed,
@@ -29,8 +29,8 @@ from tests.inference.test_door import (
     without_rights,
     write_object,
 )
-from tests.test_bad_input import four_dimensional
-from tests.tiny import make_scans
+from tests.helpers.dicom_series import write_series
+from tests.helpers.tiny import make_scans
 
 AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
 MOST_BYTES = 1_500_000  # a file: the disk is full for whatever is larger

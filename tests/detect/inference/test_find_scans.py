@@ -1,0 +1,264 @@
+"""Study folders: which series are scans, and why the others are passed over."""
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    BasicTextSRStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+    generate_uid,
+)
+
+from converters.core.errors import InputError
+from converters.imaging.read import read_volume
+from detect.inference.find_scans import Found, find
+from tests.helpers.dicom_series import SECRETS, write_series
+
+CORONAL = (1.0, 0, 0, 0, 0, -1.0)
+Edit = Callable[[int, Dataset], Dataset]
+
+
+def stack(
+    folder: Path, edit: Edit | None = None, slices: int = 5, level: int = 1024, **how
+) -> Path:
+    write_series(folder, np.full((slices, 24, 32), level, np.uint16), edit, **how)
+    return folder
+
+
+def with_type(*values: str) -> Edit:
+    def edit(number: int, ds: Dataset) -> Dataset:
+        ds.ImageType = list(values)
+        return ds
+
+    return edit
+
+
+def as_kind(sop_class: str, modality: str) -> Edit:
+    def edit(number: int, ds: Dataset) -> Dataset:
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = sop_class
+        ds.Modality = modality
+        return ds
+
+    return edit
+
+
+def write_object(path: Path, sop_class: str, modality: str) -> None:
+    """A DICOM object without pixels."""
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = sop_class
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
+    ds.SeriesInstanceUID, ds.Modality = generate_uid(), modality
+    ds.PatientName, ds.PatientID, ds.PatientBirthDate = SECRETS[:3]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+
+
+def look(path: Path, modality: str = "CT") -> Found:
+    found = find([path], modality, path.parent / "no-such-folder")
+    for reason in (*found.skipped, *found.errors):
+        line = str(reason)
+        assert "\n" not in line and reason.problem and reason.remedy
+        assert not any(secret in line for secret in SECRETS)
+    return found
+
+
+# Each gives a folder of one series that is no scan; whether it is one all the same when it is named
+KINDS: dict[str, tuple[Callable[[Path], object], str, bool]] = {
+    "localizer": (
+        lambda p: stack(p, with_type("ORIGINAL", "PRIMARY", "LOCALIZER"), 2, orientation=CORONAL),
+        "is a localizer",
+        False,
+    ),
+    "secondary capture": (
+        lambda p: stack(p, as_kind(SecondaryCaptureImageStorage, "CT")),
+        "is a secondary capture",
+        False,
+    ),
+    "screen saved as CT": (
+        lambda p: stack(p, with_type("DERIVED", "SECONDARY", "SCREEN SAVE")),
+        "picture of a screen",
+        False,
+    ),
+    "dose page": (
+        lambda p: stack(p, with_type("DERIVED", "SECONDARY", "OTHER", "DOSE_INFO"), 1),
+        "picture of a screen or a report",
+        False,
+    ),
+    "MIP": (
+        lambda p: stack(p, with_type("DERIVED", "SECONDARY", "AXIAL", "MIP")),
+        "shows projections",
+        False,
+    ),
+    "MR": (lambda p: stack(p, as_kind(MRImageStorage, "MR")), "is MR, not CT", False),
+    "coronal reformat": (
+        lambda p: stack(
+            p, with_type("DERIVED", "PRIMARY", "MPR"), orientation=CORONAL, step=(0, 2, 0)
+        ),
+        "another plane than axial",
+        True,
+    ),
+    "derived": (
+        lambda p: stack(p, with_type("DERIVED", "SECONDARY", "REFORMATTED")),
+        "was derived from another series",
+        True,
+    ),
+    "two slices": (lambda p: stack(p, slices=2), "has only 2 slices", True),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("flat", [False, True])
+def test_what_is_no_scan_is_passed_over_with_a_reason(
+    kind: str, flat: bool, tmp_path: Path
+) -> None:
+    make, said, can_be_read = KINDS[kind]
+    study = tmp_path / "study"
+    stack(study if flat else study / "b-axial", level=1100)
+    make(tmp_path / "extra")
+    if flat:
+        for file in (tmp_path / "extra").iterdir():
+            file.rename(study / f"extra-{file.name}")
+    else:
+        (tmp_path / "extra").rename(study / "a-extra")
+
+    found = look(study)
+    (scan,) = found.scans
+    assert scan.path == (study if flat else study / "b-axial") and not found.errors
+    assert not scan.warnings and bool(scan.series) == flat
+    assert (read_volume(scan.path, scan.series).array == 1100 - 1024).all()
+    (reason,) = found.skipped
+    assert said in reason.problem
+    assert reason.path.startswith(str(study / ("extra-" if flat else "a-extra")))
+
+    if not flat:  # by name it is taken with a warning, or refused
+        by_name = look(study / "a-extra")
+        assert not by_name.skipped
+        if can_be_read:
+            (scan,) = by_name.scans
+            assert said in scan.warnings[0] and not by_name.errors
+        else:
+            (error,) = by_name.errors
+            assert said in error.problem and not by_name.scans
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("ORIGINAL", "PRIMARY", "AXIAL"),
+        ("DERIVED", "PRIMARY", "AXIAL", "JP2K LOSSY 6"),  # a lossy archive's
+        ("DERIVED", "PRIMARY", "MPR"),  # an axial reformat
+        ("ORIGINAL", "SECONDARY", "AXIAL"),
+        (),
+    ],
+)
+def test_what_archives_call_their_axial_series_is_a_scan(
+    values: tuple[str, ...], tmp_path: Path
+) -> None:
+    stack(tmp_path / "study" / "one", with_type(*values))
+    found = look(tmp_path / "study")
+    assert len(found.scans) == 1 and not found.skipped and not found.errors
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "modality", "said"),
+    [(BasicTextSRStorage, "SR", "Basic Text SR"), (SegmentationStorage, "SEG", "Segmentation")],
+)
+def test_objects_without_pictures(sop_class: str, modality: str, said: str, tmp_path: Path) -> None:
+    stack(tmp_path / "study" / "CT")
+    write_object(tmp_path / "study" / "CT" / "object.dcm", sop_class, modality)
+    write_object(tmp_path / "study" / "more" / "object.dcm", sop_class, modality)
+    found = look(tmp_path / "study")
+    assert [scan.path.name for scan in found.scans] == ["CT"] and not found.errors
+    assert [reason.problem for reason in found.skipped] == [f"is no scan ({said})"] * 2
+    only = look(tmp_path / "study" / "more")
+    (error,) = only.errors
+    assert "holds no scan to process" in str(error) and len(only.skipped) == 1
+
+
+def test_the_series_of_a_flat_study_are_told_apart(tmp_path: Path) -> None:
+    for number in range(3):
+        for file in stack(tmp_path / f"s{number}", level=1000 + number).iterdir():
+            (tmp_path / "study").mkdir(exist_ok=True)
+            file.rename(tmp_path / "study" / f"{file.name}-{number}")
+    found = look(tmp_path / "study")
+    values = [int(read_volume(s.path, s.series).array[0, 0, 0]) for s in found.scans]
+    assert sorted(values) == [-24, -23, -22] and not found.errors and not found.skipped
+    with pytest.raises(InputError, match="mixes 3 image series"):
+        read_volume(tmp_path / "study")
+
+
+def test_other_planes_of_mr_are_scans(tmp_path: Path) -> None:
+    def coronal(number: int, ds: Dataset) -> Dataset:
+        return as_kind(MRImageStorage, "MR")(number, ds)
+
+    stack(tmp_path / "study" / "cor", coronal, orientation=CORONAL, step=(0, 2, 0))
+    stack(tmp_path / "study" / "ct")
+    found = look(tmp_path / "study", "MR")
+    assert [scan.path.name for scan in found.scans] == ["cor"]
+    assert [reason.problem for reason in found.skipped] == ["is CT, not MR"]
+
+
+def test_a_damaged_file_leaves_the_other_folders(tmp_path: Path) -> None:
+    stack(tmp_path / "study" / "good")
+    bad = stack(tmp_path / "study" / "bad")
+    next(bad.iterdir()).rename(bad / "cut.dcm")
+    (bad / "cut.dcm").write_bytes((bad / "cut.dcm").read_bytes()[:200])
+    (tmp_path / "study" / "worse").mkdir()
+    (tmp_path / "study" / "worse" / "a.dcm").touch()
+    found = look(tmp_path / "study")
+    assert [scan.path.name for scan in found.scans] == ["good"]
+    assert sorted(Path(error.path).name for error in found.errors) == ["a.dcm", "cut.dcm"]
+
+
+def test_results_inside_the_input_are_no_scans(tmp_path: Path) -> None:
+    stack(tmp_path / "study")
+    results = tmp_path / "study" / "results" / "case"
+    results.mkdir(parents=True)
+    (results / "lesions.nii.gz").write_bytes(b"labels")
+    found = find([tmp_path / "study"], "CT", tmp_path / "study" / "results")
+    assert [scan.path for scan in found.scans] == [tmp_path / "study"]
+
+
+def without_rights() -> None:
+    """Of a child process: root obeys permissions as everybody else."""
+    drop = 24  # PR_CAPBSET_DROP, which the next exec makes true
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(drop, capability, 0, 0, 0)
+
+
+def is_closed(path: Path) -> bool:
+    """Whether a child without rights may not open a file or folder."""
+    look = "import os, sys; os.close(os.open(sys.argv[1], os.O_RDONLY))"
+    words = [sys.executable, "-c", look, str(path)]
+    return bool(subprocess.run(words, capture_output=True, preexec_fn=without_rights).returncode)
+
+
+def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    stack(study / "good")
+    (study / "closed").mkdir(mode=0)
+    if not is_closed(study / "closed"):
+        pytest.skip("root's rights cannot be dropped here")
+    look = (
+        "import sys; from pathlib import Path; from detect.inference.find_scans import find;"
+        "found = find([Path(sys.argv[1])], 'CT', Path('none'));"
+        "print(*(scan.path for scan in found.scans), *found.errors, sep='\\n')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", look, study],
+        capture_output=True, encoding="utf-8", preexec_fn=without_rights,
+    )  # fmt: skip
+    scan, error = done.stdout.splitlines()
+    assert scan == str(study / "good")
+    assert error.startswith(f"{study / 'closed'}: may not be read")

@@ -1,1 +1,0 @@
-from tests.evaluation.conftest import ultralytics_offline  # noqa: F401
