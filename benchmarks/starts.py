@@ -12,10 +12,6 @@ import argparse
 import csv
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from converters.core.files import replacing
 from converters.dataset.folder import open_dataset
 from converters.dataset.folds import fold_splits, parse_fold
 from converters.dataset.split import Split
@@ -25,6 +21,7 @@ from detect.evaluation.bootstrap import draw_patients, interval
 from detect.evaluation.detect_split import detect_split
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
+from detect.report.charts import Axis, Chart, Line, nice_ticks
 from detect.workflows.train import train
 
 MODEL = "yolov8n"
@@ -69,15 +66,13 @@ def _tested(run: Path, test: Split, classes: list[str]) -> str:
 
 
 def _draw(path: Path, curves: dict[str, list[float]]) -> None:
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="epoch", ylabel="val mAP50")
-    for name, values in curves.items():
-        axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
-    axes.set_ylim(bottom=0)
-    axes.legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    lines = [
+        Line(name, range(1, len(values) + 1), values, marks=True) for name, values in curves.items()
+    ]
+    epochs = max(len(values) for values in curves.values())
+    highest = max(max(values) for values in curves.values())
+    x, y = Axis("epoch", nice_ticks(epochs)), Axis("val mAP50", nice_ticks(highest or 1.0))
+    Chart("Learning from several starts", lines, x, y, wide=True).write_png(path)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
-from detect.report.charts import Axis, Line, line_chart
+from detect.report.charts import Axis, Chart, Line
 from detect.report.page import rate
 
 IMAGE_TICKS = (0.25, 0.5, 1, 2, 4, 8, 16)
@@ -13,7 +11,7 @@ SCAN_TICKS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 SENSITIVITY = "sensitivity"
 
 
-def evaluation_charts(metrics: Mapping[str, Any]) -> list[Markup]:
+def evaluation_charts(metrics: Mapping[str, Any]) -> list[Chart]:
     """Draw precision–recall, F1–confidence, reliability and FROC charts."""
     curves, froc = metrics.get("curves") or {}, metrics.get("froc") or {}
     lesions = metrics.get("lesions") or {}
@@ -21,7 +19,7 @@ def evaluation_charts(metrics: Mapping[str, Any]) -> list[Markup]:
     if pr := curves.get("pr"):
         lines = [Line(name, own["recall"], own["precision"]) for name, own in pr.items()]
         charts.append(
-            line_chart(
+            Chart(
                 "Precision and recall by class", lines, Axis("recall"), Axis("precision"),
                 note="IoU 0.5, every confidence.",
             )
@@ -29,7 +27,7 @@ def evaluation_charts(metrics: Mapping[str, Any]) -> list[Markup]:
     if f1 := curves.get("f1"):
         lines = [Line(name, own["confidence"], own["f1"]) for name, own in f1.items()]
         charts.append(
-            line_chart(
+            Chart(
                 "F1 against confidence by class", lines, Axis("confidence"), Axis("F1"),
                 verticals=_points(metrics), note="IoU 0.5.",
             )
@@ -58,7 +56,7 @@ def froc_chart(
     ticks: Sequence[float],
     note: str = "",
     colours: Mapping[str, int] | None = None,
-) -> Markup:
+) -> Chart:
     """Draw FROC curves, with marks at the false-positive rates that the mean is taken over.
 
     Args:
@@ -87,7 +85,7 @@ def froc_chart(
     where = ", ".join(f"{v:g}" for v in next(iter(sections.values()))["false_positives"])
     said = f"Mean at {where} false positives per {unit}: {'; '.join(means)}. {note}"
     axis = Axis(f"false positives per {unit}, log scale", ticks, logarithmic=True)
-    return line_chart(title, lines, axis, Axis(SENSITIVITY), note=said.strip())
+    return Chart(title, lines, axis, Axis(SENSITIVITY), note=said.strip())
 
 
 def _points(metrics: Mapping[str, Any]) -> list[tuple[float, str]]:
@@ -100,14 +98,14 @@ def _points(metrics: Mapping[str, Any]) -> list[tuple[float, str]]:
     return marks
 
 
-def _reliability(reliability: Mapping[str, Any]) -> Markup:
+def _reliability(reliability: Mapping[str, Any]) -> Chart:
     bins = [
         one for one in reliability["bins"]
         if one.get("count") and one.get("precision") is not None
     ]  # fmt: skip
     x = [one["mean_confidence"] for one in bins]
     y = [one["precision"] for one in bins]
-    return line_chart(
+    return Chart(
         "Reliability: how often a confidence is right",
         [Line("", x, y, marks=True)],
         Axis("mean confidence of the detections in a bin"),
