@@ -30,11 +30,11 @@ def write_chart_png(path: Path, layout: Mapping[str, Any]) -> None:
         layout: what the template `chart.svg` is filled with, in the units of its view box.
     """
     width, height = layout["size"]
-    legend = _legend_rows(
-        [line for line in layout["lines"] if line["name"] and not line["label"]], width
-    )
+    named = [line for line in layout["lines"] if line["name"] and not line["label"]]
+    columns = width // 220
+    rows = -(-len(named) // columns)
     note = textwrap.wrap(layout["note"], round(width / (0.5 * FONT_SIZE)))
-    canvas = _Canvas(width, height + _ROW * (2 + len(legend) + len(note)))
+    canvas = _Canvas(width, height + _ROW * (2 + rows + len(note)))
     canvas.text((0, _ROW / 2), layout["title"], "lm", _TEXT, 14)
     canvas.top = 1.5 * _ROW
     _draw_axes(canvas, layout)
@@ -42,10 +42,9 @@ def write_chart_png(path: Path, layout: Mapping[str, Any]) -> None:
         for line in layout["lines"]:
             draw(canvas, line)
     canvas.top += height
-    for row in legend:
-        for left, line in row:
-            _draw_key(canvas, left, line)
-        canvas.top += _ROW
+    for k, line in enumerate(named):
+        _draw_key(canvas, (k % columns * width / columns, _ROW * (k // columns + 0.5)), line)
+    canvas.top += _ROW * rows
     for words in note:
         canvas.text((0, _ROW / 2), words, "lm")
         canvas.top += _ROW
@@ -143,29 +142,13 @@ def _draw_label(canvas: _Canvas, line: Mapping[str, Any]) -> None:
         canvas.text((x, y), line["name"], "mm", colour)
 
 
-def _draw_key(canvas: _Canvas, left: float, line: Mapping[str, Any]) -> None:
-    colour, middle = ON_LIGHT[line["colour"]], _ROW / 2
+def _draw_key(canvas: _Canvas, at: Point, line: Mapping[str, Any]) -> None:
+    colour, (left, middle) = ON_LIGHT[line["colour"]], at
     if line["strokes"]:
         canvas.line([(left, middle), (left + 24, middle)], colour, 2.5, line["dash"])
     else:
         canvas.disc((left + 12, middle), 3.5, colour)
     canvas.text((left + 30, middle), line["name"], "lm", _TEXT)
-
-
-def _legend_rows(
-    lines: Sequence[Mapping[str, Any]], width: float
-) -> list[list[tuple[float, Mapping[str, Any]]]]:
-    """Break the legend into rows: the left edge of each line's key."""
-    rows: list[list[tuple[float, Mapping[str, Any]]]] = []
-    left = width
-    for line in lines:
-        needed = 46 + _font(FONT_SIZE).getlength(line["name"]) / _FINE
-        if left + needed > width:
-            rows.append([])
-            left = 0.0
-        rows[-1].append((left, line))
-        left += needed
-    return rows
 
 
 def _dashes(points: Sequence[Point], pattern: Sequence[float]) -> list[list[Point]]:
