@@ -83,7 +83,7 @@ def match(truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int)
         num_classes: labels run from 0 to ``num_classes - 1``.
 
     Raises:
-        ValueError: the two sequences differ in length, or boxes are malformed.
+        ValueError: the two sequences differ in length, or a label or a score is out of range.
     """
     if len(truth) != len(detections):
         raise ValueError(f"{len(truth)} images of truth, {len(detections)} of detections")
@@ -123,16 +123,9 @@ def _flatten(
     """Join and check the boxes of all images: their image index ``(n,)`` and the boxes."""
     empty = Boxes.empty()  # np.concatenate refuses an empty list
     count = [len(boxes) for boxes in images]
-    for boxes, n in zip(images, count, strict=True):
-        if boxes.xyxy.shape != (n, 4) or boxes.label.shape != (n,) or boxes.score.shape != (n,):
-            raise ValueError(f"{what}: xyxy, label and score of an image differ in length")
     xyxy = np.concatenate([empty.xyxy, *(boxes.xyxy for boxes in images)])
     label = np.concatenate([empty.label, *(boxes.label for boxes in images)])
     score = np.concatenate([empty.score, *(boxes.score for boxes in images)])
-    if not np.issubdtype(label.dtype, np.integer):
-        raise ValueError(f"{what}: labels are not integers")
-    if not np.isfinite(xyxy).all() or bool((xyxy[:, 2:] < xyxy[:, :2]).any()):
-        raise ValueError(f"{what}: boxes that are not finite, or end before they begin")
     if bool(((label < 0) | (label >= num_classes)).any()):
         raise ValueError(f"{what}: labels outside 0 to {num_classes - 1}")
     return np.repeat(np.arange(len(images)), count), Boxes(xyxy, label, score)
