@@ -34,12 +34,13 @@ from converters.dataset.coco import detections_to_coco
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
+from detect.detectors.base import TrainingRun
 from detect.detectors.card import ModelSpec
 from detect.detectors.checkpoints import read_state
 from detect.detectors.registry import load_detector
 from detect.detectors.settings import TrainSettings, parse_duration, resolve_settings
 from detect.evaluation.detect_split import detect_split
-from detect.families.ultralytics import detector, training
+from detect.families.ultralytics import training
 from detect.training.sampler import EpochSlices, Indices
 from detect.workflows.train import train
 from detect.workflows.weights import choose_start
@@ -216,12 +217,12 @@ def _grown_alone(wanted: bool) -> Iterator[None]:
 @contextmanager
 def _best_on_val(wanted: bool) -> Iterator[None]:
     """Let ours keep the epoch that is best on val."""
-    kept = detector.kept_weights
+    kept = training.kept_weights
 
-    def best(run_dir: Path, epochs: int) -> Path:
-        return kept(run_dir, epochs).with_name("best.safetensors")
+    def best(run: TrainingRun) -> Path:
+        return run.weights / "best.safetensors"
 
-    with patch.object(detector, "kept_weights", best if wanted else kept):
+    with patch.object(training, "kept_weights", best if wanted else kept):
         yield
 
 

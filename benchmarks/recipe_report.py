@@ -111,7 +111,7 @@ def _print_row(
             split=pooled,
             boxes=found,
             classes=classes,
-            window=dataset.manifest.request.recipe.shown_window,
+            window=dataset.manifest.request.recipe.representation.shown_window,
             facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
             point=point,
         ),

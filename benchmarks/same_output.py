@@ -53,7 +53,7 @@ TRAIN = (
     "train --model yolov8n --data WORK/before/phantom --imgsz 160 --batch 8 --lr 0.002"
     " --device cpu --workers 0"
 )
-PREDICT = "predict --model WORK/before/bundle --device cpu"
+PREDICT = "predict --model WORK/before/bundle --device cpu --confidence 0.01"
 LITS = "DATA/lits256/volume-48.nii.gz DATA/lits256/volume-50.nii.gz"
 EXPORTS = ("coco", "voc", "yolo", "rfdetr", "cvat", "labelstudio", "createml", "csv")
 COMMANDS = {  # name of the output folder → arguments of `detect`, without --out

@@ -13,6 +13,7 @@ import torch
 
 from converters.imaging.nifti import write_nifti
 from detect.families.ultralytics.network import build_network
+from tests.helpers.dicom_series import write_dicom
 from tests.helpers.miniatures import make_chaos
 
 README = Path(__file__).parents[1] / "README.md"
@@ -66,28 +67,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for model in ("yolov8n", "rtdetr-l"):
         torch.save({"model": build_network(model, 80, 640), "ema": None}, folder / f"{model}.pt")
     return folder
-
-
-def write_dicom(folder: Path, hu: np.ndarray, series: str = "1.2.826.0.1.3680043.2.1125.1") -> None:
-    """Write a CT series through SimpleITK: an independent writer."""
-    import SimpleITK as sitk
-
-    folder.mkdir()
-    for z, layer in enumerate(hu):
-        image = sitk.GetImageFromArray(layer[None])
-        image.SetSpacing((4.0, 4.0, 5.0))
-        for tag, value in {
-            "0008|0060": "CT",
-            "0020|000e": series,
-            "0020|0032": f"0\\0\\{5 * z}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-            "0020|0013": str(z + 1),
-        }.items():
-            image.SetMetaData(tag, value)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(str(folder / f"{z}.dcm"))
-        writer.Execute(image)
 
 
 def test_every_detect_command_of_the_readme_runs(

@@ -19,17 +19,17 @@ from pydicom.sequence import Sequence
 from pydicom.uid import BasicTextSRStorage, MRImageStorage, generate_uid
 
 from converters.imaging.nifti import write_nifti
-from tests.detect.cli.test_bad_input import four_dimensional
-from tests.detect.inference.test_find_scans import (
+from tests.helpers.dicom_series import write_series
+from tests.helpers.studies import (
     CORONAL,
     as_kind,
+    four_dimensional,
     is_closed,
     stack,
     with_type,
     without_rights,
     write_object,
 )
-from tests.helpers.dicom_series import write_series
 from tests.helpers.tiny import make_scans
 
 AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])

@@ -1,4 +1,4 @@
-"""From what a user typed to a weight file on this machine."""
+"""Find weight files on this machine by path or name."""
 
 import os
 from dataclasses import dataclass
@@ -44,13 +44,13 @@ class Known:
 
     @property
     def remedy(self) -> str:
-        """What to fetch, and where to put it, without a full stop."""
+        """Advise how to fetch the file, without a full stop."""
         named = "" if self.source.endswith(f"/{self.file}") else f" as {self.file}"
         return f"fetch {self.source} and put it into {folder()}{named}"
 
 
 def folder() -> Path:
-    """Where weight files are looked for by name: `$DETECT_WEIGHTS`, else the user's cache."""
+    """Return the folder of weight files: `$DETECT_WEIGHTS`, else the user's cache."""
     named = os.environ.get("DETECT_WEIGHTS")
     return Path(named) if named else Path.home() / ".cache" / "detect" / "weights"
 
@@ -61,10 +61,10 @@ def known_weights() -> dict[str, Known]:
     groups = yaml.safe_load((Path(__file__).parent / "register.yaml").read_text(encoding="utf-8"))
     entries = {}
     for group in groups:
-        for file, its in group["files"].items():
+        for file, facts in group["files"].items():
             source = group.get("source", "").format(file=file, stem=Path(file).stem)
             shared = {"family": group["family"], "licence": group["licence"], "source": source}
-            entries[file] = Known(file=file, **(shared | its))
+            entries[file] = Known(file=file, **(shared | facts))
     return entries
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from converters.conversion.sources import CaseSource
 from converters.conversion.yolo_labels import label_text
 from converters.core.errors import InputError
 from converters.core.files import write_text
@@ -16,6 +15,7 @@ from converters.imaging.hashing import hash_contents
 from converters.imaging.read import check_same_grid
 from converters.imaging.volume import Volume
 from converters.masks.annotations import find_marks, mask_files, read_scan, scan_files
+from converters.masks.case_source import CaseSource
 from converters.masks.components import SMALL_MM, Component, Lesion
 from converters.preprocessing.frame import Frame, Region, extent
 from converters.preprocessing.pictures import pictures
@@ -144,7 +144,7 @@ def write_case(
         InputError: an unreadable scan, one on another grid than its mask, or one whose crop would
             cut a lesion.
     """
-    scan = read_scan(case)
+    scan, files = read_scan(case)
     grid = Volume(  # the mask's grid without its voxels
         array=np.broadcast_to(np.uint8(0), analysis.shape),
         affine=np.asarray(analysis.affine),
@@ -162,7 +162,7 @@ def write_case(
         text = label_text(by_slice.get(z, []), made.frame)
         write_text((labels / name).with_suffix(".txt"), text)
     return CaseWritten(
-        image_sha256=hash_scan(case),
+        image_sha256=hash_contents(files),
         frame=made.frame,
         windows=[window for _, window in made.channels],
         value_range=value_range(scan) if representation.modality == "CT" else None,

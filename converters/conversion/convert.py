@@ -23,7 +23,7 @@ from converters.conversion.case import (
 )
 from converters.conversion.duplicate_scans import check_twins, find_twins
 from converters.conversion.gather import Cases, gather
-from converters.conversion.sources import CaseSource, published_split
+from converters.conversion.sources import published_split
 from converters.conversion.synthetic import complete, not_for_train, synthetic_cases, without
 from converters.conversion.workspace import Workspace
 from converters.conversion.write_dataset import describe
@@ -41,6 +41,7 @@ from converters.dataset.manifest import (
 )
 from converters.dataset.negatives import DEFAULT, Policy, choose_negatives, parse_policies
 from converters.dataset.stratify import SPLITS, read_split_file, split_patients
+from converters.masks.case_source import CaseSource
 from converters.recipes.recipe import Recipe
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from converters.conversion.case import hash_scan
-from converters.conversion.sources import CaseSource
 from converters.core.errors import InputError
 from converters.masks.annotations import scan_files
+from converters.masks.case_source import CaseSource
 
 SAMPLE = 1 << 16  # bytes from the middle of a file: voxels, not header
 

@@ -4,45 +4,19 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from converters.core.errors import InputError
 from converters.core.naming import natural_key
-from converters.imaging.rescale import Rescale
 from converters.masks import lld_mmri as cuboids
+from converters.masks.case_source import CaseSource
 from converters.masks.deeplesion import BoxRow, read_table
 from converters.masks.lld_mmri import Cuboid
 from converters.recipes.name_rules import ORGAN, Names, listed
-from converters.recipes.recipe import MaskKind, Recipe
+from converters.recipes.recipe import Recipe
 from converters.recipes.templates import CASE, PATIENT, template_pattern
 
 _PUBLISHED = {"1": "train", "2": "val", "3": "test"}
-
-
-@dataclass(frozen=True)
-class CaseSource:
-    """Where one case lies.
-
-    Attributes:
-        case_id: name of the case in the dataset.
-        patient_id: name of the person; cases of one person share it.
-        image: the scan.
-        mask: what says where its lesions are; None where the recipe's path matches nothing.
-        parts: where that is several: (name of the structure, or "", and its path), `mask` first.
-        rows: the case's rows of a table of boxes.
-        mask_kind: as the recipe's.
-        rescale: as the recipe's.
-    """
-
-    case_id: str
-    patient_id: str
-    image: Path
-    mask: Path | None
-    parts: tuple[tuple[str, Path], ...] = ()
-    rows: tuple[BoxRow | Cuboid, ...] = ()
-    mask_kind: MaskKind = "labels"
-    rescale: Rescale | None = None
 
 
 def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
@@ -140,7 +114,9 @@ def _one_scan(
     if len(own) > 1 and all((root / path).is_dir() for _, path in own):
         from converters.imaging.dicom import series as dicom
 
-        scans = [one for one in own if dicom.modality(root / one[1]) == recipe.modality]
+        scans = [
+            one for one in own if dicom.modality(root / one[1]) == recipe.representation.modality
+        ]
         own = scans or own
     if len(own) > 1:
         raise InputError(

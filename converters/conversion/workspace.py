@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from converters.conversion.case import CaseAnalysis, CaseWritten, image_name
-from converters.conversion.sources import CaseSource
 from converters.core.files import write_text
 from converters.dataset.manifest import Request, tool_versions
 from converters.dataset.stratify import SPLITS
 from converters.imaging.read import ITK_SUFFIXES
+from converters.masks.case_source import CaseSource
 
 
 class Workspace:

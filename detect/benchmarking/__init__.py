@@ -1,1 +1,1 @@
-"""What `detect benchmark` is made of: runs, the process of each, what they gave, pictures."""
+"""The parts of `detect benchmark`: its runs, their results, measurements and pictures."""

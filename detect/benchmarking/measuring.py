@@ -1,4 +1,4 @@
-"""How fast a detector is, and how much memory this process took."""
+"""Measure the speed of a detector and the memory of this process."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""What the runs gave, read from their bundles: rows, means, and the two tables."""
+"""Read the results of a benchmark's runs, summarise them, and write its tables."""
 
 import csv
 import io
@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from detect.benchmarking.runs import EVALUATION, MEASURES, TRAINING, Run
 from detect.evaluation.bootstrap import interval
@@ -238,7 +236,7 @@ def _cells(summary: Summary) -> list[str]:
         cell("precision_best"),
         cell("recall_best"),
         cell("map50"),
-        _range(summary.interval("map50")),
+        write_range(summary.interval("map50")),
         f"{summary.mean('parameters') / 1e6:.3f}",
         cell("f1_best"),
         cell("precision_frozen"),
@@ -261,35 +259,6 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
 
 
-def render_summaries(summaries: Sequence[Summary]) -> Table:
-    """Show what matters most of `benchmark.md` in a terminal."""
-    table = Table(
-        box=SIMPLE_HEAD,
-        caption="best: at the best F1 on the scored set; frozen: at the confidence from val",
-        caption_justify="left",
-    )
-    table.add_column("model", overflow="fold")
-    headers = ("P\nbest", "R\nbest", "P\nfrozen", "R\nfrozen", "mAP50", "95 %", "params\nM")
-    for header in (*headers, "ms a\nslice"):
-        table.add_column(header, justify="right")
-    for summary in summaries:
-        if not summary.rows:
-            table.add_row(summary.model, "failed" if summary.failed else "waiting")
-            continue
-        names = ("precision_best", "recall_best", "precision_frozen", "recall_frozen", "map50")
-        table.add_row(
-            summary.model,
-            *(_fixed(summary.mean(name), 3) for name in names),
-            _range(summary.interval("map50")),
-            _fixed(summary.mean("parameters") / 1e6, 1),
-            _fixed(summary.mean("ms_per_slice"), 1),
-        )
-    return table
-
-
-def _fixed(value: float, digits: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _range(ends: tuple[float, float]) -> str:
+def write_range(ends: tuple[float, float]) -> str:
+    """Write an interval to three digits; a dash where it is undefined."""
     return "–" if math.isnan(ends[0]) else f"{ends[0]:.3f}–{ends[1]:.3f}"

@@ -1,4 +1,4 @@
-"""Which trainings a benchmark consists of, and where each of them lies."""
+"""List the trainings of a benchmark and their folders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ class Run:
     name: str
 
     def bundle(self, out: Path) -> Path:
-        """Its bundle, in the folder of the benchmark."""
+        """Return the bundle, in the folder of the benchmark."""
         return out / "runs" / self.name
 
     def is_trained(self, out: Path) -> bool:
-        """Whether its training is finished."""
+        """Look whether the training is finished."""
         return (self.bundle(out) / "model.json").is_file()
 
     def is_done(self, out: Path) -> bool:
-        """Whether it is trained, scored and measured: the measures are written last."""
+        """Look whether it is trained, scored and measured: the measures are written last."""
         return (self.bundle(out) / MEASURES).is_file()
 
 
@@ -54,10 +54,12 @@ def plan(models: Sequence[str], folds: int | None, seeds: int, seed: int) -> lis
         Run(
             model,
             fold,
-            own,
-            model + (f"-fold{fold.number}" if fold else "") + (f"-seed{own}" if seeds > 1 else ""),
+            number,
+            model
+            + (f"-fold{fold.number}" if fold else "")
+            + (f"-seed{number}" if seeds > 1 else ""),
         )
         for model in models
         for fold in rounds
-        for own in range(seed, seed + seeds)
+        for number in range(seed, seed + seeds)
     ]

@@ -1,7 +1,10 @@
 """Options that several verbs share, spelled and explained the same everywhere."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +34,7 @@ Scheduler = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
-Protocol = Annotated[str | None, typer.Option(help="Published settings as defaults: limt.")]
+Protocol = Annotated[str | None, typer.Option(help="Take published settings as defaults: limt.")]
 
 
 def _silence(context: typer.Context, quiet: bool) -> bool:
@@ -42,36 +45,69 @@ def _silence(context: typer.Context, quiet: bool) -> bool:
 
 Quiet = Annotated[bool, typer.Option("--quiet", callback=_silence, help="Show no progress bars.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies at --out.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the data [100].")]
-Iterations = Annotated[
-    int | None, typer.Option(min=1, help="Steps of the optimiser, in place of epochs.")
-]
-Budget = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="As many epochs as fit on this machine, e.g. into 20min."),
-]
-Batch = Annotated[int | None, typer.Option(min=1, help="Images a step [16].")]
-Negatives = Annotated[
-    float | None,
-    typer.Option(min=0, help="Slices without a lesion an epoch, for each one with [1]."),
-]
-Synthetic = Annotated[
-    float | None,
-    typer.Option(min=0, help="Slices of made-up lesions an epoch, for each one of real ones [1]."),
-]
-HardNegatives = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Share of those: next to a lesion, or like one [0]."),
-]
-InputSide = Annotated[
-    str | None,
-    typer.Option(metavar="PX", help="Input side, px; auto: as the lesions need [the pictures']."),
-]
-LearningRate = Annotated[float | None, typer.Option(help="Peak learning rate of AdamW.")]
-Patience = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        help="Stop after so many epochs without a better val mAP50; keep the best [100].",
-    ),
-]
+
+
+def _train_settings(
+    *,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Train for this many passes over the data [100].")
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Train for this many steps, not epochs.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Train as many epochs as fit here, e.g. into 20min."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Take this many images for each step [16].")
+    ] = None,
+    negatives: Annotated[
+        float | None,
+        typer.Option(min=0, help="Show this many slices without a lesion for each one with [1]."),
+    ] = None,
+    hard_negatives: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Choose this share of them beside or like a lesion [0]."),
+    ] = None,
+    synthetic: Annotated[
+        float | None,
+        typer.Option(min=0, help="Show this many synthetic lesion slices for each real one [1]."),
+    ] = None,
+    imgsz: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PX", help="Set the input's side; auto fits the lesions [the pictures']."
+        ),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Set AdamW's peak learning rate.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Stop after this many epochs without a better val mAP50 [100].",
+        ),
+    ] = None,
+) -> None:
+    """Hold the options of `TrainSettings` that a user gives or leaves to the defaults."""
+
+
+def with_train_settings(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of a training in place of its parameter `settings`.
+
+    The command then gets, as `settings`, those that the user gave, by the names of `TrainSettings`.
+    """
+    options = inspect.signature(_train_settings).parameters
+    signature = inspect.signature(command)
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        parameters += options.values() if name == "settings" else [parameter]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> int:
+        settings = {name: given.pop(name) for name in options}
+        settings = {name: value for name, value in settings.items() if value is not None}
+        return command(**given, settings=settings)
+
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run

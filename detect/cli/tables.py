@@ -1,14 +1,16 @@
-"""The models a user can name."""
+"""The tables of the command line: models, weight files, benchmarks."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from converters.core.progress import progress
+from detect.benchmarking.results import Summary, write_range
 from detect.detectors.registry import FAMILIES, count_parameters, model_names
+from detect.workflows.weights import list_weights
 from weights import resolve
 
 
@@ -45,9 +47,66 @@ def models_table(classes: int) -> Table:
     return table
 
 
+def summaries_table(summaries: Sequence[Summary]) -> Table:
+    """Show the main columns of `benchmark.md`."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        caption="best: at the best F1 on the scored set; frozen: at the confidence from val",
+        caption_justify="left",
+    )
+    table.add_column("model", overflow="fold")
+    headers = ("P\nbest", "R\nbest", "P\nfrozen", "R\nfrozen", "mAP50", "95 %", "params\nM")
+    for header in (*headers, "ms a\nslice"):
+        table.add_column(header, justify="right")
+    for summary in summaries:
+        if not summary.rows:
+            table.add_row(summary.model, "failed" if summary.failed else "waiting")
+            continue
+        names = ("precision_best", "recall_best", "precision_frozen", "recall_frozen", "map50")
+        table.add_row(
+            summary.model,
+            *(_fixed(summary.mean(name), 3) for name in names),
+            write_range(summary.interval("map50")),
+            _fixed(summary.mean("parameters") / 1e6, 1),
+            _fixed(summary.mean("ms_per_slice"), 1),
+        )
+    return table
+
+
+def weights_table() -> Table:
+    """List the known weight files, where to fetch them, and which of them are here."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        caption=f"Files belong into {resolve.folder()}; `detect weights add FILE` puts them there.",
+    )
+    table.caption_justify = "left"
+    for column in ("file", "model", "licence"):
+        table.add_column(column)
+    table.add_column("MB", justify="right")
+    table.add_column("here")
+    table.add_column("fetch from", overflow="fold")
+    for listed in list_weights():
+        entry = listed.entry
+        table.add_row(
+            entry.file,
+            entry.model or "-",
+            entry.licence or "-",
+            "?" if listed.bytes is None else f"{listed.bytes / 1e6:.1f}",
+            "yes" if listed.here else "no",
+            entry.source or "-",
+        )
+    return table
+
+
+def _fixed(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Keep torch's other threads asleep: the work is Python's, and they wait at full speed."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Verbs that train: train, benchmark, operating-point, models."""
+"""The verbs train, benchmark, operating-point and models."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,70 +7,59 @@ import typer
 
 from detect.cli.options import (
     RULES,
-    Batch,
-    Budget,
     Data,
     Device,
-    Epochs,
-    HardNegatives,
-    InputSide,
-    Iterations,
-    LearningRate,
     Models,
-    Negatives,
     Out,
     Overwrite,
-    Patience,
     Protocol,
     Quiet,
     Seed,
-    Synthetic,
+    with_train_settings,
 )
 from detect.cli.printing import list_errors, print_metrics, show
 
 
+@with_train_settings
 def train(
-    model: Annotated[str, typer.Option(help="A name of `detect models`.")],
+    model: Annotated[str, typer.Option(help="Train this model of `detect models`.")],
     data: Annotated[
-        Path | None, typer.Option(help="Dataset folder; the built-in phantom if not given.")
+        Path | None, typer.Option(help="Train on this dataset folder [the built-in phantom].")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to make [runs/MODEL].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the model to this folder [runs/MODEL].")
+    ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="Start: a file, auto (published, if here) or synthetic [scratch]."),
+        typer.Option(
+            help="Start from a file, auto (published weights, if here) or synthetic [scratch]."
+        ),
     ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Unpickle the weight file in full: it can run code.")
+        bool, typer.Option("--trust", help="Unpickle the weight file, which can run code.")
     ] = False,
-    epochs: Epochs = None,
-    iterations: Iterations = None,
-    budget: Budget = None,
-    batch: Batch = None,
-    negatives: Negatives = None,
-    hard_negatives: HardNegatives = None,
-    synthetic: Synthetic = None,
-    imgsz: InputSide = None,
-    lr: LearningRate = None,
-    patience: Patience = None,
+    *,
+    settings: dict[str, Any],
     protocol: Protocol = None,
     fold: Annotated[
         str | None,
-        typer.Option(metavar="I/K", help="Cross-validate by patient: leave out part I of K."),
+        typer.Option(metavar="I/K", help="Leave out part I of K parts of the patients."),
     ] = None,
     fold_seed: Annotated[
-        int, typer.Option(min=0, max=2**31, help="Deals the patients to the folds.")
+        int,
+        typer.Option(min=0, max=2**31, help="Share out the patients to the folds by this seed."),
     ] = 0,
     operating_point: Annotated[
-        str | None, typer.Option(help=f"Confidence to freeze on val: {RULES} [f1].")
+        str | None, typer.Option(help=f"Choose the confidence on val by {RULES} [f1].")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+        bool, typer.Option("--resume", help="Go on with an interrupted training.")
     ] = False,
     seed: Seed = 0,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, a GPU's number, or several as 0,1.")
+        str, typer.Option(help="Use auto, cpu, a GPU's number, or several as 0,1.")
     ] = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, help="Load images in this many processes.")] = 4,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
@@ -88,30 +77,26 @@ def train(
     if "," in device and (code := run_on(device)) is not None:
         return code
 
-    given: dict[str, Any] = {
-        "epochs": epochs, "iterations": iterations, "budget": budget, "batch": batch,
-        "negatives": negatives, "synthetic": synthetic, "hard_negatives": hard_negatives,
-        "imgsz": imgsz, "lr": lr, "patience": patience, "operating_point": operating_point,
-    }  # fmt: skip
-    given = {key: value for key, value in given.items() if value is not None}
     base = TrainSettings() if data else SETTINGS
     if protocol is not None:
-        given = protocol_settings(protocol, family) | given
-    said = choose_start(model, weights).said  # nor may weights that are not here
+        settings = protocol_settings(protocol, family) | settings
+    start = choose_start(model, weights)  # nor may weights that are not here
     if data is None:
         show("No --data given: training on the built-in phantom (made in ./phantom).")
         data = phantom_dataset(Path("phantom"))
-    given |= {"seed": seed, "device": device, "workers": workers}
-    settings = resolve_settings(base, given)
+    settings |= {"seed": seed, "device": device, "workers": workers}
+    if operating_point is not None:
+        settings["operating_point"] = operating_point
+    resolved = resolve_settings(base, settings)
     if not resume:
-        show(said)
+        show(start.message)
     result = run(
         model,
         data,
         out=out,
         weights=weights,
         trust=trust,
-        settings=settings,
+        settings=resolved,
         fold=chosen_fold,
         resume=resume,
         overwrite=overwrite,
@@ -126,46 +111,35 @@ def train(
     return 0
 
 
+@with_train_settings
 def benchmark(
     data: Data,
-    models: Annotated[str, typer.Option(help="Names of `detect models`, with commas between.")],
+    models: Annotated[str, typer.Option(help="Compare these models, with commas between.")],
     out: Out = Path("benchmark"),
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Cross-validate by patient in so many rounds.")
+        int | None, typer.Option(min=2, help="Cross-validate by patient in this many rounds.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each model and fold.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Train each model and fold with this many seeds.")
+    ] = 1,
     weights: Annotated[
-        str | None, typer.Option(help="To start from, as for `detect train`.")
+        str | None, typer.Option(help="Start from these weights, as in `detect train`.")
     ] = None,
     protocol: Protocol = None,
-    epochs: Epochs = None,
-    iterations: Iterations = None,
-    budget: Budget = None,
-    batch: Batch = None,
-    negatives: Negatives = None,
-    hard_negatives: HardNegatives = None,
-    synthetic: Synthetic = None,
-    imgsz: InputSide = None,
-    lr: LearningRate = None,
-    patience: Patience = None,
+    *,
+    settings: dict[str, Any],
     seed: Seed = 0,
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(min=0, help="Image loading processes.")] = 4,
+    workers: Annotated[int, typer.Option(min=0, help="Load images in this many processes.")] = 4,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
-    """Train several models and compare accuracy, speed and memory; stopped, it goes on."""
-    from detect.benchmarking.results import render_summaries
+    """Train several models and compare accuracy, speed and memory. Run again to go on."""
+    from detect.cli.tables import summaries_table
     from detect.detectors.settings import TrainSettings, resolve_settings
     from detect.workflows.benchmark import benchmark as run
 
-    given: dict[str, Any] = {
-        "epochs": epochs, "iterations": iterations, "budget": budget, "batch": batch,
-        "negatives": negatives, "synthetic": synthetic, "hard_negatives": hard_negatives,
-        "imgsz": imgsz, "lr": lr, "patience": patience,
-    }  # fmt: skip
-    given = {key: value for key, value in given.items() if value is not None}
-    given |= {"seed": seed, "device": device, "workers": workers}
+    settings |= {"seed": seed, "device": device, "workers": workers}
     result = run(
         data,
         [name.strip() for name in models.split(",") if name.strip()],
@@ -174,10 +148,10 @@ def benchmark(
         seeds=seeds,
         weights=weights,
         protocol=protocol,
-        settings=resolve_settings(TrainSettings(), given),
+        settings=resolve_settings(TrainSettings(), settings),
         overwrite=overwrite,
     )
-    show(render_summaries(result.summaries))
+    show(summaries_table(result.summaries))
     show(f"{out}: report.html, benchmark.md, benchmark.csv, benchmark.png, curves.png")
     return list_errors(result.errors)
 
@@ -189,7 +163,7 @@ def operating_point(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> int:
-    """Choose the confidence of a model, or of several as one, anew on val, and store it there."""
+    """Choose the confidence of a model or an ensemble anew on val, and store it."""
     from detect.detectors.operating_rule import parse_rule
     from detect.workflows.operating_point import set_operating_point
 
@@ -202,7 +176,7 @@ def operating_point(
 
 
 def models(
-    classes: Annotated[int, typer.Option(min=1, help="Number of lesion classes.")] = 4,
+    classes: Annotated[int, typer.Option(min=1, help="Count for this many lesion classes.")] = 4,
     quiet: Quiet = False,
 ) -> int:
     """List the models, with parameters counted on the built networks."""

@@ -1,4 +1,4 @@
-"""`detect weights`: list, add, verify, pretrain."""
+"""The verbs of `detect weights`: list, add, verify and pretrain."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,21 +13,21 @@ weights_app = typer.Typer(help="Weight files to start from: list, add, verify, p
 
 @weights_app.command("list")
 def list_weights() -> int:
-    """List the known weight files, which of them are here, and where they belong."""
-    from detect.workflows.weights import list_weights as run
+    """List the known weight files, and which of them are here."""
+    from detect.cli.tables import weights_table
 
-    show(run())
+    show(weights_table())
     return 0
 
 
 @weights_app.command("add")
 def add_weights(
-    file: Annotated[Path, typer.Argument(help="Weight file.")],
+    file: Annotated[Path, typer.Argument(help="Copy this weight file.")],
     name: Annotated[
-        str | None, typer.Option("--as", help="File or model name to keep it under [its own].")
+        str | None, typer.Option("--as", help="Keep it under this file or model name [unchanged].")
     ] = None,
 ) -> int:
-    """Copy a weight file to where `--weights` finds it by name, and record its hash."""
+    """Copy a weight file into the folder of weights, and record its hash."""
     from detect.workflows.weights import add_weights as run
 
     show(f"{run(file, name)}: added")
@@ -50,9 +50,9 @@ def verify_weights(quiet: Quiet = False) -> int:
 
 @weights_app.command("pretrain")
 def pretrain(
-    model: Annotated[str, typer.Argument(help="A name of `detect models`.")],
+    model: Annotated[str, typer.Argument(help="Pretrain this model of `detect models`.")],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what was made before.")
+        bool, typer.Option("--overwrite", help="Replace earlier weights of this model.")
     ] = False,
     quiet: Quiet = False,
 ) -> int:

@@ -87,7 +87,7 @@ def read_state(
 
 
 def _is_checkpoint(path: Path) -> bool:
-    """Whether a file is a whole zip archive, as torch writes, or begins as an old pickle does."""
+    """Recognise a whole zip archive, as torch writes, or the first byte of an old pickle."""
     with path.open("rb") as file:
         return zipfile.is_zipfile(file) or (file.seek(0) == 0 and file.read(1) == b"\x80")
 
@@ -98,12 +98,12 @@ def transfer(network: torch.nn.Module, state: State, path: Path) -> None:
     Raises:
         InputError: too few fit: the weights are of another architecture.
     """
-    own = network.state_dict()
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    if len(fitting) < SAME_ARCHITECTURE * len(own):
+    wanted = network.state_dict()
+    fitting = {k: v for k, v in state.items() if k in wanted and wanted[k].shape == v.shape}
+    if len(fitting) < SAME_ARCHITECTURE * len(wanted):
         raise InputError(
             path,
-            f"fits only {len(fitting)} of {len(own)} tensors: it is of another architecture",
+            f"fits only {len(fitting)} of {len(wanted)} tensors: it is of another architecture",
             "give the weights of the model named with --model",
         )
     network.load_state_dict(fitting, strict=False)

@@ -13,7 +13,7 @@ from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 
 
 class QuerySteps:
-    """A DETR's with sigmoid scores; see `Steps`."""
+    """The steps around a DETR with sigmoid scores; see `Steps`."""
 
     outputs: tuple[str, ...] = ("logits", "boxes")
 
@@ -65,14 +65,14 @@ def to_boxes(
     index = np.argsort(-scores, axis=1, kind="stable")
     half = boxes[..., 2:] / 2
     corners = np.concatenate([boxes[..., :2] - half, boxes[..., :2] + half], -1).clip(0, 1)
-    found = []
+    detections = []
     for k, (height, width) in enumerate(sizes):
         is_box = np.all(boxes[k, :, 2:] >= 0, axis=1)  # not true of NaN either
         best = index[k]
         kept = best[(scores[k, best] >= SCORE_FLOOR) & is_box[best // classes]][:MAX_DETECTIONS]
         xyxy = corners[k, kept // classes] * np.array([width, height] * 2, float)
-        found.append(Boxes(xyxy, kept % classes, scores[k, kept].astype(float)))
-    return found
+        detections.append(Boxes(xyxy, kept % classes, scores[k, kept].astype(float)))
+    return detections
 
 
 def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

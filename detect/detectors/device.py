@@ -1,4 +1,4 @@
-"""Which processor to use."""
+"""Choose the processor that a network runs on."""
 
 import os
 

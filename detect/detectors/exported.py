@@ -1,4 +1,4 @@
-"""`exports/` in a bundle: the model in the formats of other runtimes, and what is known of each."""
+"""Read and write `exports/` in a bundle: the model in the formats of other runtimes."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ RUNTIMES = ("torch", "onnx", "openvino", "openvino-int8")
 
 
 class Difference(BaseModel):
-    """How far the boxes of an export lie from torch's.
+    """The differences between the boxes of an export and torch's.
 
     Attributes:
         pictures: which were compared.
@@ -51,7 +51,7 @@ class Difference(BaseModel):
 
 
 class Cost(BaseModel):
-    """What an export costs in accuracy, on the same pictures as torch.
+    """The accuracy of an export and of torch on the same pictures.
 
     Attributes:
         split: of the dataset.

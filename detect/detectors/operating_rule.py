@@ -1,4 +1,4 @@
-"""Rules by which an operating point is chosen, as a command line gives them."""
+"""The rules by which an operating point is chosen, and their spelling."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MEANING: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What a confidence is chosen by.
+    """A rule by which a confidence is chosen.
 
     Attributes:
         kind: `f1`, the best class-mean F1; `sensitivity`, at least the wanted class-mean recall,
@@ -31,12 +31,12 @@ class Rule:
     wanted: float | None = None
 
     def __str__(self) -> str:
-        """As the user writes it."""
+        """Spell the rule as `parse_rule` reads it."""
         return self.kind if self.wanted is None else f"{self.kind}={self.wanted:g}"
 
     @property
     def meaning(self) -> str:
-        """For people, such as `class-mean sensitivity 0.9`."""
+        """The rule in words, such as `class-mean sensitivity 0.9`."""
         return _MEANING[self.kind] + ("" if self.wanted is None else f" {self.wanted:g}")
 
 

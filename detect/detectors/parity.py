@@ -1,4 +1,4 @@
-"""How far the boxes of one runtime lie from those of another."""
+"""Compare the boxes of one runtime with those of another."""
 
 from collections.abc import Sequence
 

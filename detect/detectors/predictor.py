@@ -1,4 +1,4 @@
-"""The one way from pictures to boxes, whatever runs the network in between."""
+"""Turn pictures into boxes, whatever runs the network in between."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Runtime = Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]
 
 
 class Steps(Protocol):
-    """What a family does around its network; it needs neither weights nor torch.
+    """The steps of a family around its network; they need neither weights nor torch.
 
     Attributes:
         spec: of the model.
@@ -59,7 +59,7 @@ class Exported:
 
     @property
     def spec(self) -> ModelSpec:
-        """What it is."""
+        """The identity of the model."""
         return self.steps.spec
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:

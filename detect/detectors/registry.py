@@ -1,19 +1,23 @@
-"""Model names and the family behind each; a new family is one new file and one line here."""
+"""Register the families and their model names; a new family is one folder and one line here."""
+
+from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from converters.core.errors import InputError
 from detect.detectors.card import ModelCard, ModelSpec, Parameters, read_model_card
 from detect.detectors.predictor import Steps
-from detect.detectors.protocol import Detector
+
+if TYPE_CHECKING:  # which exports run without: it imports torch
+    from detect.detectors.base import Detector
 
 # Every line of models that ultralytics ships a definition of, and its sizes. Left out are those
 # that give no plain boxes (-cls, -seg, -sem, -pose, -obb, -depth), those that want texts beside
 # pictures (-world, yoloe), and -p6: made for inputs of 1280 px, it takes multiples of 64 only.
-_ULTRALYTICS = {
+_LINES = {
     "yolov3{}": ["-tiny", "", "-spp"],
     "yolov5{}": "nsmlx",
     "yolov6{}": "nsmlx",
@@ -30,16 +34,19 @@ _ULTRALYTICS = {
     "yolo26{}-p2": "nsmlx",
     "rtdetr-{}": ["l", "x", "resnet50", "resnet101"],
 }
+_YOLO = [line.format(size) for line, sizes in _LINES.items() for size in sizes]
+_DEIM = [f"deim-{size}" for size in "nsmlx"]
+_RFDETR = [f"rfdetr-{size}" for size in ("nano", "small", "medium", "large")]
 
 
 class Family(NamedTuple):
-    """What is known of a family before it is imported.
+    """A family as it is known before anything of it is imported.
 
     Attributes:
-        module: has a `FAMILY` class.
+        module: name of the module that binds its detector class to `FAMILY`.
         names: of its models.
         licence: of the code that its models run through, SPDX.
-        steps: the module with its `STEPS` class, which needs less to be imported.
+        steps: name of the module that binds `STEPS`, which exports run without torch.
     """
 
     module: str
@@ -51,26 +58,18 @@ class Family(NamedTuple):
 FAMILIES = {
     "ultralytics": Family(
         "detect.families.ultralytics.detector",
-        [line.format(size) for line, sizes in _ULTRALYTICS.items() for size in sizes],
+        _YOLO,
         "AGPL-3.0",
         "detect.families.ultralytics.steps",
     ),
-    "deim": Family(
-        "detect.families.deim.detector",
-        [f"deim-{size}" for size in "nsmlx"],
-        "Apache-2.0",
-    ),
-    "rfdetr": Family(
-        "detect.families.rfdetr.detector",
-        [f"rfdetr-{size}" for size in ("nano", "small", "medium", "large")],
-        "Apache-2.0",
-    ),
+    "deim": Family("detect.families.deim.detector", _DEIM, "Apache-2.0"),
+    "rfdetr": Family("detect.families.rfdetr.detector", _RFDETR, "Apache-2.0"),
 }
 
 
 def model_names() -> dict[str, str]:
-    """Every model name → its family."""
-    return {name: family for family, its in FAMILIES.items() for name in its.names}
+    """Map every model name to its family."""
+    return {name: key for key, family in FAMILIES.items() for name in family.names}
 
 
 def family_of(model: str) -> str:
@@ -103,7 +102,7 @@ def create_detector(spec: ModelSpec, device: str) -> Detector:
 
 
 def steps_of(spec: ModelSpec) -> Steps:
-    """Return what a model's family does around its network."""
+    """Return the steps of a model's family around its network."""
     kind: type[Steps] = import_module(FAMILIES[spec.family].steps).STEPS
     return kind(spec)
 

@@ -1,12 +1,20 @@
-"""What a training run can be told, with the defaults."""
+"""The settings of a training run, their defaults, and published protocols."""
 
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+)
 
 from converters.core.errors import InputError
-from detect.detectors.operating_rule import parse_rule
+from detect.detectors.operating_rule import Rule, parse_rule
 
 # How the LiMT paper trained; AdamW and determinism, which it asks for too, are always on here.
 PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
@@ -16,11 +24,17 @@ PROTOCOLS: dict[str, dict[str, dict[str, Any]]] = {
     }
 }
 _SECONDS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
+# A `Rule`, or its spelling, which is also what JSON holds.
+ParsedRule = Annotated[
+    Rule,
+    PlainValidator(lambda value: value if isinstance(value, Rule) else parse_rule(str(value))),
+    PlainSerializer(str),
+]
 LARGEST_SEED = 2**31  # numpy takes 32 bits, and ultralytics adds to what it is given
 
 
 def parse_duration(text: str) -> float:
-    """Read a duration such as `20min`, `90s` or `1h30min`; returns seconds.
+    """Read a duration such as `20min`, `90s` or `1h30min`, and return seconds.
 
     Raises:
         ValueError: it is none, or nothing.
@@ -42,7 +56,7 @@ class TrainSettings(BaseModel):
         batch: images a step.
         negatives: slices without a lesion that an epoch sees, for each one with; drawn anew for
             every epoch where the dataset has more.
-        synthetic: slices with made-up lesions that an epoch sees, for each one with real ones;
+        synthetic: slices with synthetic lesions that an epoch sees, for each one with real ones;
             drawn anew likewise.
         hard_negatives: share of those that are hard ones: next to a lesion, or where the network is
             surest of one when it is asked, after a third and two thirds of the epochs.
@@ -57,7 +71,8 @@ class TrainSettings(BaseModel):
         seed: of initialisation, order and augmentation.
         device: `auto`, `cpu`, or a CUDA index such as `0`.
         workers: processes that load images; not used on a CPU, where the model is the bottleneck.
-        operating_point: how the confidence to freeze is chosen on val, see `parse_rule`.
+        operating_point: rule by which the confidence to freeze is chosen on val; its spelling is
+            parsed, see `parse_rule`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,7 +92,7 @@ class TrainSettings(BaseModel):
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
     workers: int = Field(4, ge=0)
-    operating_point: str = "f1"
+    operating_point: ParsedRule = Rule("f1")
 
     @field_validator("budget")
     @classmethod
@@ -85,11 +100,6 @@ class TrainSettings(BaseModel):
         if text is not None:
             parse_duration(text)
         return text
-
-    @field_validator("operating_point")
-    @classmethod
-    def _is_a_rule(cls, text: str) -> str:
-        return str(parse_rule(text))
 
 
 def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSettings:
@@ -109,8 +119,8 @@ def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSetting
         raise InputError(option, f"`{first['input']}` is refused", first["msg"]) from error
 
 
-def under_protocol(settings: TrainSettings, protocol: str, family: str) -> TrainSettings:
-    """Take a protocol's values wherever none was asked for.
+def apply_protocol(settings: TrainSettings, protocol: str, family: str) -> TrainSettings:
+    """Fill in the values of a protocol wherever none was asked for.
 
     Raises:
         InputError: no such protocol, or one that does not train this family.

@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from converters.conversion.case import hash_mask, hash_scan
-from converters.conversion.sources import CaseSource
 from converters.core.errors import InputError
 from converters.core.files import write_text
 from converters.dataset.manifest import tool_versions
+from converters.masks.case_source import CaseSource
 from detect.synthesis.scans import CaseRecord, Request
 
 FILE_NAME = "synthesis.json"

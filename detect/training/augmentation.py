@@ -1,4 +1,4 @@
-"""The one augmentation policy, for every family: what can differ between two CT scans.
+"""The augmentation policy of every family: changes that two CT scans can differ by.
 
 Grey values are windowed HU, so brightness and contrast stand for the window and the contrast
 phase, blur and sharpening for the reconstruction kernel, noise for the dose. There is no hue or
@@ -6,12 +6,8 @@ saturation in CT, and nobody is scanned upside down.
 
 Pictures are moved, scaled and mirrored as ultralytics does by default, and turned by a few degrees,
 as patients lie; YOLO and RT-DETR see mosaics but in the last fifth. No body is the mirror of
-another, but with so few patients nothing gentler was shown to help: by `benchmarks/recipe.py`,
-mAP50 of liver tumours, two seeds, a scale of 0.25 without mirror and mosaics gave .25 for .24
-(p .8) at 5 to 8 epochs; at 10 to 16 epochs .09 for .21, and on soft-tissue sarcomas, 25 to 60
-epochs, .08 for .15. It was better only on 70 phantoms from scratch, 16 epochs (.68, .60), whose
-bodies are far more alike than patients. Without the few degrees: .20 for .22 (p .3), and without
-the changes of grey .16 for .22 (p .08), both without grown lesions.
+another, but with few patients nothing gentler was shown to help: `docs/results.md`, "The
+augmentation policy", has the measurements.
 """
 
 import os
@@ -47,7 +43,7 @@ MOSAIC_GEOMETRY = Geometry(rotation=10.0)  # DEIM's, after its mosaic
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training slices in one epoch.
+    """The augmentation of training slices in one epoch.
 
     Attributes:
         policy: whether the policy of this module applies.

@@ -1,4 +1,4 @@
-"""How many epochs fit into a wall-clock budget: the first steps are timed, the rest is counted."""
+"""Count the epochs that fit into a wall-clock budget, by timing a few steps."""
 
 import csv
 import tempfile
@@ -11,7 +11,7 @@ import numpy as np
 from converters.core.errors import InputError
 from converters.core.progress import SilentReporter, report_to
 from converters.dataset.split import Split
-from detect.detectors.protocol import Detector
+from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.settings import TrainSettings
 from detect.evaluation.detect_split import detect_split
 from detect.training.mining import STAGES
@@ -97,7 +97,7 @@ def _second_epoch(detector: Detector, train: Split, val: Split, settings: TrainS
         update={"epochs": 2, "patience": 0, "negatives": EVERY, "synthetic": EVERY}
     )
     with tempfile.TemporaryDirectory(prefix="detect-budget-") as folder:
-        detector.train(train, val, probe, Path(folder), False, lambda _: None)
+        detector.train(TrainingRun(train, val, probe, Path(folder)))
         with (Path(folder) / "history.csv").open(encoding="utf-8", newline="") as file:
             first, second = (float(row["seconds"]) for row in csv.DictReader(file))
     return second - first

@@ -24,7 +24,7 @@ def world() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Tell the process that writes and reports from the others."""
     return rank() == 0
 
 
@@ -51,10 +51,10 @@ def run_on(devices: str) -> int | None:
     """
     if "RANK" in os.environ:
         return None
-    count, there = len(devices.split(",")), torch.cuda.device_count()
+    count, available = len(devices.split(",")), torch.cuda.device_count()
     for name in devices.split(","):
-        if not name.isdigit() or int(name) >= there:
-            raise InputError("--device", f"GPU {name} is not there", f"{there} found; use cpu")
+        if not name.isdigit() or int(name) >= available:
+            raise InputError("--device", f"GPU {name} is not there", f"{available} found; use cpu")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={count}", "-m", "detect", *sys.argv[1:]]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": devices}

@@ -1,4 +1,4 @@
-"""How large the network's input is: as the pictures are, or as the lesions in them need.
+"""Choose the side of the network's input: by the pictures, or by the lesions in them.
 
 Detectors predict from grids, the finest of 8 px in most families, and the YOLO losses assign a box
 to the cells whose middles it holds. One of 8 px or more holds a middle wherever it lies; a smaller
@@ -22,7 +22,7 @@ LARGEST = 640  # px that are taken unasked: the published weights were trained a
 ENLARGED = 2  # times the pictures' own size; beyond, there is nothing new to be seen, only costs
 
 
-def own_size(split: Split) -> int:
+def picture_size(split: Split) -> int:
     """Return the longest side of the pictures, as far as is taken unasked, px."""
     longest = max(max(size) for size in split.sizes)
     return min(math.ceil(longest / MULTIPLE) * MULTIPLE, LARGEST)
@@ -48,8 +48,8 @@ def size_for_lesions(split: Split, pixel_mm: Mapping[str, tuple[float, ...]]) ->
     order = np.argsort(needed, kind="stable")
     last = order[math.ceil(SHARE * len(order)) - 1]  # of those that shall span a cell
     wanted = math.ceil(needed[last] / MULTIPLE) * MULTIPLE
-    own, largest = own_size(split), max(max(size) for size in split.sizes) * ENLARGED
-    side = max(min(wanted, LARGEST, largest // MULTIPLE * MULTIPLE), own)
+    smallest, largest = picture_size(split), max(max(size) for size in split.sizes) * ENLARGED
+    side = max(min(wanted, LARGEST, largest // MULTIPLE * MULTIPLE), smallest)
     reason = (
         f"{1 - SHARE:.0%} of the training boxes are finer than one of {short_mm[last]:.1f} mm,"
         f" which spans {CELL * side / needed[last]:.1f} px"

@@ -1,4 +1,4 @@
-"""Hard negatives: between the stages of a training, the network shows what it takes for a lesion.
+"""Mine hard negatives: between the stages of a training, find what the network takes for lesions.
 
 As in bootstrapping and online hard example mining (Sung and Poggio, 1998; Shrivastava et al., CVPR
 2016), but between stages rather than in every step, so that it costs little.
@@ -39,9 +39,10 @@ def mine(
     """
     if is_first():
         candidates = slices.candidates(epoch)
-        found = find(train.select(candidates.tolist()))
-        slices.keep_hardest(candidates, np.array([boxes.score.max(initial=0.0) for boxes in found]))
+        detections = find(train.select(candidates.tolist()))
+        surest = np.array([boxes.score.max(initial=0.0) for boxes in detections])
+        slices.keep_hardest(candidates, surest)
     if world() > 1:
-        said = [slices.hardest.tolist()]
-        torch.distributed.broadcast_object_list(said)
-        slices.hardest = np.array(said[0], np.int64)
+        hardest = [slices.hardest.tolist()]
+        torch.distributed.broadcast_object_list(hardest)
+        slices.hardest = np.array(hardest[0], np.int64)

@@ -1,4 +1,4 @@
-"""Which slices an epoch sees: all with a real lesion, and so many others as are wanted."""
+"""Draw the slices of each epoch: all with a real lesion, and as many others as are wanted."""
 
 from typing import Self
 
@@ -15,9 +15,9 @@ class EpochSlices:
     """The slices of each epoch, for every family.
 
     Most slices of a scan show no lesion, and an epoch over all of them learns little from most of
-    its steps; made-up lesions are as many as one likes, and would crowd out the real ones. Both are
-    drawn anew for each epoch, so that all have their turn. A share of the slices without a lesion
-    can be kept for hard ones: next to a lesion's first or last slice, and those on which the
+    its steps; synthetic lesions are as many as one likes, and would crowd out the real ones. Both
+    are drawn anew for each epoch, so that all have their turn. A share of the slices without a
+    lesion can be kept for hard ones: next to a lesion's first or last slice, and those on which the
     network is surest of a lesion (`mining`).
 
     Attributes:
@@ -35,15 +35,15 @@ class EpochSlices:
         Args:
             split: train.
             negatives: slices without a lesion, for each one with; there may be fewer.
-            synthetic: slices with made-up lesions, for each one with real ones; there may be fewer.
-                Where no lesion is real, all are seen.
+            synthetic: slices with synthetic lesions, for each one with real ones; there may be
+                fewer. Where no lesion is real, all are seen.
             seed: of the draws.
             hard: share of the slices without a lesion that are hard ones.
         """
         has_box = np.array([len(truth) > 0 for truth in split.truth])
-        made_up = np.array(split.synthetic)
-        self._real = np.flatnonzero(has_box & ~made_up)
-        self._synthetic = np.flatnonzero(has_box & made_up)
+        synthetic_slice = np.array(split.synthetic)
+        self._real = np.flatnonzero(has_box & ~synthetic_slice)
+        self._synthetic = np.flatnonzero(has_box & synthetic_slice)
         if not len(self._real):
             self._real, self._synthetic = self._synthetic, self._real
         self._without = np.flatnonzero(~has_box)
@@ -52,12 +52,12 @@ class EpochSlices:
         self._drawn = min(round(negatives * with_lesion), len(self._without))
         self.seed = seed
         self.hard = round(hard * self._drawn) if self._drawn < len(self._without) else 0
-        self._near = _beside(split, has_box) if self.hard else self._without[:0]
+        self._near = _neighbours_of_lesions(split, has_box) if self.hard else self._without[:0]
         self.hardest: Indices = self._without[:0]
 
     @classmethod
     def for_training(cls, train: Split, settings: TrainSettings) -> Self:
-        """Draw as a training is told to."""
+        """Draw as the settings of a training ask."""
         return cls(
             train, settings.negatives, settings.synthetic, settings.seed, settings.hard_negatives
         )
@@ -97,9 +97,9 @@ class EpochSlices:
         self.hardest = np.sort(candidates[order[surest[order] > 0]])
 
 
-def _beside(split: Split, has_box: NDArray[np.bool_]) -> Indices:
+def _neighbours_of_lesions(split: Split, has_box: NDArray[np.bool_]) -> Indices:
     """Return the slices without a lesion next to one with, in the same scan."""
     places = list(zip(split.case_ids, split.slice_indices, strict=True))
-    lesions = {place for place, own in zip(places, has_box, strict=True) if own}
+    lesions = {place for place, lesion in zip(places, has_box, strict=True) if lesion}
     beside = [(case, z - 1) in lesions or (case, z + 1) in lesions for case, z in places]
     return np.flatnonzero(np.array(beside) & ~has_box)

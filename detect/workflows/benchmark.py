@@ -22,7 +22,7 @@ from detect.benchmarking.results import Row, Summary, read_row, summarise, to_cs
 from detect.benchmarking.runs import Run, plan
 from detect.detectors.device import choose_device
 from detect.detectors.registry import family_of
-from detect.detectors.settings import TrainSettings, resolve_settings, under_protocol
+from detect.detectors.settings import TrainSettings, apply_protocol, resolve_settings
 from detect.workflows.benchmark_worker import Job, run_job
 
 REQUEST = "request.json"
@@ -31,7 +31,7 @@ PATIENCE = 15.0  # s that the processes of a killed benchmark have to end
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What a benchmark gave.
+    """The result of a benchmark.
 
     Attributes:
         folder: holds `benchmark.csv`, `benchmark.md`, `benchmark.png`, `curves.png`, `report.html`
@@ -75,52 +75,106 @@ def benchmark(
         seeds: trainings of each model and fold, with the seed of the settings and those after it.
         weights: to start from, as in `train`.
         protocol: published settings of each model, for what `settings` does not set.
-        settings: of every training; its device is that of the scoring too.
+        settings: of every training; the device is that of the scoring too.
         overwrite: remove an earlier benchmark at `out` first.
 
     Raises:
         InputError: the request or the dataset is wrong, or another request lies at `out`. A run
             that fails does not raise: it is listed in the result.
     """
-    settings = settings or TrainSettings()
     _check_models(models)
     if folds is not None and folds < 2:
         raise InputError("--folds", f"`{folds}` is refused", "ask for two or more")
     if seeds < 1:
         raise InputError("--seeds", f"`{seeds}` is refused", "ask for one or more")
+    settings = settings or TrainSettings()
     resolve_settings(settings, {"seed": settings.seed + seeds - 1})
     choose_device(settings.device)
-    of_model = {
-        model: under_protocol(settings, protocol, family_of(model)) if protocol else settings
-        for model in models
-    }
+    if protocol:
+        for model in models:
+            apply_protocol(settings, protocol, family_of(model))
     dataset = open_dataset(data)
+    request = _Request(dataset, settings, folds, seeds, weights, protocol)
     runs = plan(models, folds, seeds, settings.seed)
     _check_splits(dataset, runs)
-    request = {
-        "dataset_sha256": sha256(dataset.folder / MANIFEST),
-        "weights": weights,
-        "protocol": protocol,
-        "folds": folds,
-        "seeds": seeds,
-        **settings.model_dump(mode="json", exclude={"device", "workers"}),
-    }
-    with _held(out) as lock:
-        _open(out, request, overwrite)
-        heading = _heading(dataset, folds, seeds, settings, protocol)
+    with _locked(out) as lock:
+        _open(out, request.to_json(), overwrite)
         errors: dict[str, InputError] = {}
         for number, run in enumerate(runs, start=1):
             if run.is_done(out):
                 continue
             reporter().message(f"{run.name} ({number} of {len(runs)})")
+            job = request.job(run, out)
             try:
-                _do(run, data, out, of_model[run.model], weights, lock)
+                if not run.is_trained(out):
+                    run_job(job, lock)
+                run_job(job.model_copy(update={"step": "score"}), lock)
             except InputError as error:
                 errors[run.name] = InputError(
-                    run.name, f"{_shorter(error.path)}: {error.problem}", error.remedy
+                    run.name, f"{_without_folders(error.path)}: {error.problem}", error.remedy
                 )
-            _write_tables(out, runs, heading, errors)
-        return _write_all(dataset, out, runs, heading, errors)
+            _write_tables(out, runs, request.heading(), errors)
+        return _write_all(request, out, runs, errors)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A benchmark as it was asked for; see `benchmark`."""
+
+    dataset: Dataset
+    settings: TrainSettings
+    folds: int | None
+    seeds: int
+    weights: str | None
+    protocol: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `request.json`, which a benchmark that goes on must repeat."""
+        return {
+            "dataset_sha256": sha256(self.dataset.folder / MANIFEST),
+            "weights": self.weights,
+            "protocol": self.protocol,
+            "folds": self.folds,
+            "seeds": self.seeds,
+            **self.settings.model_dump(mode="json", exclude={"device", "workers"}),
+        }
+
+    def job(self, run: Run, out: Path) -> Job:
+        """Return the training of a run."""
+        settings = self.settings
+        if self.protocol:
+            settings = apply_protocol(settings, self.protocol, family_of(run.model))
+        return Job(
+            silent=isinstance(reporter(), SilentReporter),
+            step="train",
+            model=run.model,
+            data=self.dataset.folder,
+            bundle=run.bundle(out),
+            settings=settings.model_copy(update={"seed": run.seed}),
+            weights=self.weights,
+            fold=run.fold,
+            draw_seed=self.settings.seed + (run.fold.number if run.fold else 0),
+        )
+
+    def heading(self) -> str:
+        """Describe the data, the length and the number of the trainings."""
+        settings, name = self.settings, self.dataset.manifest.request.recipe.name
+        how = f"batch {settings.batch}"
+        if self.protocol:
+            how = f"settings of protocol `{self.protocol}`"
+        where = "scored on the dataset's test split"
+        if self.folds:
+            where = (
+                f"tested once on every patient in {self.folds} rounds of cross-validation by"
+                " patient"
+            )
+        repeats = f", {self.seeds} seeds" if self.seeds > 1 else ""
+        length = f"up to {settings.epochs} epochs"
+        if settings.budget or settings.iterations:
+            length = f"{settings.budget or f'{settings.iterations} iterations'} each"
+        return f"Dataset `{name}`; {where}{repeats}; {length}, {how}." + (
+            " Mean ± standard deviation over the runs." if self.folds or self.seeds > 1 else ""
+        )
 
 
 def _check_models(models: Sequence[str]) -> None:
@@ -152,7 +206,7 @@ def _check_splits(dataset: Dataset, runs: Sequence[Run]) -> None:
 
 
 @contextmanager
-def _held(out: Path) -> Iterator[int]:
+def _locked(out: Path) -> Iterator[int]:
     """Make the folder and keep other benchmarks out of it; yields the lock's file descriptor."""
     if not out.name.strip("."):
         raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
@@ -201,56 +255,9 @@ def _open(out: Path, request: dict[str, Any], overwrite: bool) -> None:
     write_json(out / REQUEST, request)
 
 
-def _do(
-    run: Run,
-    data: Path,
-    out: Path,
-    settings: TrainSettings,
-    weights: str | None,
-    lock: int,
-) -> None:
-    job = Job(
-        silent=isinstance(reporter(), SilentReporter),
-        step="train",
-        model=run.model,
-        data=data,
-        bundle=run.bundle(out),
-        settings=settings.model_copy(update={"seed": run.seed}),
-        weights=weights,
-        fold=run.fold,
-        draw_seed=settings.seed + (run.fold.number if run.fold else 0),
-    )
-    if not run.is_trained(out):
-        run_job(job, lock)
-    run_job(job.model_copy(update={"step": "score"}), lock)
-
-
-def _shorter(path: str) -> str:
+def _without_folders(path: str) -> str:
     """Name a file by its name alone: the table is passed on, and folders can name people."""
     return path if path.startswith("--") else Path(path).name
-
-
-def _heading(
-    dataset: Dataset,
-    folds: int | None,
-    seeds: int,
-    settings: TrainSettings,
-    protocol: str | None,
-) -> str:
-    recipe = dataset.manifest.request.recipe
-    how = f"settings of protocol `{protocol}`" if protocol else f"batch {settings.batch}"
-    where = (
-        f"tested once on every patient in {folds} rounds of cross-validation by patient"
-        if folds
-        else "scored on the dataset's test split"
-    )
-    repeats = f", {seeds} seeds" if seeds > 1 else ""
-    length = f"up to {settings.epochs} epochs"
-    if settings.budget or settings.iterations:
-        length = f"{settings.budget or f'{settings.iterations} iterations'} each"
-    return f"Dataset `{recipe.name}`; {where}{repeats}; {length}, {how}." + (
-        " Mean ± standard deviation over the runs." if folds or seeds > 1 else ""
-    )
 
 
 def _write_tables(
@@ -264,14 +271,15 @@ def _write_tables(
 
 
 def _write_all(
-    dataset: Dataset, out: Path, runs: Sequence[Run], heading: str, errors: dict[str, InputError]
+    request: _Request, out: Path, runs: Sequence[Run], errors: dict[str, InputError]
 ) -> BenchmarkResult:
     from detect.report.benchmark_report import accuracy_chart, benchmark_report, learning_chart
 
-    rows = _write_tables(out, runs, heading, errors)
+    rows = _write_tables(out, runs, request.heading(), errors)
     summaries = summarise(rows)
     accuracy_chart(summaries).write_png(out / "benchmark.png")
     learning_chart(rows).write_png(out / "curves.png")
     failures = [str(error) for error in errors.values()]
-    write_text(out / "report.html", benchmark_report(dataset, out, rows, heading, failures))
+    report = benchmark_report(request.dataset, out, rows, request.heading(), failures)
+    write_text(out / "report.html", report)
     return BenchmarkResult(out, rows, summaries, list(errors.values()))

@@ -26,7 +26,7 @@ from detect.detectors.settings import TrainSettings
 
 
 class Job(BaseModel):
-    """Work for one process.
+    """The work of a process.
 
     Attributes:
         silent: report no progress.

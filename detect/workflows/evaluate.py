@@ -74,7 +74,7 @@ def evaluate(
         split=part,
         boxes=boxes,
         classes=card.spec.classes,
-        window=card.spec.shown_window,
+        window=card.spec.representation.shown_window,
         facts=facts,
         point=used.point,
         linking=used.linking,

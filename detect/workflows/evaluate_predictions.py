@@ -120,7 +120,7 @@ def evaluate_predictions(
         split=part,
         boxes=content.detections,
         classes=dataset.manifest.class_names,
-        window=dataset.manifest.request.recipe.shown_window,
+        window=dataset.manifest.request.recipe.representation.shown_window,
         facts={
             "fold": None,
             "predictions": {"name": name, "form": content.form, "score": content.score},

@@ -1,4 +1,4 @@
-"""Export a trained model to other runtimes, and say how far each lies from torch."""
+"""Export a trained model to other runtimes, and compare each with torch."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,7 +44,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ExportModelResult:
-    """What an export gave.
+    """The result of an export.
 
     Attributes:
         name: of the export, and of `--runtime` where there is one.
@@ -128,9 +128,9 @@ def _pictures(spec: ModelSpec, splits: dict[str, Split]) -> tuple[str, list[Pict
     pictures: list[Picture] = []
     names = []
     for name in ("val", "test", "train"):
-        own = _spread(splits[name], COMPARED - len(pictures))
-        pictures += own
-        names += [name] * bool(own)
+        chosen = _spread(splits[name], COMPARED - len(pictures))
+        pictures += chosen
+        names += [name] * bool(chosen)
     return f"{' and '.join(names)} slices", pictures
 
 
@@ -144,8 +144,8 @@ def phantom_pictures(spec: ModelSpec) -> list[Picture]:
     seen = spec.representation
     if seen.crop == "organ":
         seen = seen.model_copy(update={"crop": "none"})
-    made = pictures(Volume(hu, affine, np.eye(4), spec.modality), seen, "phantom")
-    return [made[z] for z in range(len(made))]
+    slices = pictures(Volume(hu, affine, np.eye(4), seen.modality), seen, "phantom")
+    return [slices[z] for z in range(len(slices))]
 
 
 def _spread(split: Split, count: int) -> list[Picture]:
@@ -158,13 +158,13 @@ def _compare(
     what: str, pictures: Sequence[Picture], ours: Predictor, theirs: Predictor
 ) -> Difference:
     """Run both on the same slices."""
-    found: tuple[list[Boxes], list[Boxes]] = ([], [])
+    both: tuple[list[Boxes], list[Boxes]] = ([], [])
     with progress("compare", -(-len(pictures) // BATCH)) as advance:
         for first in range(0, len(pictures), BATCH):
-            for predictor, own in zip((ours, theirs), found, strict=True):
-                own += predictor.predict(pictures[first : first + BATCH])
+            for predictor, boxes in zip((ours, theirs), both, strict=True):
+                boxes += predictor.predict(pictures[first : first + BATCH])
             advance("")
-    return compare(what, *found)
+    return compare(what, *both)
 
 
 def _calibration(steps: Steps, splits: dict[str, Split]) -> list[NDArray[np.float32]]:
@@ -221,23 +221,23 @@ def _number(value: float) -> float | None:
 
 def _versions(to: str) -> dict[str, str]:
     packages = {"onnx": ["onnx", "onnxruntime"], "openvino": ["onnx", "openvino", "nncf"]}
-    found = {}
+    versions = {}
     for name in ["torch", *packages.get(to, [])]:
         with suppress(PackageNotFoundError):  # such as nncf, where nothing was quantised
-            found[name] = version(name)
-    return found
+            versions[name] = version(name)
+    return versions
 
 
 def render_export(result: ExportModelResult) -> str:
-    """For people: how far the export lies from torch, and what it costs."""
+    """Describe in words how the export compares with torch."""
     export = result.export
-    own, cost = export.difference, export.cost
+    difference, cost = export.difference, export.cost
     lines = [
-        f"Compared with torch on {own.slices} {own.pictures}, boxes of score {own.floor} or more:"
-        f" {own.boxes} matched, {own.unmatched} not"
+        f"Compared with torch on {difference.slices} {difference.pictures}, boxes of score"
+        f" {difference.floor} or more: {difference.boxes} matched, {difference.unmatched} not"
     ]
-    if own.px is not None and own.score is not None:
-        lines[0] += f"; at most {own.px:.2g} px and {own.score:.2g} in score apart"
+    if difference.px is not None and difference.score is not None:
+        lines[0] += f"; at most {difference.px:.2g} px and {difference.score:.2g} in score apart"
     if cost:
         lines.append(
             f"INT8 by {export.calibration} slices of train and val; on {cost.split}"

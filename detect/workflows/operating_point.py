@@ -22,7 +22,7 @@ from detect.workflows.model_data import common_part
 
 @dataclass(frozen=True)
 class OperatingPointResult:
-    """What was chosen.
+    """The chosen operating point.
 
     Attributes:
         point: as stored in the model.
@@ -56,7 +56,7 @@ def set_operating_point(
         device: `auto`, `cpu`, or a GPU's number.
 
     Raises:
-        InputError: the rule, the model or the dataset is wrong, or val gives nothing to choose by.
+        InputError: the model or the dataset is wrong, or val gives nothing to choose by.
     """
     used = use_models([model] if isinstance(model, Path) else model)
     dataset = open_dataset(data)
@@ -69,17 +69,17 @@ def set_operating_point(
         raise InputError(data, f"has nothing on val to choose `{rule}` by", "use another rule")
     metrics = measure(matches, classes, point.confidence)
     known = sha256(dataset.folder / MANIFEST)
-    own = all(card.dataset_sha256 == known for card in used.cards)
-    if not own:
+    trained_here = all(card.dataset_sha256 == known for card in used.cards)
+    if not trained_here:
         point = point.model_copy(update={"rule": f"{point.rule} of another dataset"})
     linking = fit_linking(val, detections, point.confidence)
     bundle, card = used.bundles[0], used.card
     if len(used.cards) > 1:
-        members = [one.spec.model for one in used.cards]
+        members = [member.spec.model for member in used.cards]
         chosen = Chosen(members=members, operating_point=point, linking=linking)
         keep_chosen(bundle, card.weights_sha256, chosen)
         return OperatingPointResult(point, metrics, note)
-    if own:
+    if trained_here:
         write_json(bundle / "metrics.json", {"split": "val", **metrics.to_json()})
     card.model_copy(update={"operating_point": point, "linking": linking}).write(bundle)
     return OperatingPointResult(point, metrics, note)

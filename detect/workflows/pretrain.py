@@ -1,4 +1,4 @@
-"""A starting point that needs no download: a model trained on made-up patients.
+"""Pretrain a model on phantom patients: a starting point that needs no download.
 
 The patients are the phantom's, with its own simple lesions, and in the same livers lesions that
 `detect.synthesis` grew: of other sizes (those of LiTS), shapes, edges and textures.
@@ -38,7 +38,7 @@ def pretrain(
     settings: TrainSettings = SETTINGS,
     overwrite: bool = False,
 ) -> Path:
-    """Train on made-up patients, and keep the weights where `--weights synthetic` finds them.
+    """Train on phantom patients, and keep the weights where `--weights synthetic` finds them.
 
     Interrupted, the same call goes on. The pictures are the same on every machine, to the byte. The
     weights are where processor, number of threads and versions of torch and numpy are the same.
@@ -61,7 +61,7 @@ def pretrain(
         raise InputError(file, "is here already", "use it with --weights synthetic, or --overwrite")
     work = resolve.folder() / f".{file.stem}.partial"
     _open(work, f"{patients} {settings.model_dump_json(exclude={'device', 'workers'})}")
-    data = _made_up_dataset(work, patients)
+    data = _phantom_dataset(work, patients)
     run, partial = work / "run", work / "run.partial"
     resume = (partial / "weights" / "resume.pt").is_file()
     if not run.exists():
@@ -87,14 +87,14 @@ def _open(work: Path, asked: str) -> None:
         write_text(plan, text)
 
 
-def _made_up_dataset(work: Path, patients: int) -> Path:
+def _phantom_dataset(work: Path, patients: int) -> Path:
     """Make the patients, grow lesions in them and convert them; what is there already is kept."""
     scans, grown, dataset = work / "scans", work / "grown", work / "dataset"
     if not (dataset / MANIFEST).is_file():
         make_phantom(scans, patients, SEED, SIDE)
-        made = synthesize(find_recipe("limt"), scans, grown, seed=SEED, workers=WORKERS)
+        synthesis = synthesize(find_recipe("limt"), scans, grown, seed=SEED, workers=WORKERS)
         convert(
-            load_recipe(made.recipe),
+            load_recipe(synthesis.recipe),
             grown,
             dataset,
             split=(0.9, 0.1, 0),

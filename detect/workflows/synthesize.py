@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from converters.conversion.gather import sound_cases
-from converters.conversion.sources import CaseSource
 from converters.core.errors import InputError
 from converters.core.files import write_json, write_text
 from converters.core.open_pool import open_pool
 from converters.core.pool import run_all, users_fault
 from converters.core.progress import progress
+from converters.masks.case_source import CaseSource
 from converters.recipes.recipe import Recipe
 from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_of, read_synthesis
 from detect.synthesis.kinds import KINDS
@@ -156,8 +156,10 @@ def _request(
     resample_mask: bool,
     seed: int,
 ) -> Request:
-    if recipe.modality != "CT":
-        raise InputError(recipe.name, f"is {recipe.modality}", "use CT: lesions grow in HU")
+    if recipe.representation.modality != "CT":
+        raise InputError(
+            recipe.name, f"is {recipe.representation.modality}", "use CT: lesions grow in HU"
+        )
     if only_normal not in (None, "cases", "slices"):
         raise InputError("--only-normal", f"`{only_normal}` is unknown", "use cases or slices")
     low, high = lesions

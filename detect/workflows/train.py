@@ -5,7 +5,7 @@ import platform
 import shutil
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,13 @@ import torch
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json
 from converters.core.progress import SilentReporter, progress, report_to
-from converters.dataset.fingerprint import TrainedOn, trained_on
+from converters.dataset.fingerprint import trained_on
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from converters.dataset.split import Split, load_split
-from converters.recipes.recipe import Code
+from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.card import ModelCard, ModelSpec
-from detect.detectors.operating_rule import parse_rule
-from detect.detectors.protocol import Detector
 from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.detectors.settings import TrainSettings, parse_duration
 from detect.evaluation.detect_split import detect_split
@@ -34,7 +32,7 @@ from detect.evaluation.operating_choice import choose_point
 from detect.linking.linking import DEFAULT
 from detect.training import distributed as processes
 from detect.training.budget import epochs_within
-from detect.training.image_size import checked_size, own_size, size_for_lesions
+from detect.training.image_size import checked_size, picture_size, size_for_lesions
 from detect.training.sampler import EpochSlices
 from detect.workflows.weights import choose_start
 
@@ -44,11 +42,11 @@ _FREE_ON_RESUME = {"device", "workers"}
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run gave.
+    """The result of a training run.
 
     Attributes:
         bundle: folder of the model.
-        metrics: of the kept epoch (`detectors.kept_epoch`) on val.
+        metrics: of the kept epoch on val, see `kept_weights`.
         card: its `model.json`.
         note: one line where val did not give the operating point that was asked for, else empty.
     """
@@ -92,7 +90,80 @@ def train(
     """
     began = time.monotonic()
     processes.join()
-    settings = settings or TrainSettings()
+    request = _request(model, data, out, weights, settings or TrainSettings(), fold)
+    first = processes.is_first()
+    if first:
+        _check_run_dir(request, resume, overwrite)
+    if request.settings.budget:
+        request = replace(request, settings=_within_budget(request, began, resume))
+
+    torch.manual_seed(request.settings.seed)  # before the network draws its first weights
+    detector = create_detector(request.spec, request.settings.device)
+    if request.weights and not resume:
+        detector.load_weights(request.weights, trust)
+    if first and not resume:  # from here on the request is right, and a stop leaves something
+        shutil.rmtree(request.run_dir, ignore_errors=True)
+        write_json(request.run_dir / "request.json", request.to_json())
+    processes.wait()
+    with nullcontext() if first else report_to(SilentReporter()):
+        with progress(f"train {model}", request.settings.epochs) as advance:
+            run = TrainingRun(*request.splits, request.settings, request.run_dir, resume, advance)
+            kept = detector.train(run)
+        processes.wait()
+        return _finish(request, detector, kept)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A training as it was asked for, resolved for its dataset.
+
+    Attributes:
+        spec: of the detector.
+        settings: with the number of epochs.
+        splits: train and val.
+        dataset: that they are of.
+        fold: of the dataset.
+        weights: file to start from; None is from scratch.
+        started_from, dataset_sha256, imgsz_reason: see `ModelCard`.
+        out: bundle to make.
+    """
+
+    spec: ModelSpec
+    settings: TrainSettings
+    splits: tuple[Split, Split]
+    dataset: Dataset
+    fold: Fold | None
+    weights: Path | None
+    started_from: str
+    dataset_sha256: str
+    imgsz_reason: str
+    out: Path
+
+    @property
+    def run_dir(self) -> Path:
+        """The folder of the run until it is a bundle."""
+        return self.out.parent / f"{self.out.name}.partial"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `request.json`, which a resumed run must repeat."""
+        return {
+            "spec": self.spec.model_dump(mode="json"),
+            "settings": self.settings.model_dump(mode="json"),
+            "started_from": self.started_from,
+            "dataset_sha256": self.dataset_sha256,
+            "fold": str(self.fold) if self.fold else None,
+        }
+
+
+def _request(
+    model: str,
+    data: Path,
+    out: Path | None,
+    weights: str | None,
+    settings: TrainSettings,
+    fold: Fold | None,
+) -> _Request:
+    """Open the dataset and resolve what depends on it."""
     family = family_of(model)
     weight_file = choose_start(model, weights).path
     dataset = open_dataset(data)
@@ -107,69 +178,46 @@ def train(
         steps = EpochSlices.for_training(splits[0], settings).steps(settings.batch)
         epochs = -(-settings.iterations // steps)
         settings = settings.model_copy(update={"epochs": epochs})
-    imgsz, why = _imgsz(settings.imgsz, splits[0], dataset)
+    imgsz, reason = _imgsz(settings.imgsz, splits[0], dataset)
     spec = ModelSpec(
+        representation=dataset.manifest.request.recipe.representation,
         family=family,
         model=model,
         classes=dataset.manifest.class_names,
         imgsz=imgsz,
-        **dict(dataset.manifest.request.recipe.representation),
     )
-    out = out or Path("runs") / (f"{model}-fold{fold.number}" if fold else model)
-    request = {
-        "spec": spec.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
-        "started_from": _started_from(weight_file),
-        "dataset_sha256": sha256(dataset.folder / MANIFEST),
-        "fold": str(fold) if fold else None,
-    }
-    first = processes.is_first()
-    run_dir = out.parent / f"{out.name}.partial"
-    if first:
-        _check_run_dir(out, run_dir, request, resume, overwrite)
-    if settings.budget:
-        settings = _within_budget(settings, began, spec, splits, run_dir if resume else None)
-        request["settings"] = settings.model_dump(mode="json")
-
-    torch.manual_seed(settings.seed)  # before the network draws its first weights
-    detector = create_detector(spec, settings.device)
-    if weight_file and not resume:
-        detector.load_weights(weight_file, trust)
-    if first and not resume:  # from here on the request is right, and a stop leaves something
-        shutil.rmtree(run_dir, ignore_errors=True)
-        write_json(run_dir / "request.json", request)
-    processes.wait()
-    with (
-        nullcontext() if first else report_to(SilentReporter()),
-        progress(f"train {model}", settings.epochs) as advance,
-    ):
-        kept = detector.train(*splits, settings, run_dir, resume, advance)
-    processes.wait()
-    codes, seen = dataset.manifest.codes, set(splits[0].case_ids)
-    scope = trained_on(
-        [case for case in dataset.manifest.cases if case.id in seen], dataset.manifest.body_parts
+    return _Request(
+        spec=spec,
+        settings=settings,
+        splits=splits,
+        dataset=dataset,
+        fold=fold,
+        weights=weight_file,
+        started_from=(
+            f"{weight_file.name} sha256:{sha256(weight_file)}" if weight_file else "scratch"
+        ),
+        dataset_sha256=sha256(dataset.folder / MANIFEST),
+        imgsz_reason=reason,
+        out=out or Path("runs") / (f"{model}-fold{fold.number}" if fold else model),
     )
-    return _finish(run_dir, out, detector, kept, splits[1], request, codes, scope, fold, why)
 
 
-def _within_budget(
-    settings: TrainSettings,
-    began: float,
-    spec: ModelSpec,
-    splits: tuple[Split, Split],
-    resumed: Path | None,
-) -> TrainSettings:
+def _within_budget(request: _Request, began: float, resume: bool) -> TrainSettings:
     """Let the budget decide the epochs; an interrupted run goes on with those it had."""
+    settings = request.settings
     assert settings.budget is not None  # noqa: S101  (the caller asked)
     if processes.world() > 1:
         raise InputError("--budget", "is for training on one device", "give --epochs")
-    if resumed:
-        before = json.loads((resumed / "request.json").read_text(encoding="utf-8"))
+    if resume:
+        before = json.loads((request.run_dir / "request.json").read_text(encoding="utf-8"))
         epochs = int(before["settings"]["epochs"])
     else:
         left = parse_duration(settings.budget) - (time.monotonic() - began)
         epochs = epochs_within(
-            left, lambda: create_detector(spec, settings.device), *splits, settings
+            left,
+            lambda: create_detector(request.spec, settings.device),
+            *request.splits,
+            settings,
         )
     return settings.model_copy(update={"epochs": epochs})
 
@@ -179,19 +227,14 @@ def _imgsz(asked: int | str | None, split: Split, dataset: Dataset) -> tuple[int
     if isinstance(asked, int):
         return checked_size(asked), ""
     if asked is None:
-        return own_size(split), ""
+        return picture_size(split), ""
     cases = dataset.manifest.cases
     return size_for_lesions(split, {c.id: c.placed.spacing(c.spacing_mm) for c in cases})
 
 
-def _started_from(weight_file: Path | None) -> str:
-    return f"{weight_file.name} sha256:{sha256(weight_file)}" if weight_file else "scratch"
-
-
-def _check_run_dir(
-    out: Path, run_dir: Path, request: dict[str, Any], resume: bool, overwrite: bool
-) -> None:
+def _check_run_dir(request: _Request, resume: bool, overwrite: bool) -> None:
     """Refuse to begin where something else lies, or to resume another run."""
+    out, run_dir = request.out, request.run_dir
     if not out.name.strip("."):
         raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
     if resume and overwrite:
@@ -202,7 +245,7 @@ def _check_run_dir(
     if out.exists() and not _is_run(out):
         raise InputError(out, "is no model, and will not be overwritten", "give another --out")
     if resume:
-        _check_resume(run_dir, request)
+        _check_resume(run_dir, request.to_json())
     elif run_dir.exists() and not overwrite:
         raise InputError(
             run_dir, "holds an interrupted run", "go on with --resume, or start with --overwrite"
@@ -238,56 +281,49 @@ def _flat(content: dict[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-def _finish(
-    run_dir: Path,
-    out: Path,
-    detector: Detector,
-    kept: Path,
-    val: Split,
-    request: dict[str, Any],
-    codes: dict[str, Code],
-    scope: TrainedOn | None,
-    fold: Fold | None,
-    imgsz_reason: str,
-) -> TrainResult:
+def _finish(request: _Request, detector: Detector, kept: Path) -> TrainResult:
     """Score the kept epoch on val, freeze its operating point, and make the run a bundle."""
+    train, val = request.splits
+    manifest, run_dir = request.dataset.manifest, request.run_dir
     detections = detect_split(detector, val)
-    classes, rule = detector.spec.classes, request["settings"]["operating_point"]
+    classes = detector.spec.classes
     matches = match(val.truth, detections, len(classes))
-    point, note = choose_point(matches, val, parse_rule(rule))
+    point, note = choose_point(matches, val, request.settings.operating_point)
     metrics = measure(matches, classes, point.confidence if point else None)
-    linking = fit_linking(val, detections, point.confidence) if point else DEFAULT
+    seen = set(train.case_ids)
     card = ModelCard(
         spec=detector.spec,
-        parameters=count_parameters(detector.spec.model, len(detector.spec.classes)),
+        parameters=count_parameters(detector.spec.model, len(classes)),
         weights=kept.relative_to(run_dir).as_posix(),
         weights_sha256=sha256(kept),
         operating_point=point,
-        linking=linking,
-        started_from=request["started_from"],
-        training=request["settings"],
-        imgsz_reason=imgsz_reason,
-        dataset_sha256=request["dataset_sha256"],
-        trained_on=scope,
-        codes=codes,
-        fold=fold,
+        linking=fit_linking(val, detections, point.confidence) if point else DEFAULT,
+        started_from=request.started_from,
+        training=request.settings.model_dump(mode="json"),
+        imgsz_reason=request.imgsz_reason,
+        dataset_sha256=request.dataset_sha256,
+        trained_on=trained_on(
+            [case for case in manifest.cases if case.id in seen], manifest.body_parts
+        ),
+        codes=manifest.codes,
+        fold=request.fold,
         versions=tool_versions(),
     )
     processes.wait()  # until all have read what the first one now moves away
     if not processes.is_first():
-        return TrainResult(out, metrics, card, note)
+        return TrainResult(request.out, metrics, card, note)
     write_json(run_dir / "metrics.json", {"split": "val", **metrics.to_json()})
     for leftover in ("request.json", "weights/resume.pt"):
         (run_dir / leftover).unlink(missing_ok=True)
     card.write(run_dir)
-    if out.exists():
-        shutil.rmtree(out)
-    run_dir.rename(out)
-    return TrainResult(out, metrics, card, note)
+    if request.out.exists():
+        shutil.rmtree(request.out)
+    run_dir.rename(request.out)
+    return TrainResult(request.out, metrics, card, note)
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of what a model's numbers depend on."""
+    """Return the versions of the packages that a model's numbers depend on."""
     parts = (
         "detect", "torch", "torchvision", "ultralytics", "transformers", "pytorch-lightning",
         "albumentations", "numpy",

@@ -1,4 +1,4 @@
-"""Weight files to start from: which there are, which are here, and whether they are whole.
+"""Choose, list, add and verify the weight files that trainings start from.
 
 Nothing in this file unpickles anything.
 """
@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from safetensors import SafetensorError, safe_open
 
 from converters.core.errors import InputError
@@ -28,19 +26,19 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Start:
-    """What a training starts from.
+    """The start of a training.
 
     Attributes:
         path: weight file; None is from scratch.
-        said: one line that tells the user so.
+        message: a line that tells the user so.
     """
 
     path: Path | None
-    said: str
+    message: str
 
 
 def choose_start(model: str, weights: str | None) -> Start:
-    """Find what a training starts from.
+    """Choose the weight file that a training starts from.
 
     Args:
         model: a name of `detect models`.
@@ -75,36 +73,41 @@ def choose_start(model: str, weights: str | None) -> Start:
 
 
 def synthetic_file(model: str) -> str:
-    """Name of the file that `detect weights pretrain` makes of a model."""
+    """Return the name of the file that `detect weights pretrain` makes for a model."""
     return f"{SYNTHETIC}-{model}.safetensors"
 
 
-def list_weights() -> Table:
+@dataclass(frozen=True)
+class Listed:
+    """A weight file that is registered or here.
+
+    Attributes:
+        entry: of the register; only the name of a file that is not registered.
+        bytes: size of the file here, else as published; None where not known.
+        here: whether it is on this machine.
+    """
+
+    entry: Known
+    bytes: int | None
+    here: bool
+
+
+def list_weights() -> list[Listed]:
     """List every registered file, and what else lies in the folder; no file is opened."""
-    folder, known = resolve.folder(), resolve.known_weights()
-    table = Table(
-        box=SIMPLE_HEAD,
-        caption=f"Files belong into {folder}; `detect weights add FILE` puts them there.",
-    )
-    table.caption_justify = "left"
-    for column in ("file", "model", "licence"):
-        table.add_column(column)
-    table.add_column("MB", justify="right")
-    table.add_column("here")
-    table.add_column("fetch from", overflow="fold")
-    here = _files(folder)
-    own = [Known(name, "", "", "", "") for name in here if name not in known]
-    for entry in [*known.values(), *own]:
-        size = here[entry.file].stat().st_size if entry.file in here else entry.bytes
-        table.add_row(
-            entry.file,
-            entry.model or "-",
-            entry.licence or "-",
-            "?" if size is None else f"{size / 1e6:.1f}",
-            "yes" if entry.file in here else "no",
-            entry.source or "-",
+    known, here = resolve.known_weights(), _files(resolve.folder())
+    entries = [*known.values(), *(_unregistered(name) for name in here if name not in known)]
+    return [
+        Listed(
+            entry,
+            here[entry.file].stat().st_size if entry.file in here else entry.bytes,
+            entry.file in here,
         )
-    return table
+        for entry in entries
+    ]
+
+
+def _unregistered(name: str, **facts: Any) -> Known:
+    return Known(name, family="", model="", source="", licence="", **facts)
 
 
 def add_weights(file: Path, name: str | None = None) -> Path:
@@ -130,28 +133,28 @@ def add_weights(file: Path, name: str | None = None) -> Path:
     index = _read_index(folder)
     with replacing(folder / name) as temporary:
         with file.open("rb") as source, temporary.open("wb") as copy:
-            found = _Fingerprint()
+            fingerprint = _Fingerprint()
             while chunk := source.read(_CHUNK):
-                found.update(chunk)
+                fingerprint.update(chunk)
                 copy.write(chunk)
-        if published and (why := found.differs(published)):
+        if published and (why := fingerprint.differs(published)):
             raise InputError(
                 file,
                 f"is not the published {name}: {why}",
                 f"fetch {published.source} again, or give --as another name",
             )
-        if (folder / name).exists() and _fingerprint(folder / name).sha256 != found.sha256:
+        if (folder / name).exists() and _fingerprint(folder / name).sha256 != fingerprint.sha256:
             raise InputError(
                 folder / name, "is there with other content", "delete it, or give --as another name"
             )
-    index[name] = {"sha256": found.sha256, "bytes": found.bytes}
+    index[name] = {"sha256": fingerprint.sha256, "bytes": fingerprint.bytes}
     write_json(folder / INDEX, index)
     return folder / name
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What became of a look at every file in the folder of weights.
+    """The result of verifying the folder of weights.
 
     Attributes:
         files: how many were hashed.
@@ -179,16 +182,16 @@ def verify_weights() -> Verified:
         for name, path in here.items():
             expected = [
                 ("published", known[name]) if name in known else None,
-                ("added", Known(name, "", "", "", "", **index[name])) if name in index else None,
+                ("added", _unregistered(name, **index[name])) if name in index else None,
             ]
             try:
-                found = _fingerprint(path)
+                fingerprint = _fingerprint(path)
             except OSError as error:
                 result.problems.append(f"{name}: cannot be read ({error.strerror})")
                 continue
             compared = [e for e in expected if e and (e[1].sha256 or e[1].md5 or e[1].bytes)]
             for which, entry in compared:
-                if why := found.differs(entry):
+                if why := fingerprint.differs(entry):
                     result.problems.append(f"{name}: is not the file that was {which}: {why}")
             if not compared:
                 result.unknown.append(name)
@@ -214,22 +217,22 @@ class _Fingerprint:
         return self._sha256.hexdigest()
 
     def differs(self, entry: Known) -> str | None:
-        """Say in what this differs from what is known of a file; None: in nothing known."""
+        """Describe the first difference from a known file; None if there is none."""
         if entry.bytes is not None and entry.bytes != self.bytes:
             return f"{self.bytes} bytes, not {entry.bytes}"
         hashes = (("sha256", entry.sha256, self.sha256), ("md5", entry.md5, self._md5.hexdigest()))
-        for kind, expected, found in hashes:
-            if expected is not None and expected != found:
-                return f"{kind} {found[:12]}…, not {expected[:12]}…"
+        for kind, expected, actual in hashes:
+            if expected is not None and expected != actual:
+                return f"{kind} {actual[:12]}…, not {expected[:12]}…"
         return None
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    found = _Fingerprint()
+    fingerprint = _Fingerprint()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    return found
+            fingerprint.update(chunk)
+    return fingerprint
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -250,8 +253,8 @@ def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
-            str(name): {"sha256": str(its["sha256"]), "bytes": int(its["bytes"])}
-            for name, its in content.items()
+            str(name): {"sha256": str(entry["sha256"]), "bytes": int(entry["bytes"])}
+            for name, entry in content.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(path, "is damaged", "delete it and add the files again") from error

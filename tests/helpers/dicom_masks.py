@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-from converters.conversion.sources import CaseSource
+from converters.masks.case_source import CaseSource
 from converters.recipes.recipe import Recipe
 from tests.helpers import dicom_series
 

@@ -106,3 +106,25 @@ def write_enhanced(path: Path, pixels: np.ndarray, order: list[int]) -> None:
         frames.append(frame)
     ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
     ds.save_as(path, enforce_file_format=True)
+
+
+def write_dicom(folder: Path, hu: np.ndarray, series: str = "1.2.826.0.1.3680043.2.1125.1") -> None:
+    """Write a CT series through SimpleITK: an independent writer."""
+    import SimpleITK as sitk
+
+    folder.mkdir()
+    for z, layer in enumerate(hu):
+        image = sitk.GetImageFromArray(layer[None])
+        image.SetSpacing((4.0, 4.0, 5.0))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0020|000e": series,
+            "0020|0032": f"0\\0\\{5 * z}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0020|0013": str(z + 1),
+        }.items():
+            image.SetMetaData(tag, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{z}.dcm"))
+        writer.Execute(image)

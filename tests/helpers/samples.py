@@ -6,6 +6,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from converters.core.boxes import Boxes
+from converters.dataset.provenance import Origins
+from detect.evaluation.matching import Matches
+from detect.evaluation.pairs import ANY_OVERLAP, Pairs, overlapping_pairs
 
 Images = list[Boxes]
 
@@ -82,3 +85,45 @@ def realistic_set(
             )
         )
     return truth, detections
+
+
+def in_image(matches: Matches) -> Pairs:
+    return overlapping_pairs(
+        matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image,
+        matches.num_images, ANY_OVERLAP,
+    )  # fmt: skip
+
+
+def patients_of(images: int, patients: int) -> list[str]:
+    return [f"p{(7 * k) % patients}" for k in range(images)]
+
+
+def drawn_sets(patients: list[str], draws: int, seed: int) -> list[list[int]]:
+    """Image indices of each draw, a patient's images as often as the patient was drawn."""
+    names = sorted(set(patients))
+    counts = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), draws
+    )
+    assert (counts.sum(axis=1) == len(names)).all()
+    return [
+        [k for k, p in enumerate(patients) for _ in range(row[names.index(p)])] for row in counts
+    ]
+
+
+def sample(seed: int, images: int = 30, patients: int = 5) -> tuple[Images, Images, Origins]:
+    """Scans of three images, every other patient with two of them; some scans without a lesion."""
+    truth, detections = realistic_set(seed, images=images, num_classes=3, per_image=6)
+    for k in (3, 4, 5, 12, 13, 14):
+        truth[k] = truth[k][:0]
+    if seed % 2:  # equal scores, within images and across them
+        detections = [type(d)(d.xyxy, d.label, d.score.round(1)) for d in detections]
+    rng = np.random.default_rng(seed)
+    scan = [f"s{k // 3}" for k in range(images)]
+    origins = Origins(
+        case=scan,
+        patient=[f"p{int(s[1:]) % patients}" for s in scan],
+        lesion=[rng.integers(1, 3, len(t)) + 10 * t.label for t in truth],
+        diameter_mm=[rng.uniform(2, 30, len(t)) for t in truth],
+        area=[rng.uniform(30, 3000, len(t)) for t in truth],
+    )
+    return truth, detections, origins

@@ -12,10 +12,16 @@ import pytest
 
 from converters.core.boxes import Boxes
 from converters.core.files import sha256
+from converters.dataset.fingerprint import Range, TrainedOn
 from converters.preprocessing.windowing import Window
 from detect.cli.main import main
 from detect.detectors import registry
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, read_model_card
+
+SCOPE = TrainedOn(
+    cases=3, pixel_mm=Range(low=0.5, high=0.9), slice_mm=Range(low=1, high=3),
+    low_hu=Range(low=-50, high=0), high_hu=Range(low=200, high=300), body_parts=["ABDOMEN"],
+)  # fmt: skip
 
 
 class ThresholdDetector:

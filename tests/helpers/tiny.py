@@ -9,6 +9,8 @@ from converters.imaging.nifti import write_nifti
 from converters.recipes.recipe import Recipe, load_recipe
 from detect.detectors.settings import TrainSettings
 
+AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
+
 RECIPE = """
 name: tiny
 title: bright and dark squares in noise

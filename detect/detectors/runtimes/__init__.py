@@ -1,1 +1,1 @@
-"""What can run a network; each file writes the network for one runtime and runs it there."""
+"""The runtimes of a network: each file writes it for one of them and runs it there."""

@@ -42,7 +42,7 @@ class TorchRuntime:
             MemoryError: the device has not enough.
         """
         try:
-            return tuple(own.cpu().numpy() for own in self._outputs(batch))
+            return tuple(output.cpu().numpy() for output in self._outputs(batch))
         except torch.OutOfMemoryError as error:  # for those who know nothing of torch
             raise MemoryError(str(error)) from error
 
@@ -52,8 +52,8 @@ class TorchRuntime:
         with torch.no_grad():
             if self.half is not None:
                 with torch.autocast(self.device.type, self.half):
-                    raw = tuple(own.float() for own in self.network(images))
-                if all(own.isfinite().all() for own in raw):
+                    raw = tuple(output.float() for output in self.network(images))
+                if all(output.isfinite().all() for output in raw):
                     return raw
             exact: tuple[torch.Tensor, ...] = self.network(images)
         return exact

@@ -1,9 +1,8 @@
 """Half precision on GPUs: the network by autocast, what turns its outputs into boxes in float32.
 
-float16 and not bfloat16: with eleven bits of mantissa against eight its boxes lie eight times
-nearer to those of float32 (a YOLOv8n's, by CPU autocast: to 0.02 px and 0.002 in score, against 0.4
-px and 0.02), and GPUs have been fast at it since 2017. What bfloat16 has more is
-range; the rare batch whose values leave that of float16 runs again in float32, see `TorchRuntime`.
+float16 and not bfloat16: with eleven bits of mantissa against eight its boxes lie nearer to those
+of float32 (`docs/results.md`), and GPUs have been fast at it since 2017. bfloat16 has more range;
+the rare batch whose values leave that of float16 runs again in float32, see `TorchRuntime`.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import torch
 
 
 def half_on(device: torch.device) -> torch.dtype | None:
-    """The precision to predict in: float16 on a GPU, None (float32) on a CPU."""
+    """Return the precision to predict in: float16 on a GPU, None (float32) on a CPU."""
     return torch.float16 if device.type == "cuda" else None
 
 
@@ -41,7 +40,7 @@ def _floats(given: Any) -> Any:
     if isinstance(given, torch.Tensor):
         return given.float() if given.dtype in (torch.float16, torch.bfloat16) else given
     if isinstance(given, list | tuple):
-        return type(given)(_floats(own) for own in given)
+        return type(given)(_floats(value) for value in given)
     if isinstance(given, dict):
-        return {key: _floats(own) for key, own in given.items()}
+        return {key: _floats(value) for key, value in given.items()}
     return given

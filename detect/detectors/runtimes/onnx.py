@@ -109,8 +109,8 @@ def _messages(message: Any) -> Iterator[Any]:
     """Walk all messages inside one, however deep: tensors lie in graphs, attributes, functions."""
     waiting = [message]
     while waiting:
-        own = waiting.pop()
-        yield own
-        for field, value in own.ListFields():
+        current = waiting.pop()
+        yield current
+        for field, value in current.ListFields():
             if field.message_type is not None:
                 waiting += list(value) if field.is_repeated else [value]

@@ -35,6 +35,6 @@ def cpu_only(runtime: str, device: str) -> None:
 
 
 def default_threads() -> int:
-    """As many as torch takes: OMP_NUM_THREADS, or one a core that this process may use."""
+    """Return the threads that torch takes: OMP_NUM_THREADS, or one for each core it may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))

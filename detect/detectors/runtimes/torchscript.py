@@ -37,4 +37,4 @@ class TorchScriptRuntime:
         """Return the raw outputs."""
         with torch.no_grad():
             raw: Sequence[torch.Tensor] = self.network(torch.from_numpy(batch))
-        return [own.numpy() for own in raw]
+        return [output.numpy() for output in raw]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_convert
+from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from detect.families.deim.matching import Pairs, match, unite
 from detect.training.loop.plan import Target
@@ -21,11 +21,12 @@ from detect.training.loop.plan import Target
 WEIGHTS = {"mal": 1.0, "bbox": 5.0, "giou": 2.0, "fgl": 0.15, "ddf": 1.5}
 MAL_GAMMA = 1.5
 TEMPERATURE = 5.0  # of the distillation
+TINY = 1e-12  # area that no box falls below: of a picture, a box of 1 px has 2e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What one stage says of each query.
+    """The answer of one stage for each query.
 
     Attributes:
         logits: ``(batch, queries, classes)``.
@@ -41,7 +42,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """What the decoder says of one set of queries.
+    """The answer of the decoder for one set of queries.
 
     Attributes:
         pre: boxes before the distributions refine them.
@@ -56,7 +57,7 @@ class Queries:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """Everything that is supervised.
+    """The outputs of the network that are supervised.
 
     Attributes:
         encoder: the proposals that become queries.
@@ -88,9 +89,9 @@ def deim_losses(outputs: Outputs, targets: Sequence[Target]) -> dict[str, Tensor
     Under DDP the number of boxes is averaged over the processes, so that the gradient does not
     depend on how a batch is shared out.
     """
-    own = outputs.queries
-    *earlier, last = own.layers
-    stages = [last, *earlier, own.pre, outputs.encoder]
+    queries = outputs.queries
+    *earlier, last = queries.layers
+    stages = [last, *earlier, queries.pre, outputs.encoder]
     matched = match(
         torch.stack([stage.logits for stage in stages]),
         torch.stack([stage.boxes for stage in stages]),
@@ -98,16 +99,16 @@ def deim_losses(outputs: Outputs, targets: Sequence[Target]) -> dict[str, Tensor
     )
     united = unite(matched)
     boxes = _mean_over_processes(sum(len(t["labels"]) for t in targets), last.logits)
-    boxes_united = _mean_over_processes(sum(len(queries) for queries, _ in united), last.logits)
+    boxes_united = _mean_over_processes(sum(len(pair) for pair, _ in united), last.logits)
     share = _matched_share(united, last)
 
     losses: dict[str, Tensor] = {}
     names = ["", *(f"_aux_{k}" for k in range(len(earlier))), "_pre", "_enc_0"]
-    picked = _Picked(united, targets, own.references, outputs, boxes_united)
+    picked = _Picked(united, targets, queries.references, outputs, boxes_united)
     for name, stage, pairs in zip(names, stages, matched, strict=True):
-        found = {"mal": _mal(stage, pairs, targets, boxes)}
-        found |= picked.losses(stage, last if stage in earlier else None, share)
-        losses |= {key + name: WEIGHTS[key] * value for key, value in found.items()}
+        parts = {"mal": _mal(stage, pairs, targets, boxes)}
+        parts |= picked.losses(stage, last if stage in earlier else None, share)
+        losses |= {key + name: WEIGHTS[key] * value for key, value in parts.items()}
 
     if (noisy := outputs.denoising) is not None:
         pairs = outputs.denoising_pairs
@@ -116,9 +117,9 @@ def deim_losses(outputs: Outputs, targets: Sequence[Target]) -> dict[str, Tensor
         names = ["_dn_pre", *(f"_dn_{k}" for k in range(len(noisy.layers)))]
         for name, stage in zip(names, [noisy.pre, *noisy.layers], strict=True):
             taught = stage in noisy.layers[:-1]
-            found = {"mal": _mal(stage, pairs, targets, count)}
-            found |= picked.losses(stage, noisy.layers[-1] if taught else None, share)
-            losses |= {key + name: WEIGHTS[key] * value for key, value in found.items()}
+            parts = {"mal": _mal(stage, pairs, targets, count)}
+            parts |= picked.losses(stage, noisy.layers[-1] if taught else None, share)
+            losses |= {key + name: WEIGHTS[key] * value for key, value in parts.items()}
     return losses
 
 
@@ -148,7 +149,7 @@ def _index(pairs: Sequence[Pairs], device: torch.device) -> tuple[Tensor, Tensor
 def _truth(key: str, pairs: Sequence[Pairs], targets: Sequence[Target]) -> Tensor:
     """Return the truth of every pair."""
     return torch.cat(
-        [t[key][torch.from_numpy(own)] for t, (_, own) in zip(targets, pairs, strict=True)]
+        [t[key][torch.from_numpy(boxes)] for t, (_, boxes) in zip(targets, pairs, strict=True)]
     )
 
 
@@ -160,22 +161,26 @@ def _mal(stage: Layer, pairs: Sequence[Pairs], targets: Sequence[Target], count:
     logits = stage.logits.float()
     index = _index(pairs, logits.device)
     labels = _truth("labels", pairs, targets)
-    iou, _ = _overlaps(stage.boxes[index].float(), _truth("boxes", pairs, targets))
+    iou = _iou(stage.boxes[index].detach().float(), _truth("boxes", pairs, targets))
     wanted, positive = torch.zeros_like(logits), torch.zeros_like(logits)
-    wanted[(*index, labels)] = iou.detach().clamp(0, 1) ** MAL_GAMMA
+    wanted[(*index, labels)] = iou.clamp(0, 1) ** MAL_GAMMA
     positive[(*index, labels)] = 1.0
     weight = logits.detach().sigmoid() ** MAL_GAMMA * (1 - positive) + positive
     return F.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum") / count
 
 
-def _overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and GIoU of box after box, (cx, cy, w, h)."""
-    a, b = (box_convert(x, "cxcywh", "xyxy") for x in (boxes, others))
+def _corners(boxes: Tensor) -> Tensor:
+    """Turn (cx, cy, w, h) into (x1, y1, x2, y2)."""
+    corners: Tensor = box_convert(boxes, "cxcywh", "xyxy")
+    return corners
+
+
+def _iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU of box after box, (cx, cy, w, h)."""
+    a, b = _corners(boxes), _corners(others)
     inter = (torch.min(a[:, 2:], b[:, 2:]) - torch.max(a[:, :2], b[:, :2])).clamp(0).prod(1)
     union = boxes[:, 2:].prod(1) + others[:, 2:].prod(1) - inter
-    hull = (torch.max(a[:, 2:], b[:, 2:]) - torch.min(a[:, :2], b[:, :2])).prod(1)
-    iou = inter / union.clamp(min=1e-12)
-    return iou, iou - (hull - union) / hull.clamp(min=1e-12)
+    return inter / union.clamp(min=TINY)
 
 
 class _Picked:
@@ -197,16 +202,17 @@ class _Picked:
 
     def losses(self, stage: Layer, teacher: Layer | None, share: float) -> dict[str, Tensor]:
         boxes = stage.boxes[self.index].float()
-        iou, giou = _overlaps(boxes, self.truth)
-        found = {
+        giou = generalized_box_iou_loss(_corners(boxes), _corners(self.truth), "sum", TINY)
+        losses = {
             "bbox": (boxes - self.truth).abs().sum() / self.count,
-            "giou": (1 - giou).sum() / self.count,
+            "giou": giou / self.count,
         }
         if stage.corners is not None:
-            found["fgl"] = self._fgl(stage.corners, iou.detach())
+            iou = _iou(boxes.detach(), self.truth)
+            losses["fgl"] = self._fgl(stage.corners, iou)
             if teacher is not None:
-                found["ddf"] = self._ddf(stage.corners, teacher, iou.detach(), share)
-        return found
+                losses["ddf"] = self._ddf(stage.corners, teacher, iou, share)
+        return losses
 
     def _fgl(self, corners: Tensor, iou: Tensor) -> Tensor:
         """D-FINE eq. 5: cross entropy against the two bins around the true distance."""
@@ -251,7 +257,7 @@ def _bins_of(
         Two tensors ``(4 * pairs,)``.
     """
     size = references[:, 2:] / scale + 1e-16
-    low, high = box_convert(truth, "cxcywh", "xyxy").split(2, 1)
+    low, high = _corners(truth).chunk(2, 1)
     centre = references[:, :2]
     distances = torch.cat([(centre - low) / size, (high - centre) / size], 1) - 0.5 * scale
     flat = distances.flatten().clamp(bins[0], bins[-1])

@@ -1,4 +1,4 @@
-"""Which query answers for which box."""
+"""Match queries with boxes."""
 
 from collections.abc import Sequence
 
@@ -34,8 +34,8 @@ def match(
     for k, target in enumerate(targets):
         costs = _cost(logits[:, k].float(), boxes[:, k].float(), target).cpu().numpy()
         for layer, cost in zip(matched, costs, strict=True):
-            queries, own = linear_sum_assignment(cost)
-            layer.append((queries.astype(np.int64), own.astype(np.int64)))
+            queries, columns = linear_sum_assignment(cost)
+            layer.append((queries.astype(np.int64), columns.astype(np.int64)))
     return matched
 
 

@@ -37,10 +37,10 @@ def rfdetr_losses(
     ``loss_bbox_enc`` of the proposals. A batch without any box gives finite losses that teach
     "nothing here".
     """
-    found = criterion(_single_precision(outputs), targets)
+    losses = criterion(_single_precision(outputs), targets)
     return {
         name: WEIGHTS[kind] * loss
-        for name, loss in found.items()
+        for name, loss in losses.items()
         for kind in WEIGHTS
         if name.startswith(kind)
     }

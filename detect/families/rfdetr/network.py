@@ -138,11 +138,11 @@ def fitted(state: State, network: Any, model: str, path: Path) -> State:
         InputError: of another variant, which would fit but for its number of decoder layers.
     """
     state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
-    layers, own = (_decoder_layers(names) for names in (state, network.state_dict()))
-    if layers and layers != own:
+    layers, wanted = (_decoder_layers(names) for names in (state, network.state_dict()))
+    if layers and layers != wanted:
         raise InputError(
             path,
-            f"has {layers} decoder layers, and {model} has {own}",
+            f"has {layers} decoder layers, and {model} has {wanted}",
             "give the weights of the model named with --model",
         )
     embeddings = network.backbone[0].encoder.encoder.embeddings

@@ -6,6 +6,8 @@ from typing import Any
 
 from rfdetr.config import TrainConfig
 
+from detect.training.loop.plan import group_parameters
+
 _PUBLISHED = {name: field.default for name, field in TrainConfig.model_fields.items()}
 LR: float = _PUBLISHED["lr"]
 WEIGHT_DECAY: float = _PUBLISHED["weight_decay"]
@@ -16,7 +18,7 @@ def parameter_groups(network: Any, lr: float, weight_decay: float) -> list[dict[
     """Sort the parameters that learn by learning rate and weight decay, as published.
 
     The backbone learns at 1.5 · 0.7² of the rate, times 0.8 for each of its layers above, and the
-    decoder at 0.7 of it. From random weights this learned the phantom as fast as one rate for all.
+    decoder at 0.7 of it.
     """
     rates = SimpleNamespace(
         lr_encoder=lr * _PUBLISHED["lr_encoder"] / LR,
@@ -26,19 +28,14 @@ def parameter_groups(network: Any, lr: float, weight_decay: float) -> list[dict[
         out_feature_indexes=[BACKBONE_LAYERS],
     )
     backbone = network.backbone[0].get_named_param_lr_pairs(rates)
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        rate, decay = lr, weight_decay
+
+    def rates_of(name: str, _: object) -> tuple[float, float]:
         if name in backbone:
-            rate, decay = backbone[name]["lr"], backbone[name]["weight_decay"]
-        elif name.startswith("transformer.decoder."):
-            rate = lr * rates.lr_component_decay
-        groups.setdefault((rate, decay), []).append(parameter)
-    return [
-        {"params": own, "lr": rate, "weight_decay": decay} for (rate, decay), own in groups.items()
-    ]
+            return backbone[name]["lr"], backbone[name]["weight_decay"]
+        in_decoder = name.startswith("transformer.decoder.")
+        return lr * rates.lr_component_decay if in_decoder else lr, weight_decay
+
+    return group_parameters(network, rates_of)
 
 
 def warm_constant(epochs: int, steps: int, warmup_epochs: float) -> Callable[[int], float]:

@@ -2,29 +2,23 @@
 
 import math
 import re
-from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, torch_safe_load
 from ultralytics.utils import ROOT
 
-from converters.core.boxes import Boxes
 from converters.core.errors import InputError
-from detect.detectors.card import ModelSpec, Parameters
+from detect.detectors.card import Parameters
 from detect.detectors.checkpoints import ForeignObjects, State
-from detect.detectors.predictor import find_boxes
-from detect.detectors.runtimes.eager import TorchRuntime
 from detect.detectors.runtimes.half import keep_exact
-from detect.families.ultralytics.steps import UltralyticsSteps, is_rtdetr
+from detect.families.ultralytics.steps import is_rtdetr
 
 LESION_HALF_SIDE = 0.04  # of the image side: half the width of a common lesion on a body slice
 
@@ -36,11 +30,11 @@ def build_network(model: str, classes: int, imgsz: int) -> torch.nn.Module:
     network: Any = _build(DetectionModel, model, classes)
     head = network.model[-1]
     # YOLOv10 and YOLO26 have two branches, both of which are trained: one gives each lesion one box
-    # and needs no NMS. What makes these models what they are is said here, since ultralytics'
+    # and needs no NMS. It is set here, since ultralytics'
     # default changes between versions.
     head.end2end = has_one2one(head)
     for boxes, scores in _branches(head):
-        _expect_lesions(boxes, scores, head, imgsz)
+        _start_biases_at_lesions(boxes, scores, head, imgsz)
     return cast(torch.nn.Module, network)
 
 
@@ -71,7 +65,7 @@ def _definitions() -> dict[str, Path]:
 
 
 def has_one2one(head: Any) -> bool:
-    """Whether a head has a branch that gives each object one box, as YOLOv10's and YOLO26's."""
+    """Recognise a head with a branch that gives each object one box: YOLOv10's and YOLO26's."""
     return getattr(head, "one2one_cv2", None) is not None
 
 
@@ -81,7 +75,7 @@ def _branches(head: Any) -> list[tuple[Any, Any]]:
     return [*branches, (head.one2one_cv2, head.one2one_cv3)] if has_one2one(head) else branches
 
 
-def _expect_lesions(boxes: Any, scores: Any, head: Any, imgsz: int) -> None:
+def _start_biases_at_lesions(boxes: Any, scores: Any, head: Any, imgsz: int) -> None:
     """Let a fresh YOLO head expect lesions: ultralytics' biases expect street scenes of 640 px.
 
     Class bias: one object an image over the cells of all levels; ultralytics' rule, five a level
@@ -125,7 +119,7 @@ class RawOutput(torch.nn.Module):
         return (self.network(images)[0],)
 
 
-class _Unfilled(TorchFunctionMode):
+class _NoInitialisation(TorchFunctionMode):
     """Leaves out the random numbers of fresh layers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -134,7 +128,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Unmeasured(DetectionModel):
+class _NoStridePass(DetectionModel):
     """Leaves out the pass over a picture that measures the strides."""
 
     def forward(self, x: torch.Tensor) -> dict[str, Any]:
@@ -147,8 +141,8 @@ def count_parameters(model: str, classes: int) -> Parameters:
 
     The network is built without what takes long and changes no shape.
     """
-    with _Unfilled():
-        kind = RTDETRDetectionModel if is_rtdetr(model) else _Unmeasured
+    with _NoInitialisation():
+        kind = RTDETRDetectionModel if is_rtdetr(model) else _NoStridePass
         network: Any = _build(kind, model, classes)
         unfused = sum(p.numel() for p in network.parameters())
         fused = sum(p.numel() for p in network.fuse(verbose=False).parameters())
@@ -172,15 +166,3 @@ def load_checkpoint(path: Path, trust: bool) -> State:
         raise InputError(path, "is empty, cut short or no checkpoint", "fetch it again") from error
     network = checkpoint.get("ema") or checkpoint["model"]
     return dict(network.float().state_dict())
-
-
-def predict_boxes(
-    network: torch.nn.Module,
-    spec: ModelSpec,
-    images: Sequence[NDArray[np.uint8]],
-    device: torch.device,
-    half: torch.dtype | None = None,
-) -> list[Boxes]:
-    """Run a network in evaluation mode on pictures of any size; see `Detector.predict`."""
-    runtime = TorchRuntime(RawOutput(network), device, half)
-    return find_boxes(UltralyticsSteps(spec), runtime, images)

@@ -30,11 +30,11 @@ class _InMemoryLabels:
         return super().get_image_and_label(int(self.order[index]))  # type: ignore[misc]
 
     def build_transforms(self, hyp: Any = None) -> Any:
-        made: Any = super().build_transforms(hyp)  # type: ignore[misc]
-        for transform in _leaves(made):
+        transforms: Any = super().build_transforms(hyp)  # type: ignore[misc]
+        for transform in _leaves(transforms):
             if isinstance(transform, Mosaic):  # else of the slices seen last, resumed or not
                 transform.buffer_enabled = False
-        return made
+        return transforms
 
     def get_labels(self) -> list[dict[str, Any]]:
         split: Split = self.data["splits"][self.img_path]
@@ -68,11 +68,11 @@ def _leaves(transforms: Any) -> Iterator[Any]:
 
 
 class YOLOSlices(_InMemoryLabels, YOLODataset):  # type: ignore[misc]
-    """For YOLO."""
+    """Training slices of YOLO."""
 
 
 class RTDETRSlices(_InMemoryLabels, RTDETRDataset):  # type: ignore[misc]
-    """For RT-DETR."""
+    """Training slices of RT-DETR."""
 
 
 def _fractions(xyxy: Any, size: tuple[int, int]) -> Any:

@@ -21,7 +21,7 @@ PADDING = 114  # grey that ultralytics trains with around and between pictures
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies in the network's square: its size, scale and offset along x and y."""
+    """The place of a picture in the network's square: size, scale and offset along x and y."""
 
     size: tuple[int, int]
     scale: tuple[float, float]
@@ -29,7 +29,7 @@ class Placement:
 
 
 class UltralyticsSteps:
-    """YOLO's or RT-DETR's; see `Steps`."""
+    """The steps around a YOLO or RT-DETR; see `Steps`."""
 
     outputs: tuple[str, ...] = ("output0",)  # the name that ultralytics' own exports have
 
@@ -41,7 +41,7 @@ class UltralyticsSteps:
     def inputs(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Letterbox or stretch."""
         side = self.spec.imgsz
-        squares = [place(image, self._where(image.shape), side) for image in images]
+        squares = [put_into_square(image, self._where(image.shape), side) for image in images]
         return three_planes(squares)
 
     def decode(
@@ -49,8 +49,8 @@ class UltralyticsSteps:
     ) -> list[Boxes]:
         """Suppress duplicates and map boxes back to the pictures."""
         return [
-            back(self._boxes(own), self._where(size), size)
-            for own, size in zip(raw[0], sizes, strict=True)
+            to_picture(self._boxes(output), self._where(size), size)
+            for output, size in zip(raw[0], sizes, strict=True)
         ]
 
     def _boxes(self, raw: NDArray[np.float32]) -> Boxes:
@@ -58,9 +58,10 @@ class UltralyticsSteps:
         if self._rtdetr:
             return _of_queries(raw, self.spec.imgsz)
         # a model that needs no suppression is told by this shape: a row a lesion, best first
-        own = _of_rows(raw) if raw.shape[1] == ROW else _of_places(raw, len(self.spec.classes))
+        rows = raw.shape[1] == ROW
+        boxes = _of_rows(raw) if rows else _of_places(raw, len(self.spec.classes))
         # without bins, as in YOLO26, a distance can be negative: such a box ends before it begins
-        return own[np.all(own.xyxy[:, 2:] >= own.xyxy[:, :2], axis=1)]
+        return boxes[np.all(boxes.xyxy[:, 2:] >= boxes.xyxy[:, :2], axis=1)]
 
     def _where(self, size: tuple[int, ...]) -> Placement:
         return placement((size[0], size[1]), self.spec.imgsz, stretch=self._rtdetr)
@@ -70,7 +71,7 @@ STEPS = UltralyticsSteps
 
 
 def is_rtdetr(model: str) -> bool:
-    """Whether a model has RT-DETR's decoder: other losses, no NMS, stretched input."""
+    """Recognise a model with RT-DETR's decoder: other losses, no NMS, stretched input."""
     return "rtdetr" in model
 
 
@@ -84,7 +85,7 @@ def placement(size: tuple[int, int], side: int, stretch: bool) -> Placement:
     return Placement((new_w, new_h), (new_w / width, new_h / height), (left, top))
 
 
-def place(image: NDArray[np.uint8], where: Placement, side: int) -> NDArray[np.uint8]:
+def put_into_square(image: NDArray[np.uint8], where: Placement, side: int) -> NDArray[np.uint8]:
     """Put a picture into the square."""
     (width, height), (left, top) = where.size, where.offset
     if image.shape[:2] != (height, width):
@@ -125,7 +126,7 @@ def _corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
 
 
-def back(boxes: Boxes, where: Placement, size: tuple[int, int]) -> Boxes:
+def to_picture(boxes: Boxes, where: Placement, size: tuple[int, int]) -> Boxes:
     """Map boxes from the square to px of the picture, cut at its edges."""
     scale = np.array(where.scale * 2)
     offset = np.array(where.offset * 2)

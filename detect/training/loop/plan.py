@@ -1,14 +1,11 @@
-"""What a family tells the loop: its losses, its optimiser, its schedules."""
+"""The plan of a training: optimiser, schedules, weight average and augmentation of a family."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from converters.core.boxes import Boxes
 from detect.training.augmentation import POLICY, Augmentation
 
 Target = dict[str, torch.Tensor]
@@ -31,7 +28,7 @@ class Average:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a family is trained, over epochs that count from 0.
+    """The plan of a family's training, over epochs that count from 0.
 
     Attributes:
         groups: parameter groups of AdamW, with `lr` and `weight_decay`.
@@ -50,20 +47,20 @@ class Plan:
     restart: int | None = None
 
 
-class Learner(Protocol):
-    """A network that the loop can train."""
+def group_parameters(
+    network: torch.nn.Module, rates: Callable[[str, torch.nn.Parameter], tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """Sort the parameters that learn into the groups of `Plan`.
 
-    network: torch.nn.Module
-
-    def losses(self, images: torch.Tensor, targets: list[Target]) -> dict[str, torch.Tensor]:
-        """Return the weighted losses of a batch, whose sum is trained on.
-
-        Args:
-            images: ``(batch, 3, side, side)`` in [0, 1].
-            targets: truth of each.
-        """
-
-    def predict_with(
-        self, network: torch.nn.Module, images: Sequence[NDArray[np.uint8]]
-    ) -> list[Boxes]:
-        """Find boxes with a copy of the network in evaluation mode; see `Detector.predict`."""
+    Args:
+        network: to be trained.
+        rates: name and parameter → learning rate and weight decay.
+    """
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(rates(name, parameter), []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr, "weight_decay": decay}
+        for (lr, decay), parameters in groups.items()
+    ]

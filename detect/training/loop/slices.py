@@ -1,4 +1,4 @@
-"""Training slices as batches of tensors.
+"""Load training slices as batches of tensors.
 
 Everything random is drawn from the seed, the epoch and the slice's index, never from a stream
 that goes on: any number of loading processes gives the same batches, and a resumed run goes on
@@ -125,9 +125,9 @@ def _mix(
     """Lay each slice over its predecessor; both keep their boxes."""
     mixed = []
     for k, (picture, target) in enumerate(samples):
-        other, its = samples[k - 1]
-        both = {key: torch.cat([target[key], its[key]]) for key in target}
-        mixed.append((picture * share + other * (1 - share), both))
+        below, target_below = samples[k - 1]
+        both = {key: torch.cat([target[key], target_below[key]]) for key in target}
+        mixed.append((picture * share + below * (1 - share), both))
     return mixed
 
 
@@ -157,8 +157,8 @@ class Batches(Sampler[list[tuple[int, int]]]):
         order = rng.permutation(self.slices.of(self.epoch))
         for k in range(len(self)):
             batch = order[k * self.size : (k + 1) * self.size]
-            own = batch[self.rank :: self.world]
-            yield [(self.epoch, int(index)) for index in (own if len(own) else batch[:1])]
+            part = batch[self.rank :: self.world]
+            yield [(self.epoch, int(index)) for index in (part if len(part) else batch[:1])]
 
 
 def loader(slices: Slices, batches: Batches, workers: int) -> DataLoader[Batch]:

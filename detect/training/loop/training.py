@@ -1,72 +1,77 @@
-"""The loop: epochs over slices, an averaged network, scores on val, checkpoints that resume."""
+"""Train on pytorch-lightning: epochs over slices, an averaged network, scores on val."""
 
 import logging
+import math
 import os
-import time
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from converters.core.boxes import Boxes
 from converters.core.errors import InputError
 from converters.core.files import replacing
-from converters.dataset.split import Split
-from detect.detectors.card import ModelSpec
-from detect.detectors.checkpoints import load_network, save_network
-from detect.detectors.protocol import Advance
+from detect.detectors.base import Detector, TrainingRun
+from detect.detectors.checkpoints import load_network
 from detect.detectors.settings import TrainSettings
-from detect.evaluation.metrics import evaluate
 from detect.training.distributed import is_first, rank, world
-from detect.training.history import fitness, note, val_columns, write_history
-from detect.training.loop.ema import AveragedNetwork
-from detect.training.loop.plan import Learner, Plan
+from detect.training.loop.plan import Average, Plan, Target
 from detect.training.loop.slices import Batch, Batches, Slices, loader
-from detect.training.mining import mine, mining_epochs
+from detect.training.run_state import (
+    RunState,
+    fitness,
+    kept_weights,
+    open_checkpoint,
+    val_columns,
+)
 from detect.training.sampler import EpochSlices
 
-PREDICT_BATCH = 16
+
+class Learner(Detector):
+    """A detector that this loop trains."""
+
+    def fit(self, run: TrainingRun) -> Path:
+        """Train by this loop."""
+        return train_network(self, run)
+
+    @abstractmethod
+    def plan(self, settings: TrainSettings, steps: int) -> Plan:
+        """Plan a training whose epochs have so many steps."""
+
+    @abstractmethod
+    def losses(self, images: torch.Tensor, targets: list[Target]) -> dict[str, torch.Tensor]:
+        """Return the weighted losses of a batch, whose sum is trained on.
+
+        Args:
+            images: ``(batch, 3, side, side)`` in [0, 1].
+            targets: truth of each.
+        """
 
 
-def steps_per_epoch(train: Split, settings: TrainSettings) -> int:
-    """Count the optimiser's steps in an epoch."""
-    return len(_batches(train, settings))
+def train_network(learner: Learner, run: TrainingRun) -> Path:
+    """Train; `run.weights` gets `best.safetensors`, `last.safetensors` and `resume.pt`.
 
-
-def _batches(train: Split, settings: TrainSettings) -> Batches:
-    slices = EpochSlices.for_training(train, settings)
-    return Batches(slices, settings.batch, rank(), world())
-
-
-def train_network(
-    learner: Learner,
-    plan: Plan,
-    spec: ModelSpec,
-    device: torch.device,
-    train: Split,
-    val: Split,
-    settings: TrainSettings,
-    run_dir: Path,
-    resume: bool,
-    advance: Advance,
-) -> None:
-    """Train; `run_dir/weights` gets `best.safetensors`, `last.safetensors` and `resume.pt`.
+    Returns:
+        The weight file that is kept.
 
     Raises:
         InputError: nothing to resume, divergence, or not enough memory.
     """
-    batches = _batches(train, settings)
-    scoring = _Scoring(learner, plan, spec, (train, val), batches, settings, run_dir, advance)
-    checkpoint = run_dir / "weights" / "resume.pt"
-    if resume and _was_finished(checkpoint, scoring):
-        return
-    slices = Slices(train, spec.imgsz, settings.seed, plan.augmentation)
+    settings, device = run.settings, learner.device
+    epoch_slices = EpochSlices.for_training(run.train, settings)
+    batches = Batches(epoch_slices, settings.batch, rank(), world())
+    plan = learner.plan(settings, len(batches))
+    state = RunState(run, learner, epoch_slices)
+    scoring = _Scoring(state, plan, batches)
+    if run.resume and _was_finished(state.checkpoint, scoring):
+        return kept_weights(run)
+    slices = Slices(run.train, learner.spec.imgsz, settings.seed, plan.augmentation)
     cuda = device.type == "cuda"
     workers = settings.workers if cuda else 0  # on a CPU the network is the bottleneck
     bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -91,13 +96,30 @@ def train_network(
             trainer.fit(
                 _Module(learner, plan, batches, settings.seed),
                 loader(slices, batches, workers),
-                ckpt_path=checkpoint if resume else None,
+                ckpt_path=state.checkpoint if run.resume else None,
                 weights_only=True,  # a checkpoint holds tensors and numbers; nothing may run
             )
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise InputError("--batch", "does not fit into memory", "use a smaller one") from error
         except SystemExit as error:  # what it makes of an interrupt
             raise KeyboardInterrupt from error
+    return kept_weights(run)
+
+
+def averaged(network: torch.nn.Module, average: Average) -> AveragedModel:
+    """Copy a network, in evaluation mode, to follow it as an exponential moving average."""
+
+    def follow(averages: Any, values: Any, updates: torch.Tensor | int) -> None:
+        decay = average.decay * (1 - math.exp(-int(updates) / average.warmup))
+        if averages[0].is_floating_point():  # they come sorted by type
+            get_ema_multi_avg_fn(decay)(averages, values, updates)  # type: ignore[no-untyped-call]
+        else:  # counters, which have no mean
+            for counter, value in zip(averages, values, strict=True):
+                counter.copy_(value)
+
+    copy = AveragedModel(network, multi_avg_fn=follow, use_buffers=True).eval()
+    copy.n_averaged.fill_(1)  # it is an exact copy already: the first update moves it, too
+    return copy.requires_grad_(False)
 
 
 def _devices(device: torch.device) -> int | list[int]:
@@ -108,15 +130,9 @@ def _devices(device: torch.device) -> int | list[int]:
 
 
 def _was_finished(checkpoint: Path, scoring: "_Scoring") -> bool:
-    """Read the state of an interrupted run; whether only what follows the training is missing."""
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        state = content["callbacks"][scoring.state_key]
-        return bool(state["stopped"])
-    except Exception as error:
-        raise InputError(
-            checkpoint, "cannot be resumed from", "start anew with --overwrite"
-        ) from error
+    """Read whether the run had come to its end, so that only its scoring is missing."""
+    with open_checkpoint(checkpoint) as content:
+        return bool(content["callbacks"][scoring.state_key]["run"]["stopped"])
 
 
 @contextmanager
@@ -178,102 +194,47 @@ class _Module(pl.LightningModule):
 class _Scoring(Callback):
     """Averages the network, scores the average after each epoch, and keeps what is needed."""
 
-    def __init__(
-        self,
-        learner: Learner,
-        plan: Plan,
-        spec: ModelSpec,
-        splits: tuple[Split, Split],
-        batches: Batches,
-        settings: TrainSettings,
-        run_dir: Path,
-        advance: Advance,
-    ) -> None:
-        self.learner, self.plan, self.spec = learner, plan, spec
-        (self.train, self.val), self.batches = splits, batches
-        self.settings, self.run_dir, self.advance = settings, run_dir, advance
-        self.average = AveragedNetwork(learner.network, plan.average)
-        self.history: list[dict[str, Any]] = []
-        self.best, self.best_epoch = -1.0, 0
-        self.seconds = 0.0  # of the parts of the run before this one
-        self.stopped = False
+    def __init__(self, state: RunState, plan: Plan, batches: Batches) -> None:
+        self.state, self.plan, self.batches = state, plan, batches
+        self.network = state.detector.network
+        self.average = averaged(self.network, plan.average)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "average": self.average.network.state_dict(),
-            "updates": self.average.updates,
-            "hardest": self.batches.slices.hardest.tolist(),
-            "history": self.history,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-            "seconds": self.seconds + time.monotonic() - self.began,
-            "stopped": self.stopped,
-        }
+        return {"average": self.average.state_dict(), "run": self.state.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.average.network.load_state_dict(state["average"])
-        self.average.updates = state["updates"]
-        self.batches.slices.hardest = np.array(state["hardest"], np.int64)
-        self.history = state["history"]
-        self.batches.epoch = len(self.history)  # loading begins before the epoch does
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self.seconds = state["seconds"]
-        for row in self.history:
-            self.advance(note(row))
+        self.average.load_state_dict(state["average"])
+        self.state.load_state_dict(state["run"])
+        self.batches.epoch = len(self.state.history)  # loading begins before the epoch does
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.began, self.device = time.monotonic(), pl_module.device
-        self.average.network.to(pl_module.device)
+        self.state.start_clock()
+        self.average.to(pl_module.device)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.current_epoch == self.plan.restart and self.best > 0:
-            best = self.run_dir / "weights" / "best.safetensors"
-            for network in (self.learner.network, self.average.network):
+        if trainer.current_epoch == self.plan.restart and self.state.best > 0:
+            best = self.state.run.weights / "best.safetensors"
+            for network in (self.network, self.average.module):
                 load_network(network, best)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
     ) -> None:
-        self.average.update(self.learner.network)
+        self.average.update_parameters(self.network)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["loss"])
+        state, epoch, network = self.state, trainer.current_epoch, self.average.module
         if is_first():
-            self._score(trainer.current_epoch, loss)
-        said: list[Any] = [self.best, self.best_epoch, self.stopped]
-        if world() > 1:
-            torch.distributed.broadcast_object_list(said)
-        self.best, self.best_epoch, self.stopped = said
-        trainer.should_stop = trainer.should_stop or self.stopped
-        slices, coming = self.batches.slices, trainer.current_epoch + 1
-        if not self.stopped and coming in mining_epochs(slices, self.settings.epochs):
-            mine(slices, self.train, coming, self._find)
-        checkpoint = self.run_dir / "weights" / "resume.pt"
+            metrics = state.score(network)
+            loss = {"train/loss": float(trainer.callback_metrics["loss"])}
+            state.record(epoch, network, fitness(metrics), loss | val_columns(metrics))
+        state.share()
+        trainer.should_stop = trainer.should_stop or state.stopped
+        if not state.stopped:
+            state.mine(epoch + 1, network)
         if is_first():
-            with replacing(checkpoint) as temporary:
+            with replacing(state.checkpoint) as temporary:
                 trainer.save_checkpoint(temporary)
-            self.advance(note(self.history[-1]))
+            state.report()
         else:
-            trainer.save_checkpoint(checkpoint)  # writes nothing here, but the first one waits
-
-    def _find(self, split: Split) -> list[Boxes]:
-        """Find boxes on the slices of a split with the averaged network."""
-        found = []
-        with torch.autocast(self.device.type, enabled=False):
-            for images in split.batches(PREDICT_BATCH):
-                found += self.learner.predict_with(self.average.network, images)
-        return found
-
-    def _score(self, epoch: int, loss: float) -> None:
-        network, weights = self.average.network, self.run_dir / "weights"
-        metrics = evaluate(self.val.truth, self._find(self.val), self.spec.classes)
-        if fitness(metrics) > self.best:
-            self.best, self.best_epoch = fitness(metrics), epoch
-            save_network(network, weights / "best.safetensors")
-        save_network(network, weights / "last.safetensors")
-        seconds = round(self.seconds + time.monotonic() - self.began, 2)
-        row = {"epoch": epoch + 1, "seconds": seconds, "train/loss": loss}
-        self.history.append(row | val_columns(metrics))
-        write_history(self.run_dir, self.history)
-        waited = epoch - self.best_epoch
-        self.stopped = epoch + 1 == self.settings.epochs or 0 < self.settings.patience <= waited
+            trainer.save_checkpoint(state.checkpoint)  # writes nothing here, but the first waits

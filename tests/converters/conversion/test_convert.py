@@ -1,6 +1,5 @@
 """The dataset folder: what is in it, that it is always the same, and that a kill loses nothing."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -26,16 +25,9 @@ from converters.imaging.nifti import write_nifti
 from converters.imaging.read import read_mask
 from converters.masks.components import decode_rle
 from tests.helpers import tiny
+from tests.helpers.trees import tree
 
 SPLIT = (4, 2, 2)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

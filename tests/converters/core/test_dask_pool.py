@@ -23,8 +23,8 @@ from converters.core.errors import InputError
 from converters.core.pool import WorkersEnded, WorkersError, run_all
 from converters.dataset.manifest import tool_versions
 from detect.cli.main import main
-from tests.converters.conversion.test_convert import tree
 from tests.helpers import tiny
+from tests.helpers.trees import tree
 
 CASES = 10
 

@@ -16,8 +16,8 @@ import pytest
 from converters.conversion.convert import convert
 from converters.formats.export import FORMATS, export_dataset
 from converters.imaging.nifti import write_nifti
-from tests.converters.formats.conftest import SPLITS, Boxes, same
 from tests.helpers import tiny
+from tests.helpers.exports import SPLITS, Boxes, same
 
 Exported = Callable[[str], Path]
 

@@ -15,7 +15,7 @@ import torchvision
 from pycocotools.coco import COCO
 
 from converters.formats.export import export_dataset
-from tests.converters.formats.conftest import SPLITS, Boxes, same
+from tests.helpers.exports import SPLITS, Boxes, same
 
 Exported = Callable[[str], Path]
 SINGLE = 1e-4  # px: supervision and ultralytics keep boxes in single precision

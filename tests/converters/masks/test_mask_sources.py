@@ -1,6 +1,5 @@
 """Structures, names, patients, grids: from files on disk to a dataset folder."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from converters.recipes.recipe import load_recipe
 from converters.recipes.templates import template_pattern
 from tests.helpers.dicom_masks import recipe, write_rtstruct, write_scan, write_seg
 from tests.helpers.dicom_series import SECRETS, write_series
+from tests.helpers.trees import tree
 
 SHAPE = (5, 12, 16)
 AFFINE = np.diag([0.5, 0.75, 2.0, 1.0])
@@ -39,14 +39,6 @@ def block(z: int, y: int, x: int, size: int = 3) -> np.ndarray:
     truth = np.zeros(SHAPE, bool)
     truth[z : z + 2, y : y + size, x : x + size] = True
     return truth
-
-
-def tree(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def write_structure(folder: Path, truth: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from converters.imaging.nifti import write_nifti
 from detect.cli.main import _run
 from detect.families.ultralytics.network import build_network
 from tests.helpers import tiny
+from tests.helpers.studies import four_dimensional
 
 AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
 SEEN: list[tuple[str, int, str]] = []
@@ -101,12 +102,6 @@ def flipped_bit(data: bytes) -> bytes:
     return bytes(packed)
 
 
-def four_dimensional(data: bytes) -> bytes:
-    header = bytearray(data)
-    header[40:56] = np.array([4, 64, 48, 2, 3, 1, 1, 1], "<i2").tobytes()
-    return bytes(header)
-
-
 scan_as("empty file", rewritten(lambda data: b""), "empty")
 scan_as("text named .nii", rewritten(lambda data: b"no scan " * 99), "bad.nii")
 scan_as("truncated .nii", rewritten(lambda data: data[:-500]), "cut short")
@@ -125,7 +120,7 @@ def _(place: Place) -> tuple[list[str], int, str]:
 
 @case("DICOM series of two stacks")
 def _(place: Place) -> tuple[list[str], int, str]:
-    from tests.test_readme import write_dicom
+    from tests.helpers.dicom_series import write_dicom
 
     write_dicom(place.folder / "one", np.zeros((3, 8, 8), np.int16))
     write_dicom(place.folder / "two", np.zeros((3, 9, 9), np.int16))
@@ -136,7 +131,7 @@ def _(place: Place) -> tuple[list[str], int, str]:
 
 @case("DICOM with a missing slice")
 def _(place: Place) -> tuple[list[str], int, str]:
-    from tests.test_readme import write_dicom
+    from tests.helpers.dicom_series import write_dicom
 
     write_dicom(place.folder / "gap", np.zeros((6, 8, 8), np.int16))
     (place.folder / "gap" / "3.dcm").unlink()

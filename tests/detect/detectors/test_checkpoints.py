@@ -1,6 +1,5 @@
 """Weight files of strangers, through the ultralytics adapter."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from detect.detectors.checkpoints import read_state as read_weight_file
 from detect.detectors.registry import create_detector
 from detect.families.ultralytics.network import build_network, load_checkpoint
 from detect.workflows.train import train
-from tests.detect.families.ultralytics.test_ultralytics import spec
+from tests.helpers.bundles import Evil, spec
 from tests.helpers.tiny import SETTINGS
 
 
@@ -27,14 +26,6 @@ def save_pt(path: Path, model: str, classes: int = 80) -> Path:
     network = build_network(model, classes, 64).half()
     torch.save({"model": network, "ema": None, "epoch": -1, "date": "today"}, path)
     return path
-
-
-class Evil:
-    def __init__(self, witness: Path) -> None:
-        self.witness = witness
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.witness}",)
 
 
 class Foreign:

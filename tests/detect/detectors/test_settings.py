@@ -5,9 +5,9 @@ import pytest
 from converters.core.errors import InputError
 from detect.detectors.settings import (
     TrainSettings,
+    apply_protocol,
     protocol_settings,
     resolve_settings,
-    under_protocol,
 )
 
 
@@ -35,7 +35,7 @@ def test_protocols_that_there_are_not(protocol: str, family: str) -> None:
 
 def test_a_protocol_fills_what_was_not_asked_for() -> None:
     asked = resolve_settings(TrainSettings(), {"epochs": 3, "batch": 4})
-    settings = under_protocol(asked, "limt", "deim")
+    settings = apply_protocol(asked, "limt", "deim")
     assert (settings.epochs, settings.batch) == (3, 4)
     assert (settings.lr, settings.weight_decay) == (8e-4, 1e-4)
-    assert under_protocol(TrainSettings(), "limt", "ultralytics").batch == 32
+    assert apply_protocol(TrainSettings(), "limt", "ultralytics").batch == 32

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from tests.detect.inference.dicom.test_dicom_out import study, two_bright_blocks
+from tests.helpers.dicom_results import study, two_bright_blocks
 from tests.helpers.dicom_series import write_series
 from tests.helpers.hostile_servers import STUDY
 

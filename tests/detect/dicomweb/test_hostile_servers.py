@@ -12,7 +12,6 @@ from detect.dicomweb.address import parse_address
 from detect.dicomweb.credentials import from_environment
 from detect.dicomweb.server import Server, ServerError
 from detect.dicomweb.store import store
-from tests.converters.conversion.test_convert import tree
 from tests.helpers.dicom_series import SECRETS
 from tests.helpers.hostile_servers import (
     MULTIPART,
@@ -26,6 +25,7 @@ from tests.helpers.hostile_servers import (
     stranger,
 )
 from tests.helpers.threshold_detector import detections, run
+from tests.helpers.trees import tree
 
 
 def test_busy_twice_then_well(

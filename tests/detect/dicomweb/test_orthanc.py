@@ -17,11 +17,7 @@ from pydicom.uid import generate_uid
 
 from detect.phantom.cases import make_case
 from detect.workflows.predict import predict
-from tests.detect.inference.dicom.test_dicom_out import (
-    check_real_series,
-    check_report,
-    study,
-)
+from tests.helpers.dicom_results import check_real_series, check_report, study
 from tests.helpers.dicom_series import SECRETS, write_series
 from tests.helpers.orthanc import PASSWORD, USER, Orthanc, orthanc  # noqa: F401
 from tests.helpers.threshold_detector import detections, run

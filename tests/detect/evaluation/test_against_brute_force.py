@@ -4,21 +4,13 @@ from hypothesis import given, settings
 
 from detect.evaluation.metrics import evaluate
 from detect.evaluation.operating_point import Counts
+from tests.helpers.references import average_precision, iou
 from tests.helpers.samples import Images, adversarial_sets, boxes
 
 CLASSES = 2
 
 # the doubles that COCO uses, spelled out; the ninth is not 0.9
 THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.8999999999999999, 0.95]
-
-
-def iou(a: list[float], b: list[float]) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
 def scored_hits(
@@ -42,16 +34,6 @@ def scored_hits(
             entries.append((float(found.score[i]), rank, best >= 0))
     entries.sort(key=lambda entry: -entry[0])
     return entries, total
-
-
-def average_precision(entries: list[tuple[float, int, bool]], total: int) -> float:
-    hits = [hit for _, rank, hit in entries if rank < 100]
-    # recall and precision after each detection
-    points = [(sum(hits[:n]) / total, sum(hits[:n]) / n) for n in range(1, len(hits) + 1)]
-    # COCO's recalls as doubles: 70 * 0.01 lies above 0.7, so a recall of 7/10 does not reach it
-    recalls = [step * 0.01 for step in range(101)]
-    at_recall = [max((p for r, p in points if r >= recall), default=0.0) for recall in recalls]
-    return sum(at_recall) / 101
 
 
 @settings(max_examples=100, deadline=None)

@@ -10,26 +10,10 @@ from detect.evaluation.bootstrap import draw_patients, interval
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate
 from tests.helpers.references import coco_reference
-from tests.helpers.samples import realistic_set
+from tests.helpers.samples import drawn_sets, patients_of, realistic_set
 
 CLASSES = 3
 CONFIDENCE = 0.4
-
-
-def patients_of(images: int, patients: int) -> list[str]:
-    return [f"p{(7 * k) % patients}" for k in range(images)]
-
-
-def drawn_sets(patients: list[str], draws: int, seed: int) -> list[list[int]]:
-    """Image indices of each draw, a patient's images as often as the patient was drawn."""
-    names = sorted(set(patients))
-    counts = np.random.default_rng(seed).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), draws
-    )
-    assert (counts.sum(axis=1) == len(names)).all()
-    return [
-        [k for k, p in enumerate(patients) for _ in range(row[names.index(p)])] for row in counts
-    ]
 
 
 @pytest.mark.parametrize("absent", [(), (1,)])

@@ -5,19 +5,11 @@ import pytest
 
 from detect.evaluation.confusion import Confusion, confusion
 from detect.evaluation.curves import curves, reliability
-from detect.evaluation.matching import Matches, match
+from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.pairs import ANY_OVERLAP, Pairs, overlapping_pairs
-from tests.helpers.samples import Images, boxes, realistic_set
+from tests.helpers.samples import Images, boxes, in_image, realistic_set
 
 NAMES = ["a", "b", "c", "d"]
-
-
-def in_image(matches: Matches) -> Pairs:
-    return overlapping_pairs(
-        matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image,
-        matches.num_images, ANY_OVERLAP,
-    )  # fmt: skip
 
 
 def matrix_of(truth: Images, detections: Images, classes: int, confidence: float) -> Confusion:

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from detect.evaluation.error_split import ErrorRow, error_split
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate
-from tests.detect.evaluation.test_against_brute_force import average_precision, iou
-from tests.detect.evaluation.test_confusion_and_curves import in_image
-from tests.helpers.samples import Images, adversarial_sets, boxes, realistic_set
+from tests.helpers.references import average_precision, iou
+from tests.helpers.samples import Images, adversarial_sets, boxes, in_image, realistic_set
 
 BOX = (0, 0, 100, 10)
 HALF = (0, 0, 40, 10)  # IoU 0.4 with BOX

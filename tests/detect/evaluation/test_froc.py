@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from detect.evaluation.froc import PER_IMAGE, PER_SCAN, Found, froc, hit_rules
 from detect.evaluation.matching import match
-from tests.detect.evaluation.test_against_brute_force import iou
-from tests.detect.evaluation.test_confusion_and_curves import in_image
-from tests.helpers.samples import Images, adversarial_sets, boxes, realistic_set
+from tests.helpers.references import iou
+from tests.helpers.samples import Images, adversarial_sets, boxes, in_image, realistic_set
 
 
 def rules(truth: Images, detections: Images, classes: int) -> tuple[Found, Found, Found]:

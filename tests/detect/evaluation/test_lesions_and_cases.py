@@ -23,8 +23,7 @@ from detect.evaluation.froc import hit_rules
 from detect.evaluation.lesion_table import find_lesions
 from detect.evaluation.lesions import LesionLevel, lesion_level
 from detect.evaluation.matching import match
-from tests.detect.evaluation.test_confusion_and_curves import in_image
-from tests.helpers.samples import boxes
+from tests.helpers.samples import boxes, in_image
 
 A, B, C = (0, 0, 10, 10), (40, 0, 50, 10), (80, 0, 90, 10)
 TRUTH = [

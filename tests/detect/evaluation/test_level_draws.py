@@ -14,31 +14,10 @@ from detect.evaluation.level_draws import LevelDraws, draw_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
 from detect.evaluation.study import study
-from tests.detect.evaluation.test_bootstrap import drawn_sets
-from tests.detect.evaluation.test_confusion_and_curves import in_image
-from tests.helpers.samples import Images, realistic_set
+from tests.helpers.samples import Images, drawn_sets, in_image, sample
 
 CLASSES, CONFIDENCE = 3, 0.4
 IMAGE_RATES, SCAN_RATES = (0.5, 1, 2, 4, 8, 16), (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
-
-
-def sample(seed: int, images: int = 30, patients: int = 5) -> tuple[Images, Images, Origins]:
-    """Scans of three images, every other patient with two of them; some scans without a lesion."""
-    truth, detections = realistic_set(seed, images=images, num_classes=CLASSES, per_image=6)
-    for k in (3, 4, 5, 12, 13, 14):
-        truth[k] = truth[k][:0]
-    if seed % 2:  # equal scores, within images and across them
-        detections = [type(d)(d.xyxy, d.label, d.score.round(1)) for d in detections]
-    rng = np.random.default_rng(seed)
-    scan = [f"s{k // 3}" for k in range(images)]
-    origins = Origins(
-        case=scan,
-        patient=[f"p{int(s[1:]) % patients}" for s in scan],
-        lesion=[rng.integers(1, 3, len(t)) + 10 * t.label for t in truth],
-        diameter_mm=[rng.uniform(2, 30, len(t)) for t in truth],
-        area=[rng.uniform(30, 3000, len(t)) for t in truth],
-    )
-    return truth, detections, origins
 
 
 def draws_of(truth: Images, detections: Images, origins: Origins, draws: int) -> LevelDraws:

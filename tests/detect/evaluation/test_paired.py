@@ -9,8 +9,7 @@ from converters.core.boxes import Boxes
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import Metrics, evaluate
 from detect.evaluation.paired import NUMBERS, compare_paired
-from tests.detect.evaluation.test_bootstrap import drawn_sets, patients_of
-from tests.helpers.samples import Images, realistic_set
+from tests.helpers.samples import Images, drawn_sets, patients_of, realistic_set
 
 CLASSES = 3
 NAMES = [str(c) for c in range(CLASSES)]

@@ -13,8 +13,7 @@ from converters.dataset.provenance import Origins
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
 from detect.evaluation.study import Study, study
-from tests.detect.evaluation.test_level_draws import sample
-from tests.helpers.samples import Images, adversarial_sets, boxes
+from tests.helpers.samples import Images, adversarial_sets, boxes, sample
 
 NAMES = ["a", "b", "c"]
 

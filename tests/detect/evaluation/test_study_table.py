@@ -9,7 +9,7 @@ from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
 from detect.evaluation.study import study
 from detect.evaluation.study_table import render_study
-from tests.detect.evaluation.test_level_draws import sample
+from tests.helpers.samples import sample
 
 
 def render(confidence: float | None) -> str:

@@ -13,7 +13,7 @@ from converters.dataset.folder import open_dataset
 from converters.dataset.split import load_split
 from converters.imaging.nifti import write_nifti
 from detect.cli.main import _run
-from tests.detect.external.test_files import AFFINE
+from tests.helpers.tiny import AFFINE
 
 Make = Callable[[Path, Path], list[str]]
 BAD: dict[str, tuple[Make, str]] = {}

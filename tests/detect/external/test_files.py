@@ -28,8 +28,6 @@ from detect.workflows.evaluate import evaluate
 from detect.workflows.evaluate_predictions import ExternalPredictions, evaluate_predictions
 from detect.workflows.operating_point import set_operating_point
 
-AFFINE = np.diag([0.8, 0.8, 2.0, 1.0])
-
 
 @pytest.fixture(scope="module")
 def found(tiny_run: Path, tiny_dataset: Path) -> dict[str, tuple[Split, list[Boxes]]]:

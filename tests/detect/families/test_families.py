@@ -4,8 +4,6 @@ import csv
 import json
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +15,11 @@ from converters.core.errors import InputError
 from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import load_split
+from detect.detectors.base import Detector
 from detect.detectors.card import ModelSpec
-from detect.detectors.protocol import Detector
 from detect.detectors.registry import create_detector, family_of, load_detector
 from detect.workflows.train import train
+from tests.helpers.interrupted import Killed, stop_after
 from tests.helpers.tiny import SETTINGS, make_dataset
 
 MODELS = ["yolov8n", "yolo11n", "rtdetr-l", "deim-n", "rfdetr-nano"]
@@ -37,10 +36,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SINGLE = SETTINGS.model_copy(update={"batch": 1, "epochs": EPOCHS, "lr": 1e-4})
 
 
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
 @pytest.fixture(scope="module", params=MODELS)
 def bundle(
     request: pytest.FixtureRequest, small: Path, tmp_path_factory: pytest.TempPathFactory
@@ -53,23 +48,6 @@ def bundle(
         with pytest.raises(Killed):
             train(model, small, out=out, settings=SINGLE)
     return train(model, small, out=out, settings=SINGLE, resume=True).bundle
-
-
-def stop_after(patch: pytest.MonkeyPatch, epochs: int) -> None:
-    """Let training end without warning once so many epochs are written."""
-
-    @contextmanager
-    def progress(*_: object) -> Iterator[Callable[[str], None]]:
-        left = [epochs]
-
-        def advance(note: str) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-
-        yield advance
-
-    patch.setattr("detect.workflows.train.progress", progress)
 
 
 def pictures(count: int = 2) -> list[np.ndarray]:

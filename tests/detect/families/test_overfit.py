@@ -12,6 +12,7 @@ from converters.core.boxes import Boxes
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import Split, load_split
 from converters.recipes.catalog import find_recipe
+from detect.detectors.base import TrainingRun
 from detect.detectors.card import ModelSpec
 from detect.detectors.registry import create_detector, family_of
 from detect.detectors.settings import TrainSettings
@@ -96,7 +97,7 @@ def test_eight_slices_are_learnt(
             reached.append(note)
 
     with pytest.raises(Learned):
-        detector.train(eight, eight, settings, tmp_path, False, advance)
+        detector.train(TrainingRun(eight, eight, settings, tmp_path, advance=advance))
     with (tmp_path / "history.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     print(

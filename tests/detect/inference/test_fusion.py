@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from converters.core.boxes import Boxes, nms
 from detect.inference.fusion import Ensemble, weighted_box_fusion
-from tests.detect.linking.test_linking import boxes, stacks
+from tests.helpers.linked import boxes, stacks
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,17 +9,13 @@ import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
 
-from converters.dataset.fingerprint import Range, TrainedOn
+from converters.dataset.fingerprint import Range
 from converters.imaging.nifti import write_nifti
 from detect.detectors.card import read_model_card
-from tests.detect.inference.dicom.test_dicom_out import study, two_bright_blocks, validate
+from tests.helpers.dicom_results import study, two_bright_blocks, validate
 from tests.helpers.dicom_series import write_series
-from tests.helpers.threshold_detector import another, detections, run
+from tests.helpers.threshold_detector import SCOPE, another, detections, run
 
-SCOPE = TrainedOn(
-    cases=3, pixel_mm=Range(low=0.5, high=0.9), slice_mm=Range(low=1, high=3),
-    low_hu=Range(low=-50, high=0), high_hu=Range(low=200, high=300), body_parts=["ABDOMEN"],
-)  # fmt: skip
 SAID = "pixels of 2 x 2 mm; the model was trained on 0.5 to 0.9 mm"
 
 

@@ -7,17 +7,7 @@ from hypothesis import strategies as st
 
 from converters.core.boxes import Boxes
 from detect.linking.linking import LinkedLesion, Linking, link, one_finding_each, only_linked
-
-SQUARE = (10, 10, 20, 20)
-
-
-def boxes(*rows: tuple[tuple[float, ...], int, float]) -> Boxes:
-    """Each row: corners, class, score."""
-    return Boxes(
-        np.array([r[0] for r in rows], dtype=float).reshape(-1, 4),
-        np.array([r[1] for r in rows], dtype=np.int64),
-        np.array([r[2] for r in rows], dtype=float),
-    )
+from tests.helpers.linked import SQUARE, boxes, stacks
 
 
 def one(score: float = 0.5, label: int = 0, xyxy: tuple[float, ...] = SQUARE) -> Boxes:
@@ -100,21 +90,6 @@ def test_one_finding_each() -> None:
         )
     )
     assert kept.score.tolist() == [0.9, 0.3, 0.1] and kept.label.tolist() == [1, 0, 0]
-
-
-@st.composite
-def stacks(draw: st.DrawFn) -> list[Boxes]:
-    counts = draw(st.lists(st.integers(0, 4), min_size=0, max_size=6))
-    scores = iter(draw(st.permutations(range(1, sum(counts) + 1))))
-    corner, size = st.integers(0, 12), st.integers(1, 10)
-    slices = []
-    for count in counts:
-        rows = []
-        for _ in range(count):
-            x, y, w, h = draw(corner), draw(corner), draw(size), draw(size)
-            rows.append(((x, y, x + w, y + h), draw(st.integers(0, 2)), next(scores) / 100))
-        slices.append(boxes(*rows))
-    return slices
 
 
 @settings(deadline=None)

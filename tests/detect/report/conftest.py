@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from detect.detectors.card import OperatingPoint
 from detect.evaluation.detected import Detected
 from detect.evaluation.metrics import evaluate
 from detect.report.evaluation_report import evaluation_report
+from tests.helpers.browser import Page
 from tests.helpers.report_data import (
     CLASSES,
     CONFIDENCE,
@@ -55,39 +55,6 @@ def write(split: Split) -> Callable[[dict[str, Any]], str]:
         return evaluation_report(content, detected, **options)
 
     return report
-
-
-class Page:
-    """A page in headless Chromium, and what it said and asked for."""
-
-    def __init__(self, driver: Any) -> None:
-        self.driver = driver
-
-    def open(self, path: Path) -> None:
-        self.driver.get_log("browser")
-        self.driver.get_log("performance")
-        self.driver.get(path.as_uri())
-
-    def press(self, keys: str) -> None:
-        from selenium.webdriver import ActionChains
-
-        ActionChains(self.driver).send_keys(keys).perform()
-
-    def ask(self, script: str) -> Any:
-        return self.driver.execute_script(f"return {script}")
-
-    def complaints(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def requests(self) -> list[str]:
-        messages = (json.loads(e["message"])["message"] for e in self.driver.get_log("performance"))
-        urls = [
-            m["params"]["request"]["url"]
-            for m in messages
-            if m["method"] == "Network.requestWillBeSent"
-        ]
-        # chrome: is the browser's own start page, which may still be loading
-        return [url for url in urls if not url.startswith(("data:", "chrome:"))]
 
 
 @pytest.fixture(scope="session")

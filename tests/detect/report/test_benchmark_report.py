@@ -16,10 +16,10 @@ from detect.benchmarking.results import NUMBERS, Row
 from detect.benchmarking.runs import Run
 from detect.evaluation.metrics import evaluate
 from detect.report.benchmark_report import benchmark_report
-from tests.detect.report.conftest import Page
-from tests.detect.report.test_in_chromium import RIGHT, focus, rows
+from tests.helpers.browser import Page, focus, rows
 from tests.helpers.report_data import LEVELS
 
+RIGHT = "\ue014"  # arrow key, as WebDriver names it
 INTERVALS = ("map50", "map50_95", "precision_frozen", "recall_frozen", "f1_frozen")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from detect.workflows.predict import predict
-from tests.detect.report.conftest import Page
+from tests.helpers.browser import Page, focus, rows
 from tests.helpers.report_data import CASES, HOSTILE
 from tests.helpers.tiny import make_scans
 
@@ -30,22 +30,10 @@ def place(page: Page) -> tuple[str, int]:
     return own["case"], int(own["slice"])
 
 
-def rows(page: Page) -> list[list[str]]:
-    """The table of boxes on the slice: what, class, confidence."""
-    return page.ask(
-        "[...document.querySelectorAll('#boxes tbody tr')]"
-        ".map((row) => [...row.cells].slice(0, 3).map((cell) => cell.textContent))"
-    )
-
-
 def drawn(page: Page) -> list[str]:
     return page.ask(
         "[...document.querySelectorAll('#stage rect')].map((r) => r.getAttribute('class'))"
     )
-
-
-def focus(page: Page) -> None:
-    page.ask("document.getElementById('browser').focus()")
 
 
 def test_opens_without_a_complaint_and_asks_for_nothing(page: Page, report: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
 from converters.dataset.folder import open_dataset
-from converters.dataset.split import Split, load_split
+from converters.dataset.split import load_split
+from detect.detectors.base import TrainingRun
 from detect.detectors.card import read_model_card
-from detect.detectors.protocol import Advance
 from detect.detectors.settings import TrainSettings, parse_duration, resolve_settings
 from detect.training.budget import epochs_within
 from detect.workflows.train import train
@@ -54,19 +54,11 @@ class Clockwork:
         self.now += self.a_prediction * len(images)
         return [Boxes.empty()] * len(images)
 
-    def train(
-        self,
-        train: Split,
-        val: Split,
-        settings: TrainSettings,
-        run_dir: Path,
-        resume: bool,
-        advance: Advance,
-    ) -> None:
-        self.seen.append(len(train))
-        epoch = self.an_epoch + self.a_slice * (len(train) + len(val))
+    def train(self, run: TrainingRun) -> None:
+        self.seen.append(len(run.train))
+        epoch = self.an_epoch + self.a_slice * (len(run.train) + len(run.val))
         rows = [[1, self.once + epoch], [2, self.once + 2 * epoch]]
-        with (run_dir / "history.csv").open("w", encoding="utf-8", newline="") as file:
+        with (run.folder / "history.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([["epoch", "seconds"], *rows])
 
 
@@ -149,7 +141,7 @@ def test_a_resumed_run_keeps_its_epochs(
     monkeypatch.setattr("detect.workflows.train.epochs_within", count)
     given = {"data": tiny_dataset, "out": tmp_path / "run", "settings": settings}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("detect.families.ultralytics.training.note", stop)
+        patch.setattr("detect.training.run_state.note", stop)
         train("yolov8n", **given)  # type: ignore[arg-type]
     run = train("yolov8n", resume=True, **given)  # type: ignore[arg-type]
     assert run.card.training["epochs"] == 3

@@ -16,7 +16,7 @@ from detect.detectors.device import choose_device
 from detect.detectors.registry import load_detector
 from detect.training.loop.slices import Batches
 from detect.training.sampler import EpochSlices
-from tests.detect.training.test_sampler import split_of
+from tests.helpers.splits import split_of
 from tests.helpers.tiny import make_dataset
 
 

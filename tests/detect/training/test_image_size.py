@@ -11,9 +11,9 @@ from converters.core.errors import InputError
 from converters.dataset.split import Split
 from detect.detectors.card import read_model_card
 from detect.detectors.settings import TrainSettings, resolve_settings
-from detect.training.image_size import CELL, own_size, size_for_lesions
+from detect.training.image_size import CELL, picture_size, size_for_lesions
 from detect.workflows.train import train
-from tests.detect.training.test_sampler import split_of
+from tests.helpers.splits import split_of
 from tests.helpers.tiny import SETTINGS
 
 Sides = list[tuple[float, float]]
@@ -91,7 +91,7 @@ def test_the_smallest_that_does_by_trying_all() -> None:
                 for box in own
             ]
 
-        own = own_size(split)
+        own = picture_size(split)
         most = max(own, min(640, 2 * max(max(size) for size in sizes) // 32 * 32))
         tried = [s for s in range(own, most + 1, 32) if np.mean(np.array(spans(s)) >= 8) >= 0.75]
         assert chosen == (tried[0] if tried else most)

@@ -21,8 +21,8 @@ from detect.detectors.registry import create_detector
 from detect.training.mining import mine, mining_epochs
 from detect.training.sampler import EpochSlices
 from detect.workflows.train import train
-from tests.detect.families.test_families import Killed, stop_after
-from tests.detect.training.test_sampler import split_of
+from tests.helpers.interrupted import Killed, stop_after
+from tests.helpers.splits import split_of
 from tests.helpers.tiny import SETTINGS, make_scans, recipe
 
 # Case a has lesions on slices 3 and 4, b on its slice 0; a's slice 6 is not in the dataset.

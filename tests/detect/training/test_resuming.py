@@ -13,8 +13,7 @@ import torch
 from converters.core.errors import InputError
 from detect.detectors.card import read_model_card
 from detect.workflows.train import train
-from tests.detect.detectors.test_checkpoints import Evil
-from tests.detect.families.ultralytics.test_ultralytics import BUNDLE, files
+from tests.helpers.bundles import BUNDLE, Evil, files
 from tests.helpers.tiny import SETTINGS
 
 

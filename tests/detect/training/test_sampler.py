@@ -1,38 +1,19 @@
 """Which slices an epoch sees."""
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from converters.conversion.convert import convert
-from converters.core.boxes import Boxes
 from converters.dataset.folder import open_dataset
-from converters.dataset.split import Split, load_split
+from converters.dataset.split import load_split
 from detect.families.ultralytics import training
 from detect.training.sampler import EpochSlices
 from detect.workflows.train import train
+from tests.helpers.splits import split_of
 from tests.helpers.tiny import SETTINGS, make_scans, recipe
-
-
-def split_of(
-    boxes: list[int],
-    places: list[tuple[str, int]] | None = None,
-    synthetic: Iterable[int] = (),
-) -> Split:
-    """Slices with so many boxes each, of a case and an index in it; those of some are made up."""
-    truth = [Boxes(np.zeros((n, 4)), np.zeros(n, np.int64), np.ones(n)) for n in boxes]
-    count = len(boxes)
-    cases, indices = zip(*(places or [("a", k) for k in range(count)]), strict=True)
-    blank: list[Any] = [None] * count
-    return Split(
-        "train", blank, list(range(count)), list(cases), list(cases), list(indices),
-        blank, blank, truth, blank, blank, blank, [k in synthetic for k in range(count)],
-    )  # fmt: skip
-
 
 COUNTS = [0, 2, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0]
 WITH = {1, 4, 8}

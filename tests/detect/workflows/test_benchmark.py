@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +28,12 @@ from detect.evaluation.metrics import evaluate as score
 from detect.report.benchmark_report import accuracy_chart, learning_chart
 from detect.workflows.benchmark import BenchmarkResult, benchmark
 from detect.workflows.benchmark_worker import Job, run_job
+from tests.helpers.benchmark_tables import table
 from tests.helpers.tiny import SETTINGS
 
 # as the command line has them: it cannot set the warm-up
 OWN = SETTINGS.model_copy(update={"warmup_epochs": TrainSettings().warmup_epochs})
 MEASURED = {"seconds_per_epoch", "ms_per_slice", "training_mib", "inference_mib"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are slower on several."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +52,6 @@ def whole(
         tiny_dataset, ["yolo11n", "yolov8n"], out=out, weights=weights, protocol="limt",
         settings=OWN,
     )  # fmt: skip
-
-
-def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "benchmark.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # Tables and pictures

@@ -16,7 +16,7 @@ from detect.detectors.card import read_model_card
 from detect.workflows.benchmark import benchmark
 from detect.workflows.evaluate import evaluate
 from detect.workflows.train import train
-from tests.detect.workflows.test_benchmark import one_thread, table  # noqa: F401
+from tests.helpers.benchmark_tables import table
 from tests.helpers.tiny import SETTINGS
 
 

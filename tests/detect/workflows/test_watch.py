@@ -21,10 +21,9 @@ from detect.detectors.card import read_model_card
 from detect.inference.process_scan import Outcome
 from detect.workflows.predict import predict
 from detect.workflows.watch import Listener, WatchResult, watch
-from tests.detect.inference.dicom.test_dicom_out import study, two_bright_blocks
-from tests.detect.inference.test_warnings import SCOPE
+from tests.helpers.dicom_results import study, two_bright_blocks
 from tests.helpers.dicom_series import SECRETS, write_series
-from tests.helpers.threshold_detector import detections, run
+from tests.helpers.threshold_detector import SCOPE, detections, run
 from tests.helpers.tiny import make_scans
 
 # Rounds

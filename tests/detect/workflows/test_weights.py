@@ -99,15 +99,15 @@ def test_a_missing_file_is_answered_with_what_to_fetch_and_where_to_put_it(folde
 def test_auto_takes_the_registered_file_or_says_that_it_starts_from_scratch(folder: Path) -> None:
     start = choose_start("yolov8n", "auto")
     assert start.path is None
-    assert "yolov8n starts from scratch" in start.said and str(folder) in start.said
-    assert "/yolov8n.pt" in start.said and "\n" not in start.said
+    assert "yolov8n starts from scratch" in start.message and str(folder) in start.message
+    assert "/yolov8n.pt" in start.message and "\n" not in start.message
     unregistered = choose_start("yolov8n-p2", "auto")
-    assert unregistered.path is None and "no weights of it are registered" in unregistered.said
+    assert unregistered.path is None and "no weights of it are registered" in unregistered.message
     assert choose_start("yolov8n", None).path is None
     folder.mkdir()
     checkpoint(folder / "yolov8n.pt")
     start = choose_start("yolov8n", "auto")
-    assert start.path == folder / "yolov8n.pt" and str(folder / "yolov8n.pt") in start.said
+    assert start.path == folder / "yolov8n.pt" and str(folder / "yolov8n.pt") in start.message
 
 
 def test_trained_from_what_was_added(

@@ -7,8 +7,7 @@ from converters.core.boxes import Boxes
 from detect.evaluation.findings.froc import linked_froc
 from detect.evaluation.findings.tubes import scans_of
 from detect.linking.linking import Linking, link
-from tests.detect.evaluation.findings.test_score import ELSEWHERE, LESION, SEEN, found, split_of
-from tests.detect.linking.test_linking import SQUARE, boxes
+from tests.helpers.linked import ELSEWHERE, LESION, SEEN, SQUARE, boxes, found, split_of
 
 SURE = (ELSEWHERE, 0.9)
 

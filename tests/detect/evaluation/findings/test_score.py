@@ -1,51 +1,11 @@
 """From boxes on a split's pictures to linked findings, naive stacking, and fitted parameters."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from converters.core.boxes import Boxes
-from converters.dataset.split import Split
 from detect.evaluation.findings.score import fit_linking, linked_level
 from detect.linking.linking import Linking
-from tests.detect.linking.test_linking import SQUARE, boxes
-
-ELSEWHERE = (60, 60, 70, 70)
-
-
-def split_of(cases: list[list[list[tuple[tuple[float, ...], int]]]], skip: int = -1) -> Split:
-    """A val split: for each case and slice the corners and lesion of each true box."""
-    rows = [
-        (f"case{c}", z, own)
-        for c, slices in enumerate(cases)
-        for z, own in enumerate(slices)
-        if z != skip
-    ]
-    count = len(rows)
-    return Split(
-        name="val",
-        paths=[Path(f"{k}.png") for k in range(count)],
-        image_ids=list(range(count)),
-        case_ids=[case for case, _, _ in rows],
-        patient_ids=[case for case, _, _ in rows],
-        slice_indices=[z for _, z, _ in rows],
-        sizes=[(100, 100)] * count,
-        planes=[1] * count,
-        synthetic=[False] * count,
-        truth=[boxes(*((box, 0, 1.0) for box, _ in own)) for _, _, own in rows],
-        lesion_ids=[np.array([lesion for _, lesion in own], np.int64) for _, _, own in rows],
-        diameters_mm=[np.full(len(own), np.nan) for _, _, own in rows],
-        areas=[np.full(len(own), np.nan) for _, _, own in rows],
-    )
-
-
-def found(*slices: list[tuple[tuple[float, ...], float]]) -> list[Boxes]:
-    return [boxes(*((box, 0, score) for box, score in own)) for own in slices]
-
-
-LESION = [(SQUARE, 1)]
-SEEN = [(SQUARE, 0.8)]
+from tests.helpers.linked import ELSEWHERE, LESION, SEEN, SQUARE, found, split_of
 
 
 def test_three_ways_to_make_findings_worked_by_hand() -> None:

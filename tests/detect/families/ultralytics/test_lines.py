@@ -11,6 +11,7 @@ from converters.core.boxes import Boxes
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import Split, load_split
 from converters.preprocessing.windowing import Window
+from detect.detectors.base import TrainingRun
 from detect.detectors.card import ModelSpec
 from detect.detectors.checkpoints import transfer
 from detect.detectors.registry import (
@@ -20,7 +21,7 @@ from detect.detectors.registry import (
 )
 from detect.detectors.settings import TrainSettings
 from detect.families.ultralytics.detector import UltralyticsDetector
-from detect.families.ultralytics.network import build_network, predict_boxes
+from detect.families.ultralytics.network import build_network
 
 # The smallest model of each line. yolov8n is in test_ultralytics.py; RT-DETR's decoder is
 # trained in yolov8n-rtdetr, which is a third of rtdetr-l.
@@ -69,7 +70,7 @@ def test_a_line(model: str, splits: tuple[Split, Split], tmp_path: Path) -> None
     assert counts.unfused == sum(p.numel() for p in before.values())
 
     notes: list[str] = []
-    detector.train(*splits, ONE_EPOCH, tmp_path / "run", False, notes.append)
+    detector.train(TrainingRun(*splits, ONE_EPOCH, tmp_path / "run", advance=notes.append))
     assert len(notes) == 1 and (tmp_path / "run" / "history.csv").is_file()
     moved = [k for k, v in detector.network.named_parameters() if not torch.equal(v, before[k])]
     frozen = [k for k in before if k not in moved]
@@ -85,7 +86,7 @@ def test_a_line(model: str, splits: tuple[Split, Split], tmp_path: Path) -> None
     for own, other in zip(found, again, strict=True):
         same(own, other, 1e-4)
     # fusing is exact but for rounding: the best boxes are those of the network as it was trained
-    unfused = predict_boxes(detector.network.eval(), spec(model), images, detector.device)
+    unfused = detector.predict_with(detector.network.eval(), images)
     for own, other in zip(found, unfused, strict=True):
         np.testing.assert_allclose(own.score[:5], other.score[:5], atol=1e-3)
 
@@ -102,18 +103,18 @@ def same(own: Boxes, other: Boxes, tolerance: float) -> None:
 @pytest.mark.parametrize("model", ["yolov10n", "yolo26n"])
 def test_the_branch_that_needs_no_nms_answers(model: str) -> None:
     torch.manual_seed(0)
-    network = build_network(model, 2, 64)
-    head = network.model[-1]
+    detector = UltralyticsDetector.create(spec(model), "cpu")
+    head = detector.network.model[-1]
     assert head.end2end
     with torch.no_grad():  # the other branch is silenced: it must not be what is read
         for layers in head.cv3:
             layers[-1].bias.fill_(-20.0)
     images = [np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)]
-    (found,) = predict_boxes(network.eval(), spec(model), images, torch.device("cpu"))
+    (found,) = detector.predict_with(detector.network.eval(), images)
     assert len(found) > 0
     for layers in head.one2one_cv3:
         torch.nn.init.constant_(layers[-1].bias, -20.0)
-    (silent,) = predict_boxes(network, spec(model), images, torch.device("cpu"))
+    (silent,) = detector.predict_with(detector.network, images)
     assert len(silent) == 0
 
 
@@ -179,10 +180,12 @@ def test_a_resumed_run_weighs_the_branches_as_its_epoch_wants(
     settings = ONE_EPOCH.model_copy(update={"epochs": 3})
     with pytest.raises(Stopped):  # after the second epoch, before its checkpoint
         create_detector(spec("yolo26n"), "cpu").train(
-            *splits, settings, tmp_path, False, stop_after_two
+            TrainingRun(*splits, settings, tmp_path, advance=stop_after_two)
         )
     asked.clear()
     notes: list[str] = []
-    create_detector(spec("yolo26n"), "cpu").train(*splits, settings, tmp_path, True, notes.append)
+    create_detector(spec("yolo26n"), "cpu").train(
+        TrainingRun(*splits, settings, tmp_path, True, notes.append)
+    )
     assert asked == [1, 2, 3]  # as it stood after the first epoch, then the two that were missing
     assert len(notes) == 3

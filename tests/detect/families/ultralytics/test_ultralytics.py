@@ -15,37 +15,19 @@ from safetensors.torch import save_file
 from converters.core.boxes import Boxes
 from converters.core.errors import InputError
 from converters.preprocessing.windowing import Window
-from detect.detectors.card import ModelSpec, read_model_card
+from detect.detectors.card import read_model_card
 from detect.detectors.protocol import MAX_DETECTIONS, SCORE_FLOOR
 from detect.detectors.registry import count_parameters, create_detector, load_detector
 from detect.families.ultralytics.network import build_network
-from detect.families.ultralytics.steps import UltralyticsSteps, back, place, placement
+from detect.families.ultralytics.steps import (
+    UltralyticsSteps,
+    placement,
+    put_into_square,
+    to_picture,
+)
 from detect.workflows.train import train
+from tests.helpers.bundles import BUNDLE, files, spec
 from tests.helpers.tiny import SETTINGS
-
-BUNDLE = {
-    "history.csv",
-    "metrics.json",
-    "model.json",
-    "weights/best.safetensors",
-    "weights/last.safetensors",
-}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def spec(model: str, classes: int = 2, imgsz: int = 64) -> ModelSpec:
-    return ModelSpec(
-        family="ultralytics",
-        model=model,
-        classes=[f"class {k}" for k in range(classes)],
-        window=Window(level=0, width=400),
-        imgsz=imgsz,
-    )
-
 
 # Parameters
 
@@ -84,7 +66,7 @@ def test_model_card_tells_the_truth(tiny_run: Path) -> None:
     network = build_network("yolov8n", 2, 64)
     assert card.parameters.unfused == sum(p.numel() for p in network.parameters())
     assert card.spec.classes == ["bright", "dark"]
-    assert card.spec.window == Window(level=0, width=400)
+    assert card.spec.representation.window == Window(level=0, width=400)
     assert card.started_from == "scratch"
     assert card.operating_point is not None
     metrics = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
@@ -179,12 +161,12 @@ def test_the_way_into_the_square_and_back_is_exact(shape: tuple[int, int], stret
     side = 96
     image = np.zeros(shape, np.uint8)
     where = placement(shape, side, stretch)
-    square = place(image, where, side)
+    square = put_into_square(image, where, side)
     assert square.shape == (side, side)
     boxes = np.array([[0, 0, width, height], [width / 4, height / 3, width / 2, height]])
     scale, offset = np.array(where.scale * 2), np.array(where.offset * 2)
     there = boxes * scale + offset
-    found = back(Boxes(there, np.array([1, 0]), np.array([0.5, 0.4])), where, shape)
+    found = to_picture(Boxes(there, np.array([1, 0]), np.array([0.5, 0.4])), where, shape)
     np.testing.assert_allclose(found.xyxy, boxes, atol=1e-9)
     assert found.label.tolist() == [1, 0] and found.score.tolist() == [0.5, 0.4]
     # the picture lies where the placement says, and nowhere else
@@ -202,7 +184,7 @@ def test_a_picture_is_placed_as_ultralytics_places_it(shape: tuple[int, int]) ->
     from ultralytics.data.augment import LetterBox
 
     image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
-    ours = place(image, placement(shape, 64, stretch=False), 64)
+    ours = put_into_square(image, placement(shape, 64, stretch=False), 64)
     if max(shape) != 64:  # its loader scales before it pads
         ratio = 64 / max(shape)
         size = tuple(min(int(np.ceil(n * ratio)), 64) for n in (shape[1], shape[0]))

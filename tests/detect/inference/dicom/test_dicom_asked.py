@@ -12,13 +12,7 @@ from highdicom.sr import srread
 from pydicom import dcmread
 
 from detect.workflows.predict import predict
-from tests.detect.inference.dicom.test_dicom_out import (
-    UIDS,
-    by_uid,
-    series,
-    study,
-    two_bright_blocks,
-)
+from tests.helpers.dicom_results import UIDS, by_uid, series, study, two_bright_blocks
 from tests.helpers.dicom_series import SECRETS, write_series
 from tests.helpers.threshold_detector import run
 
