@@ -10,9 +10,9 @@ BATCH = 16  # pictures a call; larger ones do not help a CPU, and a GPU is fed w
 
 def detect_split(detector: Predictor, split: Split) -> list[Boxes]:
     """Return the raw detections on each picture of a split."""
-    found: list[Boxes] = []
+    detections: list[Boxes] = []
     with progress(f"detect on {split.name}", -(-len(split) // BATCH)) as advance:
         for images in split.batches(BATCH):
-            found += detector.predict(images)
+            detections += detector.predict(images)
             advance("")
-    return found
+    return detections

@@ -90,27 +90,27 @@ def match(truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int)
     if num_classes < 1:
         raise ValueError("at least one class is needed")
     truth_image, true_boxes = _flatten(truth, num_classes, "truth")
-    image, found = _flatten(detections, num_classes, "detections")
-    if not bool(np.all((found.score >= 0) & (found.score <= 1))):  # false for NaN as well
+    image, boxes = _flatten(detections, num_classes, "detections")
+    if not bool(np.all((boxes.score >= 0) & (boxes.score <= 1))):  # false for NaN as well
         raise ValueError("detections: scores outside [0, 1]")
 
-    order = np.lexsort((-found.score, found.label))  # stable, as pycocotools' mergesort
-    image, found = image[order], found[order]
+    order = np.lexsort((-boxes.score, boxes.label))  # stable, as pycocotools' mergesort
+    image, boxes = image[order], boxes[order]
     truth_group = truth_image * num_classes + true_boxes.label
-    group = image * num_classes + found.label
+    group = image * num_classes + boxes.label
     pairs = overlapping_pairs(
-        found.xyxy, group, true_boxes.xyxy, truth_group, len(truth) * num_classes,
+        boxes.xyxy, group, true_boxes.xyxy, truth_group, len(truth) * num_classes,
         floor=IOU_THRESHOLDS[0],
     )  # fmt: skip
     return Matches(
         num_images=len(truth),
         num_classes=num_classes,
         image=image,
-        label=found.label,
-        score=found.score,
-        xyxy=found.xyxy,
+        label=boxes.label,
+        score=boxes.score,
+        xyxy=boxes.xyxy,
         rank=_rank(group),
-        hit=hits_at_thresholds(pairs, len(found), len(true_boxes)),
+        hit=hits_at_thresholds(pairs, len(boxes), len(true_boxes)),
         truth_image=truth_image,
         truth_label=true_boxes.label,
         truth_xyxy=true_boxes.xyxy,

@@ -187,12 +187,12 @@ def _tables(
 ) -> list[dict[str, Any]]:
     """Tables of a row a number and a column a model: means over the runs."""
     names = dataset.manifest.request.recipe.class_names
-    first = next((own[0] for own in done.values()), {})
+    first = next((runs[0] for runs in done.values()), {})
     ranges = [(r["from"], r["to"]) for r in first.get("by_diameter_mm") or []]
 
     def table(title: str, rows: Sequence[tuple[str, tuple[str | int, ...]]]) -> dict[str, Any]:
-        cells = [(what, [_mean(own, path) for own in done.values()]) for what, path in rows]
-        known = [(what, own) for what, own in cells if any(cell != UNKNOWN for cell in own)]
+        cells = [(what, [_mean(runs, path) for runs in done.values()]) for what, path in rows]
+        known = [(what, row) for what, row in cells if any(cell != UNKNOWN for cell in row)]
         return {"title": title, "models": list(done), "rows": known}
 
     return [

@@ -68,7 +68,7 @@ def evaluate(
     }
     if len(used.cards) > 1:
         facts["fusion"] = FUSION
-        facts["members"] = [one.model_dump(mode="json", by_alias=True) for one in used.cards]
+        facts["members"] = [member.model_dump(mode="json", by_alias=True) for member in used.cards]
     detected = Detected(
         name=card.spec.model,
         split=part,
