@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from converters.core.files import replacing
+from converters.core.files import atomic_file
 from detect.report.chart_labels import FONT_SIZE
 from detect.report.colours import ON_LIGHT
 
@@ -48,7 +48,7 @@ def write_chart_png(path: Path, layout: Mapping[str, Any]) -> None:
     for words in note:
         canvas.text((0, _ROW / 2), words, "lm")
         canvas.top += _ROW
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         canvas.image.reduce(_FINE // SCALE).save(temporary, "PNG")
 
 
