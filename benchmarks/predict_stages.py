@@ -124,17 +124,21 @@ def table(run: Path, folder: Path) -> None:
     for runtime in [name for name in RUNTIMES if name == "torch" or name in known]:
         job = ["--job", run, runtime, scan, folder / f"s-{runtime}"]
         words = [sys.executable, __file__, *map(str, job)]
-        own = json.loads(measure(words)[3].splitlines()[-1])
-        print(f"{runtime}: {own['total']:.1f} s, and {own['imports']:.1f} s of imports before")
+        timing = json.loads(measure(words)[3].splitlines()[-1])
+        print(
+            f"{runtime}: {timing['total']:.1f} s, and {timing['imports']:.1f} s of imports before"
+        )
         sums = {}
         for thread, names in GROUPS.items():
-            parts = {name: own["cpu"].get(name, 0.0) for name in names}
+            parts = {name: timing["cpu"].get(name, 0.0) for name in names}
             sums[thread] = sum(parts.values())
             listed = ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items())
             print(f"  {thread:11}{sums[thread]:6.2f}   {listed}")
         overlapping = {name: value for name, value in sums.items() if name != "at the end"}
         bound = max(overlapping, key=lambda name: overlapping[name])
-        print(f"  of many scans it is bound by the {bound}; {own['overlays']} overlays", flush=True)
+        print(
+            f"  of many scans it is bound by the {bound}; {timing['overlays']} overlays", flush=True
+        )
 
 
 def main() -> None:

@@ -53,9 +53,9 @@ def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("poolable")
     scans = make_scans(folder / "scans", cases=9)
-    own = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
+    recipe_file = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
     out = folder / "dataset"
-    convert(own, scans, out, split=(5, 2, 2), negatives="all")
+    convert(recipe_file, scans, out, split=(5, 2, 2), negatives="all")
     return out
 
 
