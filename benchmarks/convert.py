@@ -243,10 +243,10 @@ def compare(folder: Path, cases: int, slices: int, repeats: int) -> None:
             f"{r['peak'] / volume:.2f}x",
         )
         print(f"{job:16}" + "".join(f"{value:>10}" for value in row))
-    single, double = best[JOBS[2]], best[JOBS[3]]
+    single, pair = best[JOBS[2]], best[JOBS[3]]
     print(
-        f"two workers against one: {single['wall'] / double['wall']:.2f}x as fast on the wall clock,"
-        f" {double['cpu'] / single['cpu']:.2f}x the processor seconds"
+        f"two workers against one: {single['wall'] / pair['wall']:.2f}x as fast on the wall clock,"
+        f" {pair['cpu'] / single['cpu']:.2f}x the processor seconds"
     )
 
 
