@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from converters.core.distribution import install_hint, installed_version
 from converters.core.errors import InputError
 from converters.core.pool import WorkersEnded, WorkersError
 
@@ -157,7 +158,7 @@ def _connect(address: str) -> "Client":
         from distributed import Client
     except ImportError as error:
         raise WorkersError(
-            OPTION, "needs dask.distributed", 'install it with `pip install "detect[cluster]"`'
+            OPTION, "needs dask.distributed", f"run {install_hint('cluster')}"
         ) from error
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":  # what matters becomes one line of ours
@@ -208,7 +209,7 @@ def _refuse(difference: str | None, who: str) -> None:
 
 def _installed(package: str) -> str | None:
     try:
-        return version(package)
+        return installed_version(package)
     except PackageNotFoundError:
         return None
 

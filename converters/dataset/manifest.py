@@ -1,11 +1,11 @@
 """Read and write `dataset.json`: the content of a dataset folder, and the request behind it."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from converters.core.distribution import installed_version
 from converters.core.errors import InputError
 from converters.core.files import write_json
 from converters.dataset.negatives import Policy
@@ -155,4 +155,4 @@ def tool_versions() -> dict[str, str]:
         "SimpleITK",
         "pydicom",
     )
-    return {part: version(part) for part in parts}
+    return {part: installed_version(part) for part in parts}

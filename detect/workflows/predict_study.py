@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from converters.core.distribution import install_hint
 from converters.core.errors import InputError
 from detect.dicomweb.address import OPTION, parse_address
 from detect.inference.dicom.source import check_installed
@@ -58,7 +59,7 @@ def predict_study(
     """
     address = parse_address(url)
     if find_spec("requests") is None or find_spec("python_multipart") is None:
-        raise InputError(OPTION, "needs more packages", 'pip install "detect[dicomweb]"')
+        raise InputError(OPTION, "needs more packages", f"run {install_hint('dicomweb')}")
     from detect.dicomweb.credentials import from_environment
     from detect.dicomweb.retrieve import retrieve
     from detect.dicomweb.server import Server

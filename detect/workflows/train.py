@@ -5,12 +5,12 @@ import platform
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from converters.core.distribution import installed_version
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json
 from converters.core.output_folder import ResumableFolder
@@ -323,4 +323,7 @@ def tool_versions() -> dict[str, str]:
         "detect", "torch", "torchvision", "ultralytics", "transformers", "pytorch-lightning",
         "albumentations", "numpy",
     )  # fmt: skip
-    return {"python": platform.python_version(), **{part: version(part) for part in parts}}
+    return {
+        "python": platform.python_version(),
+        **{part: installed_version(part) for part in parts},
+    }

@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from converters.core.distribution import install_hint
 from converters.core.errors import InputError
 from converters.core.process_pool import available_cores
 
@@ -20,7 +21,7 @@ def load(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(name, "is not installed", f'run pip install "detect[{extra}]"') from error
+        raise InputError(name, "is not installed", f"run {install_hint(extra)}") from error
 
 
 def cpu_only(runtime: str, device: str) -> None:

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from converters.core.distribution import install_hint, program_version
 from converters.core.errors import InputError
 from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.quiet import quiet
@@ -42,7 +42,7 @@ def check_installed(option: str) -> None:
         InputError: it is not.
     """
     if find_spec("highdicom") is None:
-        raise InputError(option, "needs highdicom", 'pip install "detect[dicom]"')
+        raise InputError(option, "needs highdicom", f"run {install_hint('dicom')}")
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Result:
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": self.card.spec.model,
-            "software_versions": version("detect"),
+            "software_versions": program_version(),
             "device_serial_number": self.card.weights_sha256[:16],
         }
 
@@ -166,7 +166,7 @@ def result_of(
     Raises:
         InputError: the series is no even stack of slices.
     """
-    told = [source_sha256, card.weights_sha256, version("detect"), list(rows), list(warnings)]
+    told = [source_sha256, card.weights_sha256, program_version(), list(rows), list(warnings)]
     return Result(series.folder, series.ordered()[0], card, rows, warnings, json.dumps(told))
 
 
