@@ -75,17 +75,20 @@ def test_against_scans_linked_anew_at_every_confidence(seed: int) -> None:
     linking = Linking()
     froc = linked_froc(split, detections, linking)
     assert list(froc.sensitivity) == sorted(froc.sensitivity)
-    every = sorted({score for own in detections for score in own.score.tolist()})
+    every = sorted({score for image_boxes in detections for score in image_boxes.score.tolist()})
     reached = {np.inf: (0.0, 0.0)}
     for confidence in every:
         false = hits = 0
         for scan in scans_of(split, detections, confidence):
-            for one in link(scan.stack, linking):
-                ious = [_iou(one, lesion.boxes, scan.stack) for lesion in scan.lesions]
+            for finding in link(scan.stack, linking):
+                ious = [_iou(finding, lesion.boxes, scan.stack) for lesion in scan.lesions]
                 assert sum(value > 0.02 for value in ious) < 2  # so that no choice is to be made
                 false += max(ious, default=0.0) < 0.1
             hits += sum(
-                any(_iou(one, lesion.boxes, scan.stack) >= 0.1 for one in link(scan.stack, linking))
+                any(
+                    _iou(finding, lesion.boxes, scan.stack) >= 0.1
+                    for finding in link(scan.stack, linking)
+                )
                 for lesion in scan.lesions
             )
         reached[confidence] = false / 3, hits / 3

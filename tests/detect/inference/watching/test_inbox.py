@@ -8,8 +8,8 @@ from detect.inference.watching.inbox import Settling, look
 
 
 def stamps(folder: Path) -> dict[str, str]:
-    found = look(folder, folder / "out").stamps
-    return {path.relative_to(folder).as_posix(): stamp for path, stamp in found.items()}
+    by_path = look(folder, folder / "out").stamps
+    return {path.relative_to(folder).as_posix(): stamp for path, stamp in by_path.items()}
 
 
 def test_what_counts_as_a_scan(tmp_path: Path) -> None:
