@@ -163,8 +163,7 @@ def test_small_boxes_are_counted_and_dropped_only_when_asked(tmp_path: Path) -> 
     assert less.dropped_boxes == 1 and less.boxes["bright"] == kept.boxes["bright"] - 1
 
 
-def test_other_readers_read_it(scans: Path, tmp_path: Path) -> None:
-
+def test_other_readers_read_it(scans: Path, tmp_path: Path, ultralytics_offline: None) -> None:
     from torchvision.datasets import CocoDetection
     from ultralytics.data.dataset import YOLODataset
 

@@ -67,7 +67,7 @@ def test_coco(exported: Exported, dataset: Path, split: str) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_yolo(exported: Exported, dataset: Path, split: str) -> None:
+def test_yolo(exported: Exported, dataset: Path, split: str, ultralytics_offline: None) -> None:
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.data.utils import check_det_dataset
 

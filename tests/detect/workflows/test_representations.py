@@ -28,7 +28,7 @@ from detect.detectors import registry
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters
 from detect.detectors.predictor import three_planes
 from detect.detectors.registry import create_detector
-from detect.families.ultralytics.steps import place, placement
+from detect.families.ultralytics.steps import placement, put_into_square
 from detect.report.prediction_report import _slices
 from detect.training.augmentation import Augmentation, grey_transforms, with_boxes
 from detect.training.loop.slices import Batches, Slices, loader
@@ -246,7 +246,7 @@ def test_both_loops_feed_channels_in_the_order_of_the_dataset(dataset: Path) -> 
         ((ours, _),) = plain.__getitems__([(0, k)])
         assert (np.rint(ours.numpy() * 255) == expected).all()
         assert not (expected[0] == expected[2]).all()
-        square = place(picture, placement(picture.shape[:2], side, stretch=False), side)
+        square = put_into_square(picture, placement(picture.shape[:2], side, stretch=False), side)
         assert (theirs[k]["img"].numpy() == square.transpose(2, 0, 1)).all()
         assert (three_planes([square])[0] * 255 == square.transpose(2, 0, 1)).all()
 
