@@ -96,16 +96,16 @@ def yolo(
 
 
 def all_boxes(run: Path, runtime: str, scan: Path, confidence: float) -> list[list[float]]:
-    """Our boxes before any is dropped: (slice, x1, y1, x2, y2, class, score)."""
+    """Detect our boxes before any is dropped: (slice, x1, y1, x2, y2, class, score)."""
     from converters.imaging.read import read_volume
     from converters.preprocessing.pictures import pictures
     from detect.detectors.exported import load_predictor
 
     detector = load_predictor(run, "cpu", runtime)
-    scan_pictures = pictures(read_volume(scan), detector.spec.representation, scan)
+    seen = pictures(read_volume(scan), detector.spec.representation, scan)
     rows = []
-    for z in range(len(scan_pictures)):
-        (boxes,) = detector.predict([scan_pictures[z]])
+    for z in range(len(seen)):
+        (boxes,) = detector.predict([seen[z]])
         for xyxy, label, score in zip(boxes.xyxy, boxes.label, boxes.score, strict=True):
             if score >= confidence:
                 rows.append([z, *xyxy.tolist(), int(label), float(score)])
@@ -121,17 +121,13 @@ def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
         by_slice[int(row[0])].append(row)
     same, taken, apart = 0, Counter[int](), 0.0
     for row in theirs:
-        candidates = np.array(by_slice[int(row[0])]).reshape(-1, 7)
-        fits = iou(np.array([row[1:5]]), candidates[:, 1:5])[0]
-        fits[candidates[:, 5] != row[5]] = 0
-        if (
-            len(candidates)
-            and fits.max() >= IOU
-            and abs(candidates[fits.argmax(), 6] - row[6]) <= SCORE
-        ):
+        near = np.array(by_slice[int(row[0])]).reshape(-1, 7)
+        fits = iou(np.array([row[1:5]]), near[:, 1:5])[0]
+        fits[near[:, 5] != row[5]] = 0
+        if len(near) and fits.max() >= IOU and abs(near[fits.argmax(), 6] - row[6]) <= SCORE:
             same += 1
             taken[int(row[0])] += 1
-            apart = max(apart, abs(candidates[fits.argmax(), 6] - row[6]))
+            apart = max(apart, abs(near[fits.argmax(), 6] - row[6]))
     share = 100 * same / max(len(theirs), 1)
     more = len(ours) - same
     return (
@@ -177,16 +173,16 @@ def memory(run: Path, scans: Path, out: Path) -> dict[str, float]:
 
 def measure(words: list[str]) -> tuple[float, float, float, str]:
     """Run a command; returns processor seconds, wall seconds, load and what it printed."""
-    clock, output = Clock(), ""
+    clock, printed = Clock(), ""
     load = os.getloadavg()[0]
 
     def run() -> None:
-        nonlocal output
+        nonlocal printed
         done = subprocess.run(words, check=True, stdout=subprocess.PIPE, encoding="utf-8")
-        output = done.stdout
+        printed = done.stdout
 
     clock.time(run)
-    return clock.cpu, clock.wall, load, output
+    return clock.cpu, clock.wall, load, printed
 
 
 def generated(folder: Path) -> Path:
@@ -198,7 +194,7 @@ def generated(folder: Path) -> Path:
 
 
 def job(*words: object) -> list[str]:
-    """A command that runs one job of this script."""
+    """Return the command that runs one job of this script."""
     return [sys.executable, __file__, "--job", *map(str, words)]
 
 
@@ -248,17 +244,15 @@ def compare(run: Path, folder: Path, confidence: float) -> None:
             cpu, wall, load, _ = measure(words)
             seconds[name, count] = cpu, wall
             row(f"{name}, {count} scan{'s' if count > 1 else ''}", seconds, name, count, load)
-        single, all_ = seconds[name, 1], seconds[name, SEVERAL]
-        seconds[name, 0] = (
-            (all_[0] - single[0]) / (SEVERAL - 1),
-            (all_[1] - single[1]) / (SEVERAL - 1),
-        )
+        pairs = zip(seconds[name, 1], seconds[name, SEVERAL], strict=True)
+        cpu, wall = ((last - first) / (SEVERAL - 1) for first, last in pairs)
+        seconds[name, 0] = cpu, wall
         row(f"{name}, each further scan", seconds, name, 0, load)
     by_command(seconds, runtimes)
     boxes = json.loads((folder / "yolo-1" / "boxes.json").read_text())
     for runtime in runtimes:
-        our_boxes = all_boxes(run, runtime, scan, confidence)
-        print(f"{'ours, ' + runtime:22}{agreement(boxes, our_boxes)}", flush=True)
+        ours = all_boxes(run, runtime, scan, confidence)
+        print(f"{'ours, ' + runtime:22}{agreement(boxes, ours)}", flush=True)
 
 
 def by_command(seconds: dict[tuple[str, int], tuple[float, float]], runtimes: list[str]) -> None:
@@ -302,14 +296,14 @@ def flat(run: Path, folder: Path) -> None:
     resident = json.loads(
         measure(job("memory", run, many, folder / "many-out"))[3].splitlines()[-1]
     )
-    readings = ", ".join(f"{mark}: {resident[str(mark)]:.0f}" for mark in MARKS)
-    print(f"\nMiB resident after so many scans: {readings}; peak {resident['peak']:.0f}")
+    marks = ", ".join(f"{mark}: {resident[str(mark)]:.0f}" for mark in MARKS)
+    print(f"\nMiB resident after so many scans: {marks}; peak {resident['peak']:.0f}")
 
 
 def run_job(words: list[str]) -> None:
     """Run one job in this process."""
-    what, *rest = words
-    if what == "yolo":
+    name, *rest = words
+    if name == "yolo":
         asked = json.loads(rest[2])
         yolo([Path(path) for path in rest[3:]], Path(rest[0]), Path(rest[1]), **asked)
     else:

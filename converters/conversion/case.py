@@ -15,7 +15,7 @@ from converters.core.images import write_png
 from converters.imaging.hashing import hash_contents
 from converters.imaging.read import check_same_grid
 from converters.imaging.volume import Volume
-from converters.masks.annotations import find_marks, mask_files, read_scan, scan_files
+from converters.masks.annotations import mask_files, read_annotations, read_scan, scan_files
 from converters.masks.case_source import CaseSource
 from converters.masks.components import SMALL_MM, Component, Lesion
 from converters.preprocessing.frame import Frame, Region, extent
@@ -80,7 +80,7 @@ def analyse_case(
     Raises:
         InputError: no mask, an unreadable one, or one that does not fit the recipe or the scan.
     """
-    annotation = find_marks(recipe, case, resample)
+    annotation = read_annotations(recipe, case, resample)
     kept = [c for c in annotation.components if c.diameter_mm >= min_size_mm]
     kept_ids = {c.lesion_id for c in kept}
     return CaseAnalysis(

@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 in one file, plain or gzipped."""
+"""Read and write NIfTI-1 and NIfTI-2 in one file, plain or gzipped."""
 
 import gzip
 import struct
@@ -66,7 +66,7 @@ def read(path: Path) -> Stored:
 
 
 def _header(path: Path, head: bytes) -> _Header:
-    """The header unchecked: nibabel's own check mends silently what we want to report."""
+    """Read the header unchecked: nibabel's check mends silently what is to be reported."""
     for order in "<>":
         size = struct.unpack(order + "i", head[:4])[0] if len(head) >= 4 else 0
         if size not in _HEADERS:
@@ -74,10 +74,10 @@ def _header(path: Path, head: bytes) -> _Header:
         if len(head) < size:
             raise InputError(path, "is cut short within its header", COPY_AGAIN)
         kind, magic, place = _HEADERS[size]
-        found = head[place : place + 4]
-        if found == magic:
+        magic_in_file = head[place : place + 4]
+        if magic_in_file == magic:
             return kind(head[:size], endianness=order, check=False)
-        if found in (b"ni1\0", b"ni2\0"):
+        if magic_in_file in (b"ni1\0", b"ni2\0"):
             raise InputError(
                 path,
                 "is the header of a NIfTI pair (.hdr and .img)",
@@ -120,7 +120,7 @@ def _dtype(path: Path, header: _Header) -> np.dtype[np.generic]:
 
 
 def _affine(path: Path, header: _Header) -> NDArray[np.float64]:
-    """File voxel to LPS mm: the sform where there is one, else the qform, as nibabel and ITK do."""
+    """Return the affine to LPS mm: the sform where coded, else the qform, as nibabel and ITK do."""
     affine = header.get_sform(coded=True)[0]
     if affine is None:
         affine = header.get_qform(coded=True)[0]

@@ -1,4 +1,4 @@
-"""Rescale of stored values to HU."""
+"""Rescale stored values to HU."""
 
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -1,4 +1,4 @@
-"""Labels as a picture a slice, beside a DICOM series: the pixels are the label numbers (CHAOS).
+"""Read labels stored as a picture a slice beside a DICOM series, as CHAOS does.
 
 Pictures have no geometry. They belong to the slices in the order of the file names of both, which
 is how CHAOS is published; where that lies in the patient the series says.
@@ -17,18 +17,18 @@ from converters.imaging.volume import Volume
 
 
 def files(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order of their names; none if it is no such folder."""
+    """List the pictures of a folder in natural order of their names; none if it is no folder."""
     if not folder.is_dir():
         return []
     home = folder.resolve()
-    found = [
+    pictures = [
         path
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES
         and not path.name.startswith(".")
         and path.resolve().parent == home
     ]
-    return sorted(found, key=lambda path: natural_key(path.name))
+    return sorted(pictures, key=lambda path: natural_key(path.name))
 
 
 def read(folder: Path, scan: Path) -> Volume:

@@ -1,4 +1,4 @@
-"""DICOM RTSTRUCT: contours in patient mm, filled on the slices of the scan they were drawn on.
+"""Read DICOM RTSTRUCT: contours in patient mm, filled on the slices that they were drawn on.
 
 A contour is placed by its points alone. What it says of the image it was drawn on is not needed,
 and in real files often leads nowhere.
@@ -79,7 +79,7 @@ def read(recipe: Recipe, scan: Scan, paths: Sequence[Path]) -> ClassMasks:
 
 
 def _rois(header: Dataset) -> Iterator[tuple[str, list[Dataset]]]:
-    """Name and contours of each ROI."""
+    """Return the name and the contours of each ROI."""
     names = {
         int(roi.ROINumber): str(roi.get("ROIName", ""))
         for roi in header.get("StructureSetROISequence") or ()
@@ -127,7 +127,7 @@ def _fill(masks: ClassMasks, role: int, item: DicomObject, contours: list[Datase
 
 
 def _polygon(path: Path, data: Any) -> _Polygon:
-    """Corners of a contour in patient mm, ``(n, 3)``."""
+    """Return the corners of a contour in patient mm, ``(n, 3)``."""
     points = np.array(list(data) if data is not None else [], np.float64)
     if len(points) < 3 or len(points) % 3 or not np.isfinite(points).all():
         raise InputError(path, "has a contour that is not a list of points", "export it again")
@@ -135,7 +135,7 @@ def _polygon(path: Path, data: Any) -> _Polygon:
 
 
 def _known(kind: str) -> str:
-    """A kind of contour as DICOM names it; other text is not repeated."""
+    """Name a kind of contour as DICOM does; other text is not repeated."""
     return kind if kind in ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR") else "unnamed"
 
 

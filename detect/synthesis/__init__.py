@@ -1,7 +1,7 @@
-"""Lesions grown into organs that have none: shape, texture, edge and mass effect, in HU.
+"""Grow lesions into organs that have none: shape, texture, edge and mass effect, in HU.
 
-The idea is that of Hu et al., "Label-free liver tumor segmentation", CVPR 2023. `grow_lesions` is
-the door; it works on arrays alone and fast enough to be called while training.
+The idea is that of Hu et al., "Label-free liver tumor segmentation", CVPR 2023. `grow_lesions`
+works on arrays alone, and fast enough to be called while training.
 """
 
 from detect.synthesis.grow import Grown, GrownLesion, grow_lesions

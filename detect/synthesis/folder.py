@@ -1,4 +1,4 @@
-"""The folder of synthetic scans, and `OUT.partial`, where it comes to be."""
+"""Write the folder of synthetic scans by way of `OUT.partial`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ FILE_NAME = "synthesis.json"
 
 
 class Synthesis(BaseModel):
-    """How a folder of synthetic scans came about; kept in it as `synthesis.json`.
+    """Record the origin of a folder of synthetic scans, as its `synthesis.json`.
 
     Attributes:
         request: what was asked for.
@@ -41,12 +41,12 @@ class Workplace(ResumableFolder):
 
     def open(self, request: Request) -> None:
         """Keep what the same request left there; clear anything else away."""
-        self.resume(f"{request.model_dump_json()}\n{tool_versions()}\n")
+        self.resume(f"{request.model_dump_json(by_alias=True)}\n{tool_versions()}\n")
         for name in ("images", "masks"):
             (self.content / name).mkdir(exist_ok=True)
 
     def done(self, case: CaseSource) -> CaseRecord | None:
-        """What an earlier run made of a case, if its files are still the same."""
+        """Return the record of a case from an earlier run, if its files are still the same."""
         file = self.staging / "done" / f"{case.case_id}.json"
         if not file.is_file():
             return None
@@ -67,7 +67,7 @@ class Workplace(ResumableFolder):
 
 
 def is_of(record: CaseRecord, case: CaseSource) -> bool:
-    """Whether a record was made of these files."""
+    """Check whether a record was made of the files of a case."""
     try:
         return (record.image_sha256, record.mask_sha256) == (hash_scan(case), hash_mask(case))
     except InputError:  # reading it will say what is wrong
@@ -75,7 +75,7 @@ def is_of(record: CaseRecord, case: CaseSource) -> bool:
 
 
 def read_synthesis(out: Path) -> Synthesis | None:
-    """Read what a folder holds; None where it holds no synthetic scans."""
+    """Read the `synthesis.json` of a folder; return None where there is none."""
     try:
         return Synthesis.model_validate_json((out / FILE_NAME).read_bytes())
     except (OSError, ValidationError):

@@ -94,9 +94,9 @@ def grow_lesions(
     if organ is None:
         return Grown(new, labels, lesions, wanted)
     values = np.asarray(hu[organ.box], np.float32)
-    own = labels[organ.box]
+    organ_labels = labels[organ.box]
     for name in names:
-        grown = _grow(rng, values, own, organ, name, push)
+        grown = _grow(rng, values, organ_labels, organ, name, push)
         if grown is not None:
             lesions.append(grown)
     changed = values if new.dtype.kind == "f" else np.rint(values)
@@ -147,7 +147,7 @@ def _grow(
 
 
 def _fits(solid: Mask, taken: Mask, organ: Organ, patch: Patch) -> bool:
-    """Whether a lesion is of one piece, clear of others, and not across bright vessels."""
+    """Check that a lesion is of one piece, clear of others, and not across bright vessels."""
     voxels = int(solid.sum())
     if voxels < _FEWEST or ndimage.label(solid, np.ones((3, 3, 3)))[1] != 1:
         return False
@@ -164,7 +164,7 @@ def _fits(solid: Mask, taken: Mask, organ: Organ, patch: Patch) -> bool:
 
 
 def _room(organ: Organ, labels: NDArray[np.uint8], patch: Patch) -> Array:
-    """mm from each voxel to what must stay where it is: the organ's surface, other lesions."""
+    """Measure the mm from each voxel to the organ's surface and to other lesions."""
     taken = labels[patch.box] > 0
     room = organ.depth[patch.box]
     if taken.any():

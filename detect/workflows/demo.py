@@ -1,4 +1,4 @@
-"""`detect demo`: the whole path on data that needs no download, from scans on disk to lesions."""
+"""Run `detect demo`: from scans on disk to lesions, on data that needs no download."""
 
 import shutil
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SETTINGS = TrainSettings(epochs=9, batch=8, imgsz=160, lr=2e-3, warmup_epochs=1)
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made.
+    """Hold the results of the demo.
 
     Attributes:
         folder: of everything.
@@ -101,7 +101,7 @@ def demo(
 
 
 def _write_new_scan(path: Path, index: int) -> None:
-    """Write the first patient from `index` on who has a lesion, and who is in no split."""
+    """Write the scan of the first patient from `index` on who has a lesion."""
     while True:
         hu, mask, affine = make_case(0, index)
         if mask.max() > 1:

@@ -1,4 +1,4 @@
-"""`detect synthesize`: scans with lesions that grew in the organs of other scans."""
+"""Run `detect synthesize`: grow lesions in the organs of other scans."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from detect.synthesis.labelling import (
     output_recipe,
     recipe_text,
     with_organ,
-    with_people,
+    with_patients,
 )
 from detect.synthesis.scans import CaseRecord, OnlyNormal, Request, check_kinds, synthesize_case
 
@@ -33,7 +33,7 @@ _MOST = 100  # lesions a scan, and copies: more is a slip of the hand
 
 @dataclass(frozen=True)
 class SynthesizeResult:
-    """What was made.
+    """Hold the scans that were made.
 
     Attributes:
         recipe: file that reads the scans.
@@ -51,13 +51,13 @@ class SynthesizeResult:
 
     @property
     def lesions(self) -> Counter[str]:
-        """Kind → how many grew."""
+        """Count the lesions that grew by their kind."""
         scans = (scan for case in self.cases for scan in case.scans)
         return Counter(lesion.kind for scan in scans for lesion in scan.lesions)
 
     @property
     def scans(self) -> int:
-        """How many scans were made."""
+        """Count the scans that were made."""
         return sum(len(case.scans) for case in self.cases)
 
 
@@ -131,11 +131,11 @@ def synthesize(
             raise InputError(root, "holds no case without lesions", "leave out --only-normal cases")
         scans = {scan.name: record.case_id for record in written for scan in record.scans}
         patients = {record.case_id: record.patient_id for record in written}
-        made = with_people(request.made, recipe, scans, patients)
+        output = with_patients(request.output, recipe, scans, patients)
         failed = {name: error.problem for name, error in errors.items()}
         content = Synthesis(request=request, cases=written, failed=_named(failed, cases))
-        write_text(work.content / RECIPE_FILE, recipe_text(made))
-        write_json(work.content / FILE_NAME, content.model_dump(mode="json"))
+        write_text(work.content / RECIPE_FILE, recipe_text(output))
+        write_json(work.content / FILE_NAME, content.model_dump(mode="json", by_alias=True))
         work.sweep(list(scans))
         work.publish()
     left_out |= {record.case_id: record.left_out for record in written if record.left_out}
@@ -175,7 +175,7 @@ def _request(
     normal: OnlyNormal | None = only_normal  # type: ignore[assignment]
     return Request(
         recipe=with_organ(recipe, chosen),
-        made=output_recipe(recipe, chosen, wanted, not only_normal, classes),
+        output=output_recipe(recipe, chosen, wanted, not only_normal, classes),
         kinds=wanted,
         lesions=lesions,
         copies=copies,
@@ -186,7 +186,7 @@ def _request(
 
 
 def _same(before: Synthesis, request: Request, cases: Sequence[CaseSource]) -> bool:
-    """Whether a folder holds just what would be made; cases that failed were never good."""
+    """Check whether a folder holds just what would be made; no case of it may have failed."""
     known = {record.case_id: record for record in before.cases}
     return (
         before.request == request
@@ -199,9 +199,9 @@ def _same(before: Synthesis, request: Request, cases: Sequence[CaseSource]) -> b
 def _run(
     request: Request, cases: Sequence[CaseSource], work: Workplace, workers: int
 ) -> tuple[dict[str, CaseRecord], dict[str, InputError]]:
-    """Returns case → what was made of it, and case → why nothing was, in the order of the cases."""
-    found: dict[str, Any] = {case.case_id: work.done(case) for case in cases}
-    todo = [case for case in cases if found[case.case_id] is None]
+    """Return the records by case and the errors by case, in the order of the cases."""
+    results: dict[str, Any] = {case.case_id: work.done(case) for case in cases}
+    todo = [case for case in cases if results[case.case_id] is None]
     pool = open_pool(min(workers, len(todo)), None, {}, [])
     try:
         with progress("scans", len(todo)) as advance:
@@ -210,20 +210,20 @@ def _run(
                 advance(case.case_id)
                 if isinstance(result, CaseRecord):
                     work.keep(result)
-                    found[case.case_id] = result
+                    results[case.case_id] = result
                 else:
-                    found[case.case_id] = as_input_error(case.image, result)
+                    results[case.case_id] = as_input_error(case.image, result)
     finally:
         if pool is not None:
             pool.close()
     return (
-        {name: one for name, one in found.items() if isinstance(one, CaseRecord)},
-        {name: one for name, one in found.items() if isinstance(one, InputError)},
+        {name: item for name, item in results.items() if isinstance(item, CaseRecord)},
+        {name: item for name, item in results.items() if isinstance(item, InputError)},
     )
 
 
 def _named(failed: dict[str, str], cases: Sequence[CaseSource]) -> dict[str, str]:
-    """Problems without the paths of this machine."""
+    """Return the problems by case without the paths of this machine."""
     result = {}
     for case in cases:
         if case.case_id in failed:

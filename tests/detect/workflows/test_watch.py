@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from converters.core.errors import InputError
+from converters.imaging.dicom.geometry import DicomSeries
 from converters.imaging.nifti import write_nifti
 from detect.detectors.card import read_model_card
+from detect.inference import scan as loading
+from detect.inference.job import PredictSettings
 from detect.inference.process_scan import Outcome
 from detect.workflows.predict import predict
 from detect.workflows.watch import Listener, WatchResult, watch
@@ -35,16 +38,17 @@ class Events:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.errors: list[InputError] = []
-        self.passed_over: list[InputError] = []
-        self.listener = Listener(self.outcomes.append, self.errors.append, self.passed_over.append)
+        self.skipped: list[InputError] = []
+        self.listener = Listener(self.outcomes.append, self.errors.append, self.skipped.append)
 
     def cases(self) -> list[tuple[str, bool]]:
-        return [(outcome.case, outcome.there) for outcome in self.outcomes]
+        return [(outcome.case, outcome.existing) for outcome in self.outcomes]
 
 
 def once(inbox: Path, model: Path, out: Path, settle: float = 0, **more: bool) -> Events:
     events = Events()
-    watch(inbox, model, out=out, listener=events.listener, settle=settle, once=True, **more)
+    settings = PredictSettings([model], out, **more)
+    watch(inbox, settings, listener=events.listener, settle=settle, once=True)
     return events
 
 
@@ -77,6 +81,23 @@ def test_each_scan_once_under_whatever_name(
     assert (out / "summary.csv").read_text(encoding="utf-8") == summary
     journal = (out / "watch.json").read_text(encoding="utf-8")
     assert not any(word in journal for word in ("DOE", "renamed", str(tmp_path), *SECRETS))
+
+
+def test_the_files_of_each_scan_are_hashed_once(
+    threshold_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, out = make_scans(tmp_path / "in", cases=2), tmp_path / "out"
+    write_series(inbox / "CT", two_bright_blocks(), study())
+    hashed: list[Path] = []
+    hash_files = loading.hash_files
+
+    def counted(scan: Path | DicomSeries) -> str:
+        hashed.append(scan.folder if isinstance(scan, DicomSeries) else scan)
+        return hash_files(scan)
+
+    monkeypatch.setattr(loading, "hash_files", counted)
+    assert len(once(inbox, threshold_model, out).cases()) == 5
+    assert sorted(hashed) == sorted(inbox.iterdir())
 
 
 def test_copies_that_arrive_together(
@@ -131,7 +152,7 @@ def test_a_study_in_one_folder(
     add("one", two_bright_blocks())
     add("localizer", two_bright_blocks()[:1], localizer)
     events = once(inbox, threshold_model, out)
-    assert len(events.cases()) == 1 and len(events.passed_over) == 1 and not events.errors
+    assert len(events.cases()) == 1 and len(events.skipped) == 1 and not events.errors
     add("two", two_bright_blocks()[:10])
     events = once(inbox, threshold_model, out)
     assert sorted(again for _, again in events.cases()) == [False, True]
@@ -139,7 +160,7 @@ def test_a_study_in_one_folder(
     assert not any("until its files changed" in outcome.note for outcome in events.outcomes)
     assert len(json.loads((out / "watch.json").read_text(encoding="utf-8"))["places"]) == 1
     events = once(inbox, threshold_model, out)
-    assert not (events.outcomes or events.errors or events.passed_over)
+    assert not (events.outcomes or events.errors or events.skipped)
 
 
 def test_augmented_and_strict(
@@ -284,7 +305,9 @@ def test_a_share_that_goes_away_for_a_while(
         steps.pop(0)()
 
     monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
-    result = watch(inbox, threshold_model, out=out, listener=events.listener, settle=0)
+    result = watch(
+        inbox, PredictSettings([threshold_model], out), listener=events.listener, settle=0
+    )
     assert result == WatchResult(done=4, again=2, failed=events.errors)
     (error,) = events.errors
     assert error.path == str(inbox) and "cannot be read" in str(error)
@@ -375,12 +398,12 @@ def test_memory_and_model_are_kept_between_scans(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The models are loaded once, and not before there is a scan."""
-    import detect.workflows.watch as watching
+    import detect.inference.job as jobs
 
     loaded: list[str] = []
-    load = watching.load_models
+    load = jobs.load_models
     monkeypatch.setattr(
-        watching, "load_models", lambda used, device: (loaded.append(device), load(used, device))[1]
+        jobs, "load_models", lambda models, *how: (loaded.append(how[0]), load(models, *how))[1]
     )
     inbox, out = tmp_path / "in", tmp_path / "out"
     inbox.mkdir()
@@ -395,5 +418,7 @@ def test_memory_and_model_are_kept_between_scans(
 
     monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
     events = Events()
-    result = watch(inbox, threshold_model, out=out, listener=events.listener, settle=0)
+    result = watch(
+        inbox, PredictSettings([threshold_model], out), listener=events.listener, settle=0
+    )
     assert result.done == 3 and loaded == ["auto"]

@@ -68,7 +68,7 @@ def test_asked_for_later_they_are_made_then_and_kept(
     def names(**asked: bool) -> tuple[bool, set[str]]:
         result = predict(coded_model, [folder], out=out, **asked)
         assert not result.errors
-        return bool(result.skipped), {path.name for path in out.rglob("*.dcm")}
+        return bool(result.existing), {path.name for path in out.rglob("*.dcm")}
 
     sr, seg = "lesions-sr.dcm", "lesions-seg.dcm"
     assert names() == (False, set())
