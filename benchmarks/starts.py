@@ -55,17 +55,17 @@ def main() -> None:
             )  # fmt: skip
         with (run / "history.csv").open(encoding="utf-8", newline="") as rows:
             curves[name] = [float(row["val/mAP50"]) for row in csv.DictReader(rows)]
-        said = _tested(run, test, dataset.manifest.class_names)
-        print(f"{name:10} val best {max(curves[name]):.3f}, last {curves[name][-1]:.3f}; {said}")
+        summary = _tested(run, test, dataset.manifest.class_names)
+        print(f"{name:10} val best {max(curves[name]):.3f}, last {curves[name][-1]:.3f}; {summary}")
     _draw(options.out / "starts.png", curves)
 
 
 def _tested(run: Path, test: Split, classes: list[str]) -> str:
-    found = detect_split(load_detector(run, "auto"), test)
+    detections = detect_split(load_detector(run, "auto"), test)
     low, high = interval(
-        draw_patients(match(test.truth, found, len(classes)), test.patient_ids, None).map50
+        draw_patients(match(test.truth, detections, len(classes)), test.patient_ids, None).map50
     )
-    return f"test mAP50 {score(classes, test, found).map50:.3f} ({low:.3f} to {high:.3f})"
+    return f"test mAP50 {score(classes, test, detections).map50:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _draw(path: Path, curves: dict[str, list[float]]) -> None:
