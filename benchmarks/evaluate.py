@@ -192,7 +192,9 @@ def main() -> None:
     by_class = precision[..., 0].mean(axis=1)  # (T, classes)
     reference = [precision.mean(), by_class[0].mean(), *by_class.mean(axis=0), *by_class[0]]
     values = [metrics.map50_95, metrics.map50]
-    values += [row.ap50_95 for row in metrics.per_class] + [row.ap50 for row in metrics.per_class]
+    values += [scores.ap50_95 for scores in metrics.per_class] + [
+        scores.ap50 for scores in metrics.per_class
+    ]
     for k, row in enumerate(rows.values(), start=1):
         if row.boxes:
             values += [row.ap50_95, row.ap50]

@@ -53,14 +53,14 @@ def main() -> None:
             )  # fmt: skip
         with (run / "history.csv").open(encoding="utf-8", newline="") as rows:
             curves[name] = [float(row["val/mAP50"]) for row in csv.DictReader(rows)]
-        said = _tested(run, test, dataset.manifest.class_names)
-        print(f"{name:10} val best {max(curves[name]):.3f}, last {curves[name][-1]:.3f}; {said}")
+        summary = _tested(run, test, dataset.manifest.class_names)
+        print(f"{name:10} val best {max(curves[name]):.3f}, last {curves[name][-1]:.3f}; {summary}")
     _draw(options.out / "starts.png", curves)
 
 
 def _tested(run: Path, test: Split, classes: list[str]) -> str:
-    found = detect_split(load_detector(run, "auto"), test)
-    matches = match(test.truth, found, len(classes))
+    detections = detect_split(load_detector(run, "auto"), test)
+    matches = match(test.truth, detections, len(classes))
     low, high = interval(draw_patients(matches, test.patient_ids, None).map50)
     return f"test mAP50 {measure(matches, classes).map50:.3f} ({low:.3f} to {high:.3f})"
 

@@ -136,7 +136,7 @@ def convert(
     try:
         if not is_free(out):
             if not overwrite:
-                return _already_there(out, request, gathered, pool)
+                return _accept_existing(out, request, gathered, pool)
             if not (out / FILE_NAME).is_file():
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
         with write_errors(out, RESUME), work.lock():
@@ -185,7 +185,7 @@ def _beside_train(cases: Sequence[CaseState]) -> dict[str, str]:
     }
 
 
-def _already_there(
+def _accept_existing(
     out: Path, request: Request, gathered: Cases, pool: Pool | None
 ) -> ConvertResult:
     """Accept a finished dataset of the same request and sources; refuse anything else."""

@@ -160,7 +160,7 @@ def _check_belongs(path: Path, study: str, series: str) -> None:
     tags = ["StudyInstanceUID", "SeriesInstanceUID"]
     try:
         header = dicom.load(path, tags) if dicom.is_dicom(path) else None
-        with dicom.plain_errors(path):
+        with dicom.as_input_errors(path):
             uids = [str(header.get(tag, "")) for tag in tags] if header else None
     except InputError:
         uids = None

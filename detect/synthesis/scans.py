@@ -22,7 +22,7 @@ from converters.recipes.name_rules import ORGAN
 from converters.recipes.recipe import Recipe
 from detect.synthesis.grow import Grown, grow_lesions
 from detect.synthesis.labelling import KIND_LABELS, ORGAN_LABEL, real_labels
-from detect.synthesis.organ import Mask, study_organ
+from detect.synthesis.organ import Mask, measure_organ
 from detect.synthesis.place import GAP_MM
 
 OnlyNormal = Literal["cases", "slices"]
@@ -193,7 +193,7 @@ def _grow_copies(
     affine = source.scan.affine.copy()
     affine[:3, 3] += affine[:3, 2] * part.start
     inside, spacing = source.organ[part], source.scan.spacing
-    organ = study_organ(hu, inside, spacing, real > 0)
+    organ = measure_organ(hu, inside, spacing, real > 0)
     records = []
     for copy in range(1, request.copies + 1):
         name = f"{case_id}-synth{copy}{suffix}"

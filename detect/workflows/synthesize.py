@@ -16,7 +16,7 @@ from converters.core.pool import as_input_error, run_all
 from converters.core.progress import progress
 from converters.masks.case_source import CaseSource
 from converters.recipes.recipe import Recipe
-from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_of, read_synthesis
+from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_unchanged, read_synthesis
 from detect.synthesis.kinds import KINDS
 from detect.synthesis.labelling import (
     choose_organ,
@@ -192,7 +192,7 @@ def _same(before: Synthesis, request: Request, cases: Sequence[CaseSource]) -> b
         before.request == request
         and not before.failed
         and set(known) == {case.case_id for case in cases}
-        and all(is_of(known[case.case_id], case) for case in cases)
+        and all(is_unchanged(known[case.case_id], case) for case in cases)
     )
 
 

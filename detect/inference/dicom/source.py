@@ -18,7 +18,7 @@ from converters.core.distribution import install_hint, program_version
 from converters.core.errors import InputError
 from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.quiet import quiet
-from converters.imaging.dicom.series import plain_errors
+from converters.imaging.dicom.series import as_input_errors
 from detect.detectors.card import ModelCard
 
 MANUFACTURER = "detect"
@@ -89,7 +89,7 @@ class Result:
         """
         path = self.slices[rank].path
         if path not in self._images:
-            with plain_errors(path):
+            with as_input_errors(path):
                 header = dcmread(path, force=True, stop_before_pixels=True)
                 for keyword in _MAY_BE_EMPTY:
                     if keyword not in header:

@@ -137,8 +137,8 @@ def test_the_browser_shows_what_the_evaluator_matched(
     assert two["truth"] == [[10, 10, 12, 12, 0], [40, 30, 4, 4, 1]]
     assert two["found"] == [[[11, 10, 11, 12, 0, 0.8, 0], [11, 11, 10, 11, 0, 0.6, -1]]]
     assert by_slice[first, 5]["found"] == [[[30, 5, 10, 10, 1, 0.9, -1]]]
-    pointed = [data["slices"][one["slice"]]["slice"] for one in data["findings"]]
-    assert pointed == [one["index"] for one in data["findings"]] == [2, 4, 5, 4]
+    pointed = [data["slices"][finding["slice"]]["slice"] for finding in data["findings"]]
+    assert pointed == [finding["index"] for finding in data["findings"]] == [2, 4, 5, 4]
 
 
 def test_150_cases_stay_within_the_budget(tmp_path: Path) -> None:

@@ -79,13 +79,13 @@ def test_a_model_fails_and_the_next_one_is_scored(whole: BenchmarkResult) -> Non
 
 def test_the_numbers_are_those_of_the_evaluator(whole: BenchmarkResult, tiny_dataset: Path) -> None:
     bundle = whole.folder / "runs" / "yolov8n"
-    own = read_model_card(bundle).training
-    assert own["batch"] == OWN.batch != 32  # asked for, so not the protocol's
+    training = read_model_card(bundle).training
+    assert training["batch"] == OWN.batch != 32  # asked for, so not the protocol's
     card, split = read_model_card(bundle), load_split(open_dataset(tiny_dataset), "test")
     detector = load_detector(bundle, "cpu")
-    found = [detector.predict(images)[0] for images in split.batches(1)]
+    detections = [detector.predict(images)[0] for images in split.batches(1)]
     point = card.operating_point.confidence
-    metrics = score(split.truth, found, card.spec.classes, point)
+    metrics = score(split.truth, detections, card.spec.classes, point)
     row = {k: float(v) for k, v in table(whole.folder)[1].items() if k in NUMBERS or "_low" in k}
     best, frozen = metrics.best_f1, metrics.frozen.mean
     expected = {
@@ -159,9 +159,9 @@ def test_killed_twice_it_gives_the_same(
     ]  # fmt: skip
     runs = tmp_path / "b" / "runs"
 
-    def kill_when(there: Path) -> None:
+    def kill_when(file: Path) -> None:
         with subprocess.Popen(command, cwd=tmp_path) as process:
-            while not there.exists() and process.poll() is None:
+            while not file.exists() and process.poll() is None:
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
