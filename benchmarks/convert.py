@@ -123,10 +123,10 @@ class Clock:
 
 
 def _cpu() -> float:
-    own, children = (
+    process, children = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return process.ru_utime + process.ru_stime + children.ru_utime + children.ru_stime
 
 
 def floor(root: Path, pictures: Path, clock: Clock) -> None:
@@ -189,8 +189,8 @@ def run_job(job: str, root: Path, out: Path) -> dict[str, float]:
 def _peak() -> int:
     """Peak of this process (not its parent's, as `getrusage` has it) or of a child, KiB."""
     status = Path("/proc/self/status").read_text()
-    own = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return max(int(own.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return max(int(peak.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def measure(job: str, root: Path, out: Path) -> dict[str, float]:
@@ -216,13 +216,13 @@ def compare(folder: Path, cases: int, slices: int, repeats: int) -> None:
                 place = Path(out) if job != "floor" else folder / "pictures"
                 result = measure(job, root, place)
                 if job == JOBS[2]:
-                    made = Path(out) / "dataset/images/train"
+                    pictures = Path(out) / "dataset/images/train"
                     keep = folder / "pictures"
                     if keep.is_dir():
                         for file in keep.iterdir():
                             file.unlink()
                         keep.rmdir()
-                    made.rename(keep)
+                    pictures.rename(keep)
             if job not in best or result["cpu"] < best[job]["cpu"]:
                 best[job] = result
     print(
@@ -243,10 +243,10 @@ def compare(folder: Path, cases: int, slices: int, repeats: int) -> None:
             f"{r['peak'] / volume:.2f}x",
         )
         print(f"{job:16}" + "".join(f"{value:>10}" for value in row))
-    one, two = best[JOBS[2]], best[JOBS[3]]
+    single, pair = best[JOBS[2]], best[JOBS[3]]
     print(
-        f"two workers against one: {one['wall'] / two['wall']:.2f}x as fast on the wall clock,"
-        f" {two['cpu'] / one['cpu']:.2f}x the processor seconds"
+        f"two workers against one: {single['wall'] / pair['wall']:.2f}x as fast on the wall clock,"
+        f" {pair['cpu'] / single['cpu']:.2f}x the processor seconds"
     )
 
 

@@ -117,8 +117,8 @@ def timed(function: Callable[[], T], repeats: int) -> tuple[float, T]:
 def origins_of(truth: list[Boxes]) -> Origins:
     """Scans of twenty images, one a patient, every tenth without a lesion; lesions of a class."""
     scan = [f"scan{k // (IMAGES // PATIENTS):03d}" for k in range(IMAGES)]
-    areas = [area_of(own.xyxy) for own in truth]
-    return Origins(scan, scan, [own.label for own in truth], [a**0.5 / 2 for a in areas], areas)
+    areas = [area_of(boxes.xyxy) for boxes in truth]
+    return Origins(scan, scan, [boxes.label for boxes in truth], [a**0.5 / 2 for a in areas], areas)
 
 
 def coco_numbers(
@@ -148,9 +148,9 @@ def print_parts(truth: list[Boxes], detections: list[Boxes], origins: Origins) -
         matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image, IMAGES, ANY_OVERLAP
     )
     lesions, table = find_lesions(matches, origins), case_table(matches, origins)
-    found = hit_rules(matches, pairs)[0]
-    false, diameters = matches.score[found.false], lesions.diameter_mm[lesions.of_box]
-    level = (found, lesions, table, CONFIDENCE)
+    hits = hit_rules(matches, pairs)[0]
+    false, diameters = matches.score[hits.false], lesions.diameter_mm[lesions.of_box]
+    level = (hits, lesions, table, CONFIDENCE)
     parts: dict[str, Callable[[], object]] = {
         "matching": lambda: match(truth, detections, len(CLASSES)),
         "P, R, F1, mAP": lambda: measure(matches, CLASSES, CONFIDENCE),
@@ -163,7 +163,7 @@ def print_parts(truth: list[Boxes], detections: list[Boxes], origins: Origins) -
         "confusion matrix": lambda: confusion(matches, pairs, CONFIDENCE),
         "kinds of error": lambda: error_split(matches, pairs, CONFIDENCE),
         "three hit rules": lambda: hit_rules(matches, pairs),
-        "lesions": lambda: lesion_level(lesions, found, false, PATIENTS, CLASSES, CONFIDENCE),
+        "lesions": lambda: lesion_level(lesions, hits, false, PATIENTS, CLASSES, CONFIDENCE),
         "cases": lambda: case_level(table, CLASSES, CONFIDENCE),
         "1,000 draws, boxes": lambda: draw_patients(matches, origins.patient, CONFIDENCE),
         "1,000 draws, levels": lambda: draw_levels(matches, origins.patient, *level),
@@ -192,7 +192,9 @@ def main() -> None:
     by_class = precision[..., 0].mean(axis=1)  # (T, classes)
     reference = [precision.mean(), by_class[0].mean(), *by_class.mean(axis=0), *by_class[0]]
     values = [metrics.map50_95, metrics.map50]
-    values += [one.ap50_95 for one in metrics.per_class] + [one.ap50 for one in metrics.per_class]
+    values += [scores.ap50_95 for scores in metrics.per_class] + [
+        scores.ap50 for scores in metrics.per_class
+    ]
     for k, row in enumerate(rows.values(), start=1):
         if row.boxes:
             values += [row.ap50_95, row.ap50]

@@ -109,7 +109,7 @@ def altered(scan: Scan, change: Callable[[Stack, np.random.Generator], Stack]) -
     return find_landmarks([(heights[k], pixels[k]) for k in levels(heights)], spacing)
 
 
-def found(a: Landmarks, b: Landmarks) -> float:
+def checked_likeness(a: Landmarks, b: Landmarks) -> float:
     """Likeness as `detect check` sees it: 0 where the quick look ends it."""
     if likeness(a.strongest(), b.strongest()).score < WORTH_A_LOOK:
         return 0.0
@@ -121,7 +121,7 @@ def real_pairs(marks: dict[str, Landmarks], known: set[frozenset[str]]) -> None:
     scores = {
         frozenset(p): likeness(marks[p[0]], marks[p[1]]).score for p in combinations(marks, 2)
     }
-    seen = {p for p in scores if found(*(marks[case] for case in sorted(p))) >= SUSPECT}
+    seen = {p for p in scores if checked_likeness(*(marks[case] for case in sorted(p))) >= SUSPECT}
     others = np.array(sorted(s for p, s in scores.items() if p not in known))
     print(f"known pairs: {len(seen & known)} of {len(known)} found", end="")
     print(f", likeness {min(scores[p] for p in known):.3f} and more" if known else "")
@@ -147,7 +147,7 @@ def main() -> None:
     marks = {scan.case: landmarks(scan) for scan in scans}
     middle = time.process_time()
     for a, b in combinations(marks.values(), 2):
-        found(a, b)
+        checked_likeness(a, b)
     end = time.process_time()
     pairs = len(marks) * (len(marks) - 1) // 2
     print(f"{len(marks)} cases: landmarks {middle - start:.1f} s CPU;", end=" ")
@@ -159,14 +159,14 @@ def main() -> None:
     print(f"\n{len(alone)} altered cases, threshold {SUSPECT}:")
     print(f"{'':34}own found  lowest  others suspected  highest")
     for name, change in CHANGES.items():
-        own, others = [], []
+        same, others = [], []
         for scan in alone:
             changed = altered(scan, change)
             for case in alone:
-                score = found(changed, marks[case.case])
-                (own if case is scan else others).append(score)
+                score = checked_likeness(changed, marks[case.case])
+                (same if case is scan else others).append(score)
         print(
-            f"{name:34}{sum(s >= SUSPECT for s in own):4} of {len(own):2}  {min(own):6.3f}"
+            f"{name:34}{sum(s >= SUSPECT for s in same):4} of {len(same):2}  {min(same):6.3f}"
             f"{sum(s >= SUSPECT for s in others):9} of {len(others):4}  {max(others):7.3f}"
         )
 

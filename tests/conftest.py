@@ -19,6 +19,15 @@ def no_network() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def ultralytics_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let ultralytics be imported without network access and without writing to the home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "YOLO_OFFLINE", "true")
+        patch.setitem(os.environ, "YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("ultralytics")))
+        yield
+
+
+@pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of real scans, or a skipped test."""
     folder = os.environ.get("DETECT_REALDATA")
@@ -53,9 +62,9 @@ def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("poolable")
     scans = make_scans(folder / "scans", cases=9)
-    own = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
+    recipe_file = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
     out = folder / "dataset"
-    convert(own, scans, out, split=(5, 2, 2), negatives="all")
+    convert(recipe_file, scans, out, split=(5, 2, 2), negatives="all")
     return out
 
 

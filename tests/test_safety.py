@@ -144,10 +144,10 @@ def test_three_good_scans_and_twelve_bad_things(tiny_run: Path, tmp_path: Path) 
     lines = done.stderr.splitlines()
     reasons = [line for line in lines if line.startswith(("failed: ", "skipped: "))]
     assert len(bad) == len(reasons) == 12 and len(lines) == 12, done.stderr
-    for name, said in bad.items():
+    for name, message in bad.items():
         place = (out if name == "large" else scans) / name
-        (line,) = [one for one in reasons if str(place) in one]
-        assert said in line
+        (line,) = [reason for reason in reasons if str(place) in reason]
+        assert message in line
         problem, _, remedy = line.split(": ", 2)[2].removesuffix(".").rpartition(". ")
         assert problem and remedy, line
     assert sum(line.startswith("skipped: ") for line in reasons) == 2
@@ -239,21 +239,23 @@ def content_of(file: Path) -> bytes:
         return data + texts_of_png(data)
     inside = re.compile(rb"data:image/(\w+);base64,([A-Za-z0-9+/=]+)")
     pictures = [(kind, base64.b64decode(packed)) for kind, packed in inside.findall(data)]
-    texts = [own + (texts_of_png(own) if kind == b"png" else b"") for kind, own in pictures]
+    texts = [
+        picture + (texts_of_png(picture) if kind == b"png" else b"") for kind, picture in pictures
+    ]
     return b"".join([inside.sub(b"", data), *texts])
 
 
 def texts_of_png(data: bytes) -> bytes:
     """Chunks that are no pixels, also unpacked."""
-    found, at = b"", 8
+    texts, at = b"", 8
     while at < len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         body = data[at + 8 : at + 8 + size]
         assert kind in (b"IHDR", b"IDAT", b"IEND", b"PLTE", b"pHYs"), kind
         if kind not in (b"IHDR", b"IDAT", b"IEND"):
-            found += body
+            texts += body
         at += size + 12
-    return found
+    return texts
 
 
 def hits(text: bytes, secrets: set[str]) -> set[str]:

@@ -35,10 +35,10 @@ PLANES = {  # direction of columns, of rows, of slices
 
 def study() -> Any:
     """Give the slices what a hospital's have."""
-    own, frame = generate_uid(), generate_uid()
+    study_uid, frame = generate_uid(), generate_uid()
 
     def edit(number: int, ds):
-        ds.StudyInstanceUID, ds.FrameOfReferenceUID = own, frame
+        ds.StudyInstanceUID, ds.FrameOfReferenceUID = study_uid, frame
         ds.StudyDate, ds.StudyTime, ds.StudyID = "20240102", "101112", "1"
         ds.PatientSex, ds.InstanceNumber, ds.SeriesNumber = "F", number + 1, 3
         ds.ReferringPhysicianName, ds.PositionReferenceIndicator = "", ""
@@ -93,10 +93,10 @@ def check_report(case: Path, slices: dict[str, Any], code: Code, tolerance: np.n
         assert (region.value[0] == region.value[-1]).all() and len(region.value) == 5
         (image,) = (item for item in region.ContentSequence)
         ds = slices[image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID]
-        found = place(ds, *region.value[:4].mean(axis=0))
+        point = place(ds, *region.value[:4].mean(axis=0))
         turned = np.array(ds.ImageOrientationPatient, float).reshape(2, 3)
         axes = np.array([*turned, np.cross(*turned)])
-        assert (np.abs(axes @ (found - centre(row))) <= tolerance + 0.01).all()
+        assert (np.abs(axes @ (point - centre(row))) <= tolerance + 0.01).all()
 
 
 def validate(case: Path) -> None:
@@ -106,9 +106,9 @@ def validate(case: Path) -> None:
     if shutil.which("dciodvfy"):
         for path in objects:
             done = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
-            said = (done.stdout + done.stderr).splitlines()
-            assert done.returncode == 0 and {"ComprehensiveSR", "Segmentation"} & set(said)
-            assert not [line for line in said if line.startswith("Error")], said
+            messages = (done.stdout + done.stderr).splitlines()
+            assert done.returncode == 0 and {"ComprehensiveSR", "Segmentation"} & set(messages)
+            assert not [line for line in messages if line.startswith("Error")], messages
     if shutil.which("dsrdump") and (case / "lesions-sr.dcm") in objects:
         shown = subprocess.run(["dsrdump", case / "lesions-sr.dcm"], capture_output=True, text=True)
         assert shown.returncode == 0 and not shown.stderr
@@ -124,8 +124,8 @@ def check_real_series(case: Path, folder: Path) -> None:
     rows = lesions_csv(case)
     assert len(segments) == len(rows)
     for row in rows:
-        own = segments[int(row["lesion_id"])]
-        middle = (own.min(axis=0) + own.max(axis=0)) / 2
+        segment = segments[int(row["lesion_id"])]
+        middle = (segment.min(axis=0) + segment.max(axis=0)) / 2
         assert (np.abs(middle - centre(row)) <= half + 0.01).all()
     validate(case)
 
@@ -165,4 +165,4 @@ def segments_in_patient(path: Path) -> dict[int, np.ndarray]:
         plane.ImageOrientationPatient, plane.PixelSpacing = turned, spacing
         for row, column in np.argwhere(pixels):
             places.setdefault(number, []).append(place(plane, column + 0.5, row + 0.5))
-    return {number: np.array(own) for number, own in places.items()}
+    return {number: np.array(points) for number, points in places.items()}

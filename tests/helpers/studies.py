@@ -79,9 +79,9 @@ def four_dimensional(data: bytes) -> bytes:
 
 
 def look(path: Path, modality: str = "CT") -> DiscoveredScans:
-    found = discover_scans([path], modality, path.parent / "no-such-folder")
-    for reason in (*found.skipped, *found.errors):
+    result = discover_scans([path], modality, path.parent / "no-such-folder")
+    for reason in (*result.skipped, *result.errors):
         line = str(reason)
         assert "\n" not in line and reason.problem and reason.remedy
         assert not any(secret in line for secret in SECRETS)
-    return found
+    return result

@@ -44,8 +44,8 @@ def test_outcomes_keep_their_order_whatever_is_slow(seed: int) -> None:
             raise OSError(k)
         return f"{k} written"
 
-    said = [str(own) for own in overlapped(range(12), read, find, write)]
-    assert said == [
+    messages = [str(outcome) for outcome in overlapped(range(12), read, find, write)]
+    assert messages == [
         "0 written", "1 written", "2", "3 written", "4 is there", "5", "6", "7", "8 written",
         "9 is there", "10 written", "11 written",
     ]  # fmt: skip
@@ -72,15 +72,15 @@ def test_stages_overlap_and_no_more_than_three_items_are_in_work() -> None:
                 done.append(k)
         return k
 
-    found = overlapped(
+    outcomes = overlapped(
         range(20),
         lambda k: stage("read", k),
         lambda k: stage("find", k),
         lambda k: stage("write", k),
     )
-    assert list(found) == list(range(20))
+    assert list(outcomes) == list(range(20))
     assert max(ahead_of_writing) == 3
-    assert all(own == list(range(20)) for own in began.values())
+    assert all(items == list(range(20)) for items in began.values())
 
 
 def test_an_interrupt_ends_it_and_what_is_being_written_becomes_whole() -> None:
@@ -109,10 +109,10 @@ def test_what_is_made_ahead_raises_in_its_turn() -> None:
             raise ValueError(k)
         return k
 
-    made: Iterator[int] = ahead(make, range(5))
-    assert [next(made), next(made)] == [0, 1]
+    items: Iterator[int] = ahead(make, range(5))
+    assert [next(items), next(items)] == [0, 1]
     with pytest.raises(ValueError, match="2"):
-        next(made)
+        next(items)
     assert list(ahead(make, [])) == []
 
 

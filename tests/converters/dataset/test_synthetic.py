@@ -91,15 +91,15 @@ def test_folds_train_on_those_of_their_own_patients(
     mixed, real = open_dataset(tmp_path / "both"), open_dataset(tmp_path / "real")
     for number in (1, 2, 3):
         fold = Fold(number=number, of=3, seed=0)
-        own, plain = fold_splits(mixed, fold), fold_splits(real, fold)
+        with_synthetic, plain = fold_splits(mixed, fold), fold_splits(real, fold)
         for name in ("val", "test"):
-            assert sorted(p.name for p in own[name].paths) == sorted(
+            assert sorted(p.name for p in with_synthetic[name].paths) == sorted(
                 p.name for p in plain[name].paths
             )
-        learnt = set(own["train"].case_ids)
-        made = {case for case in learnt if case.startswith("made-")}
+        learnt = set(with_synthetic["train"].case_ids)
+        synthetic = {case for case in learnt if case.startswith("made-")}
         patients = set(plain["train"].patient_ids)
-        assert learnt - made == set(plain["train"].case_ids)
-        assert made == {f"made-{p}" for p in patients} | {
+        assert learnt - synthetic == set(plain["train"].case_ids)
+        assert synthetic == {f"made-{p}" for p in patients} | {
             f"made-case{k}" for k in (CASES, CASES + 1)
         }

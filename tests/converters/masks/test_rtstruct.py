@@ -176,8 +176,8 @@ def wrong(folder: Path, rois: dict[str, list[np.ndarray]], **more: str) -> str:
 
 def test_what_can_be_wrong_with_it(tmp_path: Path) -> None:
     good = [box(32.0)]
-    there = wrong(tmp_path / "a", {"GTV1": good, "Jane Doe liver": good, "spleen": good})
-    assert "there are `GTV1`, `spleen`." in there
+    message = wrong(tmp_path / "a", {"GTV1": good, "Jane Doe liver": good, "spleen": good})
+    assert "there are `GTV1`, `spleen`." in message
     assert "outside the scan" in wrong(tmp_path / "b", {"GTV": [*good, box(50.0)]})
     assert "outside the scan" in wrong(tmp_path / "c", {"GTV": [*good, box(32.0, x=90.0)]})
     assert "all lie between" in wrong(tmp_path / "d", {"GTV": [box(33.0)]})
@@ -199,8 +199,8 @@ def test_real_sarcomas_from_contours_and_from_nifti(realdata: Path) -> None:
     index += "041 21 53 035 31 63 032 22 54 015 25 57"
     words = index.split()
     expected = {
-        f"STS_{name}": (int(own), int(slices))
-        for name, own, slices in zip(words[::3], words[1::3], words[2::3], strict=True)
+        f"STS_{name}": (int(marked), int(slices))
+        for name, marked, slices in zip(words[::3], words[1::3], words[2::3], strict=True)
     }
     layout = {"image": "{case}/CT/image", "patients": []}
     drawn = recipe("rtstruct", {"gtv": "GTV_Mass_CT"}, mask="{case}/RTSTRUCT", **layout)
@@ -208,17 +208,17 @@ def test_real_sarcomas_from_contours_and_from_nifti(realdata: Path) -> None:
     cases = zip(
         find_cases(drawn, realdata / "sts"), find_cases(labelled, realdata / "sts"), strict=True
     )
-    for one, other in cases:
+    for case, other in cases:
         truth = read_mask(other.mask).array > 0  # type: ignore
-        own, slices = expected.pop(one.case_id)
+        marked, slices = expected.pop(case.case_id)
         marks = read_annotations(labelled, other, False)
         assert {c.slice_index for c in marks.components} == set(
             np.flatnonzero(truth.any(axis=(1, 2)))
         )
-        assert (len({c.slice_index for c in marks.components}), marks.shape[0]) == (own, slices)
-        scan = read_scan(one.image)
-        filled = rtstruct.read(drawn, scan, [path for _, path in one.parts]).inside[0]
-        assert abs(int(filled.any(axis=(1, 2)).sum()) - own) <= 1
+        assert (len({c.slice_index for c in marks.components}), marks.shape[0]) == (marked, slices)
+        scan = read_scan(case.image)
+        filled = rtstruct.read(drawn, scan, [path for _, path in case.parts]).inside[0]
+        assert abs(int(filled.any(axis=(1, 2)).sum()) - marked) <= 1
         dice = 2 * (filled & truth).sum() / (filled.sum() + truth.sum())
         assert dice >= 0.999  # filled at voxel centres, as the mask was
     assert expected == {}

@@ -294,9 +294,9 @@ def test_no_space_left(
     line, *more = done.stderr.splitlines()
     batch = words[0] == "predict"  # lists the scan, and the report that found no room either
     assert (done.returncode, len(more)) == ((1, 1) if batch else (2, 0)), done.stderr
-    for one in (line, *more):
-        assert one.startswith("failed: " if batch else "error: ")
-        assert "too large" in one and str(out) in one
+    for failure in (line, *more):
+        assert failure.startswith("failed: " if batch else "error: ")
+        assert "too large" in failure and str(out) in failure
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
     if batch:
         assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["summary.csv"]
@@ -318,8 +318,8 @@ def test_an_interrupt_is_one_line_and_says_how_to_go_on(tmp_path: Path) -> None:
                 assert process.poll() is None
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert said == "error: interrupted; run the same command again to go on\n"
+    assert errors == "error: interrupted; run the same command again to go on\n"

@@ -103,15 +103,15 @@ def test_gone_in_the_middle_the_series_that_came_are_done(
     out = tmp_path / "out"
     with stranger(reply) as (url, _):
         assert run(*ask(threshold_model, url, out)) == 1
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert len(list(out.glob("scan-*"))) == 1
-    assert [line.split(": ")[1] for line in said.err.splitlines()] == [
+    assert [line.split(": ")[1] for line in printed.err.splitlines()] == [
         "--from, series 2 of 4",
         "--from, series 3 of 4",
         "--from, series 4 of 4",
     ]
     for secret in (*SECRETS, STUDY, series, *others, url):
-        assert secret not in said.out.replace(str(out), "") + said.err
+        assert secret not in printed.out.replace(str(out), "") + printed.err
 
 
 GIANT = f"HTTP/1.1 200 OK\r\nContent-Type: {MULTIPART}\r\nContent-Length: {10**17}\r\n\r\n".encode()
@@ -333,8 +333,8 @@ def test_what_is_not_stored_is_listed(
     out = tmp_path / "out"
     with stranger(reply) as (url, _):
         assert run(*ask(threshold_model, url, out, "--store")) == 1
-    said = capsys.readouterr()
-    (line,) = said.err.splitlines()
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
     (case,) = out.glob("scan-*")
     assert line.startswith(f"failed: --store, {case.name}: the server refuses the request (409)")
-    assert "stored in the study: 0 DICOM objects" in said.out
+    assert "stored in the study: 0 DICOM objects" in printed.out

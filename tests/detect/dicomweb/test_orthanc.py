@@ -42,8 +42,8 @@ class Study:
         return DICOMwebClient(f"{self.server.url}/dicom-web", session=session)
 
     def modalities(self) -> list[str]:
-        found = self.client.search_for_series(self.uid)
-        return sorted(item["00080060"]["Value"][0] for item in found)
+        series = self.client.search_for_series(self.uid)
+        return sorted(item["00080060"]["Value"][0] for item in series)
 
     def results(self) -> dict[str, Dataset]:
         """What the server returns that is no CT, by the UID of the object."""
@@ -104,11 +104,11 @@ def test_a_study_is_predicted_as_its_folders_are(
     expected = predict(threshold_model, pushed.folders, out=local)
     assert len(expected.rows) == 2 and all(expected.rows.values())
 
-    def found(folder: Path) -> list[str]:
+    def lesions(folder: Path) -> list[str]:
         cases = sorted(folder.glob("scan-*"))
         return sorted(json.dumps(detections(folder, case.name)["lesions"]) for case in cases)
 
-    assert found(out) == found(local)
+    assert lesions(out) == lesions(local)
     assert pushed.modalities() == ["CT", "CT"]  # nothing was sent
     texts = [p.read_bytes() for p in out.rglob("*") if p.is_file()]
     texts += [str(p.relative_to(out)).encode() for p in out.rglob("*")]
@@ -153,9 +153,9 @@ def test_results_go_back_into_the_study(
     shutil.rmtree(out)
     ask += ["--from", pushed.url, "--dicom-seg"]
     assert run(*ask) == 0  # the same SR once more changes nothing
-    said = capsys.readouterr()
-    assert "stored in the study: 4 DICOM objects" in said.out
-    assert said.err.count(": is SR. only CT is fetched.") == 1
+    printed = capsys.readouterr()
+    assert "stored in the study: 4 DICOM objects" in printed.out
+    assert printed.err.count(": is SR. only CT is fetched.") == 1
     assert run(*ask) == 0
     assert pushed.modalities() == ["CT", "CT", "SEG", "SEG", "SR", "SR"]
 
@@ -167,16 +167,16 @@ def test_results_go_back_into_the_study(
     for case in cases:
         sent = {name: dcmread(case / f"lesions-{name}.dcm") for name in ("sr", "seg")}
         for ds in sent.values():
-            there = back.pop(ds.SOPInstanceUID)
-            assert there.PatientName == SECRETS[0] and there.StudyInstanceUID == pushed.uid
-            for both in (there, ds):  # when it was written: the first one stays on the server
+            stored = back.pop(ds.SOPInstanceUID)
+            assert stored.PatientName == SECRETS[0] and stored.StudyInstanceUID == pushed.uid
+            for both in (stored, ds):  # when it was written: the first one stays on the server
                 del both.InstanceCreationTime, both.ContentTime, both.ContributingEquipmentSequence
-            assert there == ds
+            assert stored == ds
         # what the server returns says what lesions.csv says, on the server's slices
         returned = tmp_path / "returned" / case.name
         returned.mkdir(parents=True)
         (returned / "lesions.csv").write_bytes((case / "lesions.csv").read_bytes())
-        there.save_as(returned / "lesions-seg.dcm")
+        stored.save_as(returned / "lesions-seg.dcm")
         sent["sr"].save_as(returned / "lesions-sr.dcm")
         ranks = [float(ds.SliceThickness) for ds in slices.values()]
         tolerance = np.array([*map(float, next(iter(slices.values())).PixelSpacing), max(ranks)])

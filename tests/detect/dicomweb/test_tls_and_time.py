@@ -19,14 +19,14 @@ def certificate(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
-    key, made = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    key, signed = tmp_path / "key.pem", tmp_path / "certificate.pem"
     words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     words += " -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    ask = [openssl, *words.split(), "-keyout", key, "-out", made]
+    ask = [openssl, *words.split(), "-keyout", key, "-out", signed]
     subprocess.run(ask, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(made, key)
-    return made, context
+    context.load_cert_chain(signed, key)
+    return signed, context
 
 
 def test_over_tls_a_server_is_asked_only_where_its_certificate_is_trusted(

@@ -105,5 +105,5 @@ def test_eight_slices_are_learnt(
     )
     best = tmp_path / "weights" / "best.safetensors"
     learned = type(detector).load(spec, best, "cpu")
-    found: list[Boxes] = learned.predict([eight.read(k) for k in range(len(eight))])
-    assert evaluate(eight.truth, found, spec.classes).map50 >= WANTED
+    detections: list[Boxes] = learned.predict([eight.read(k) for k in range(len(eight))])
+    assert evaluate(eight.truth, detections, spec.classes).map50 >= WANTED

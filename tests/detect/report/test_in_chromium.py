@@ -26,8 +26,8 @@ def report(
 
 def place(page: Page) -> tuple[str, int]:
     """Case and slice that the browser shows."""
-    own = page.ask("({...document.getElementById('browser').dataset})")
-    return own["case"], int(own["slice"])
+    shown = page.ask("({...document.getElementById('browser').dataset})")
+    return shown["case"], int(shown["slice"])
 
 
 def drawn(page: Page) -> list[str]:

@@ -54,9 +54,9 @@ def test_lesions_lie_in_the_organ_clear_of_vessels_and_of_each_other(kind: str) 
         assert mm_from(others)[labels == index].min() >= 3
     for lesion in grown.lesions:  # what is told of a lesion, found again in the labels
         x, y, z = lesion.centre
-        own = labels == labels[tuple(round(v) for v in (z, y, x))]
-        assert own.sum() == lesion.voxels
-        assert ndimage.center_of_mass(own) == pytest.approx((z, y, x))
+        component = labels == labels[tuple(round(v) for v in (z, y, x))]
+        assert component.sum() == lesion.voxels
+        assert ndimage.center_of_mass(component) == pytest.approx((z, y, x))
         volume = lesion.voxels * np.prod(SPACING)
         assert lesion.diameter_mm == pytest.approx(2 * (volume * 3 / 4 / np.pi) ** (1 / 3))
 
@@ -137,12 +137,12 @@ def test_cysts_are_sharp_and_metastases_are_not() -> None:
     hu, inside, _ = liver((1, 1, 1), 30, noise=0)
     organ = measure_organ(hu, inside, (1, 1, 1))
     shown: dict[str, list[float]] = {"cyst": [], "metastasis": []}
-    for kind, found in shown.items():
+    for kind, distances in shown.items():
         for seed in range(4):
             rng = np.random.default_rng(seed)
             grown = grow_lesions(hu, organ, (1, 1, 1), rng, kinds=[kind], count=(1, 1), push=False)
             away = mm_from(grown.labels > 0, (1, 1, 1))
-            found.append(np.percentile(away[(abs(grown.hu - hu) >= 2) & (away > 0)], 95))
+            distances.append(np.percentile(away[(abs(grown.hu - hu) >= 2) & (away > 0)], 95))
     assert max(shown["cyst"]) < 2.5
     assert min(shown["metastasis"]) > 2.5
 
@@ -174,7 +174,7 @@ def test_noise_goes_on_inside_as_outside() -> None:
 def test_a_lesion_has_one_size_in_mm_at_any_spacing() -> None:
     """The same draws at three spacings: volume, extents in mm and HU taken away agree."""
     for seed in (1, 2, 3):
-        found = []
+        sizes = []
         for spacing in ((1.0, 1.0, 1.0), (0.8, 0.8, 2.5), (1.5, 1.5, 2.0)):
             hu = np.full([round(84 / s) for s in reversed(spacing)], int(LEVEL), np.int16)
             hu[0, 0, :2] = -200, 200  # what the scan can hold
@@ -188,8 +188,8 @@ def test_a_lesion_has_one_size_in_mm_at_any_spacing() -> None:
             lesion = grown.labels > 0
             extents = [(np.ptp(np.nonzero(lesion)[a]) + 1) * spacing[2 - a] for a in range(3)]
             taken = (LEVEL - grown.hu)[hu == LEVEL].sum() * np.prod(spacing)
-            found.append([(lesion.sum() * np.prod(spacing)) ** (1 / 3), *extents, taken])
-        first, *others = np.array(found)
+            sizes.append([(lesion.sum() * np.prod(spacing)) ** (1 / 3), *extents, taken])
+        first, *others = np.array(sizes)
         for other in others:
             assert other[0] == pytest.approx(first[0], rel=0.05)
             assert other[1:4] == pytest.approx(first[1:4], abs=3.5)

@@ -81,8 +81,8 @@ def assert_same_boxes(dataset: Path, split: str, folder: Path) -> None:
         tables.append(by_picture)
     ours, theirs = tables
     assert ours.keys() == theirs.keys()
-    for name, own in ours.items():
-        sides = np.array(own), np.array(theirs[name])
+    for name, rows in ours.items():
+        sides = np.array(rows), np.array(theirs[name])
         apart = np.abs(sides[0][:, None] - sides[1]).max(axis=2)
         for side, nearest in zip(sides, (apart.min(axis=1), apart.min(axis=0)), strict=True):
             for alone in side[nearest >= 0.01]:
@@ -229,15 +229,15 @@ def test_area_ranges_are_those_of_pycocotools_on_the_same_files(
     result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", pictures=0)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(tiny_dataset / "annotations" / "instances_test.json"))
-        found = truth.loadRes(str(result.folder / "predictions.json"))
-        scoring = COCOeval(truth, found, "bbox")
+        results = truth.loadRes(str(result.folder / "predictions.json"))
+        scoring = COCOeval(truth, results, "bbox")
         scoring.evaluate()
         scoring.accumulate()
         scoring.summarize()
-    own = [row.ap50_95 for row in result.study.by_coco_area.values()]
+    ap = [row.ap50_95 for row in result.study.by_coco_area.values()]
     expected = [np.nan if value == -1 else value for value in scoring.stats[3:6]]
-    assert own == pytest.approx(expected, abs=1e-9, nan_ok=True)
-    assert not np.isnan(own[0])
+    assert ap == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert not np.isnan(ap[0])
 
 
 def test_a_patient_in_two_splits_is_refused(
@@ -275,13 +275,13 @@ def test_the_frozen_point_is_the_one_of_the_card(tiny_run: Path, tiny_dataset: P
     card = read_model_card(tiny_run)
     part = load_split(open_dataset(tiny_dataset), "val")
     detector = load_detector(tiny_run, "cpu")
-    hits = found = 0
+    hits = predicted = 0
     for images, start in zip(part.batches(1), range(len(part)), strict=True):
-        (own,) = detector.predict(images)
-        own = own[own.score >= card.operating_point.confidence]
+        (detections,) = detector.predict(images)
+        detections = detections[detections.score >= card.operating_point.confidence]
         truth, taken = part.truth[start], set()
-        for box, label in zip(own.xyxy, own.label, strict=True):
-            found += 1
+        for box, label in zip(detections.xyxy, detections.label, strict=True):
+            predicted += 1
             low = np.maximum(box[:2], truth.xyxy[:, :2])
             high = np.minimum(box[2:], truth.xyxy[:, 2:])
             common = np.clip(high - low, 0, None).prod(axis=1)
@@ -297,4 +297,4 @@ def test_the_frozen_point_is_the_one_of_the_card(tiny_run: Path, tiny_dataset: P
     frozen = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))["frozen"]
     assert frozen["confidence"] == card.operating_point.confidence
     assert frozen["pooled"]["true_positives"] == hits > 0
-    assert frozen["pooled"]["false_positives"] == found - hits
+    assert frozen["pooled"]["false_positives"] == predicted - hits
