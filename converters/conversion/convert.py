@@ -28,7 +28,7 @@ from converters.conversion.gather import Cases, gather
 from converters.conversion.sources import published_split
 from converters.conversion.workspace import Workspace
 from converters.conversion.write_dataset import describe
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.open_pool import open_pool
 from converters.core.output_folder import is_free, write_errors
 from converters.core.pool import Pool, as_input_error, run_all
@@ -124,9 +124,11 @@ def convert(
     elif split == "published":
         named = published_split([case.source for case in cases])
     elif len(weights) != len(SPLITS) or not all(0 <= s < inf for s in weights) or sum(weights) <= 0:
-        raise InputError("--split", "needs three weights of 0 or more", "use for example 70,15,15")
+        raise ParameterError(
+            "split", "needs three weights of 0 or more", "use for example 70,15,15"
+        )
     if not 0 <= min_size_mm < inf:
-        raise InputError("--min-size-mm", "is not a size of 0 or more", "use 0 to keep every box")
+        raise ParameterError("min_size_mm", "is not a size of 0 or more", "use 0 to keep every box")
     request = Request(
         recipe=main,
         more=gathered.recipes[1:],

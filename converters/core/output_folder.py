@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import write_text
 from converters.core.locks import exclusive_lock
 
@@ -41,7 +41,7 @@ def check_output(out: Path, overwrite: bool, kind: str, is_ours: bool) -> None:
         InputError: something lies at `out` that is not to be replaced.
     """
     if not out.name.strip("."):
-        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
+        raise ParameterError("out", f"`{out}` cannot be replaced as a whole", "name a new folder")
     if is_free(out):
         return
     if not overwrite:

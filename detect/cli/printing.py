@@ -6,7 +6,9 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
+
+OPTIONS = {"url": "from", "name": "as"}  # of parameters that have another name
 
 
 def show(what: Any) -> None:
@@ -59,8 +61,17 @@ def list_warnings(result: Any) -> None:
         typer.echo(f"skipped: {reason}", err=True)
 
 
+def describe_error(error: InputError) -> str:
+    """Return an error as one line, with the option in place of a parameter's name."""
+    name, comma, part = error.path.partition(",")
+    if not isinstance(error, ParameterError) or not name.isidentifier():
+        return str(error)
+    option = "--" + OPTIONS.get(name, name).replace("_", "-")
+    return str(InputError(f"{option}{comma}{part}", error.problem, error.remedy))
+
+
 def list_errors(errors: Sequence[InputError]) -> int:
     """List what failed; returns the exit code."""
     for error in errors:
-        typer.echo(f"failed: {error}", err=True)
+        typer.echo(f"failed: {describe_error(error)}", err=True)
     return 1 if errors else 0

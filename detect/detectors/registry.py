@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from detect.detectors.card import ModelCard, ModelSpec, Parameters, read_model_card
 from detect.detectors.predictor import Steps
 
@@ -106,7 +106,7 @@ def family_of(model: str) -> str:
         return known[model]
     near = get_close_matches(model, known, n=3)
     hint = f"did you mean {' or '.join(near)}" if near else "see `detect models`"
-    raise InputError("--model", f"`{model}` is no model that detect knows", hint)
+    raise ParameterError("model", f"`{model}` is no model that detect knows", hint)
 
 
 def _family(name: str) -> type[Detector]:

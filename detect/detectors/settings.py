@@ -13,7 +13,7 @@ from pydantic import (
     field_validator,
 )
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from detect.detectors.operating_rule import Rule, parse_rule
 
 # How the LiMT paper trained; AdamW and determinism, which it asks for too, are always on here.
@@ -110,13 +110,14 @@ def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSetting
     """
     length = [name for name in ("epochs", "iterations", "budget") if name in given]
     if len(length) > 1:
-        raise InputError(f"--{length[-1]}", f"contradicts --{length[0]}", "give one of them")
+        raise ParameterError(length[-1], f"contradicts --{length[0]}", "give one of them")
     try:
         return TrainSettings(**(base.model_dump(exclude_unset=True) | given))
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(option, f"`{first['input']}` is refused", first["msg"]) from error
+        raise ParameterError(
+            str(first["loc"][0]), f"`{first['input']}` is refused", first["msg"]
+        ) from error
 
 
 def apply_protocol(settings: TrainSettings, protocol: str, family: str) -> TrainSettings:
@@ -137,11 +138,11 @@ def protocol_settings(protocol: str, family: str) -> dict[str, Any]:
     """
     families = PROTOCOLS.get(protocol)
     if families is None:
-        raise InputError(
-            "--protocol", f"`{protocol}` is no protocol", f"use {', '.join(PROTOCOLS)}"
+        raise ParameterError(
+            "protocol", f"`{protocol}` is no protocol", f"use {', '.join(PROTOCOLS)}"
         )
     if family not in families:
-        raise InputError(
-            "--protocol", f"`{protocol}` says nothing of {family} models", "leave it out"
+        raise ParameterError(
+            "protocol", f"`{protocol}` says nothing of {family} models", "leave it out"
         )
     return families[family]

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import requests
 import urllib3
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from detect.dicomweb.credentials import PASSWORD, TOKEN, USER, Credentials
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class ServerError(Exception):
 
     def at(self, place: str) -> InputError:
         """Return the error for the user."""
-        return InputError(place, f"the server {self.problem}", self.remedy)
+        return ParameterError(place, f"the server {self.problem}", self.remedy)
 
 
 class Server:

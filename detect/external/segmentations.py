@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.progress import progress
 from converters.dataset.folder import Dataset
 from converters.dataset.manifest import CaseEntry
@@ -39,12 +39,12 @@ def parse_labels(text: str, class_names: Sequence[str]) -> dict[int, int]:
         name, _, number = (word.strip() for word in part.rpartition("="))
         if name not in class_names:
             known = ", ".join(class_names)
-            raise InputError("--labels", f"`{part}` names no class", f"the classes are {known}")
+            raise ParameterError("labels", f"`{part}` names no class", f"the classes are {known}")
         if not re.fullmatch(r"[0-9]{1,5}", number) or not 1 <= int(number) <= 65535:
-            raise InputError("--labels", f"`{part}` names no label", f"write {name}=2")
+            raise ParameterError("labels", f"`{part}` names no label", f"write {name}=2")
         index = class_names.index(name)
         if classes.setdefault(int(number), index) != index:
-            raise InputError("--labels", f"gives label {number} to two classes", "choose one")
+            raise ParameterError("labels", f"gives label {number} to two classes", "choose one")
     return classes
 
 

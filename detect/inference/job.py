@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from detect.detectors.protocol import Predictor
 from detect.inference.model_set import ModelSet, load_models, read_models_for_scans
 
@@ -80,11 +80,11 @@ def prepare_job(settings: PredictSettings) -> Job:
         settings.models, settings.confidence, settings.runtime, settings.augment
     )
     if settings.strict and models.unchecked:
-        raise InputError("--strict", models.unchecked, "leave it out, or train again")
+        raise ParameterError("strict", models.unchecked, "leave it out, or train again")
     if out.exists() and not out.is_dir():
         raise InputError(out, "is a file", "give a folder with --out")
     if settings.dicom_files:
         from detect.inference.dicom.source import check_installed
 
-        check_installed("--dicom-sr" if settings.dicom_sr else "--dicom-seg")
+        check_installed("dicom_sr" if settings.dicom_sr else "dicom_seg")
     return Job(settings, models)

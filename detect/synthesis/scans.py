@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from converters.conversion.case import hash_mask
-from converters.core.errors import InputError, nearest
+from converters.core.errors import InputError, ParameterError, nearest
 from converters.imaging.hashing import hash_contents
 from converters.imaging.nifti import write_nifti
 from converters.imaging.read import check_same_grid
@@ -241,7 +241,7 @@ def check_kinds(kinds: Sequence[str]) -> list[str]:
     """
     for name in kinds:
         if name not in KIND_LABELS:
-            raise InputError("--kinds", f"`{name}` is no kind", nearest(name, KIND_LABELS))
+            raise ParameterError("kinds", f"`{name}` is no kind", nearest(name, KIND_LABELS))
     if not kinds:
-        raise InputError("--kinds", "names none", f"use {','.join(KIND_LABELS)}")
+        raise ParameterError("kinds", "names none", f"use {','.join(KIND_LABELS)}")
     return [name for name in KIND_LABELS if name in kinds]

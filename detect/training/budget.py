@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from converters.core.progress import SilentReporter, report_to
 from converters.dataset.split import Split
 from detect.detectors.base import Detector, TrainingRun
@@ -67,8 +67,8 @@ def epochs_within(
     left = seconds * (1 - RESERVE) - predicting - (time.monotonic() - began)
     epochs = int(left / epoch)
     if epochs < 1:
-        raise InputError(
-            "--budget",
+        raise ParameterError(
+            "budget",
             f"is too short: an epoch takes {epoch:.0f} s here, and getting started "
             f"{time.monotonic() - began:.0f} s",
             "give more, or use a smaller --imgsz or model",

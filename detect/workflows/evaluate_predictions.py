@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.split import check_sides, load_split
 from detect.detectors.card import OperatingPoint
@@ -48,14 +48,14 @@ class ExternalPredictions:
         """
         if self.confidence is not None:
             if not 0 <= self.confidence <= 1:
-                raise InputError("--confidence", f"{self.confidence} is no score", "use 0 to 1")
+                raise ParameterError("confidence", f"{self.confidence} is no score", "use 0 to 1")
             if self.val_predictions is not None or self.operating_point is not None:
-                raise InputError(
-                    "--confidence", "is given, and so is how to choose one", "give one"
+                raise ParameterError(
+                    "confidence", "is given, and so is how to choose one", "give one"
                 )
         if self.operating_point is not None and self.val_predictions is None:
-            raise InputError(
-                "--operating-point",
+            raise ParameterError(
+                "operating_point",
                 "is chosen on val",
                 "give the predictions for val, --val-predictions",
             )

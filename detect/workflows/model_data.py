@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import sha256
 from converters.dataset.folder import Dataset
 from converters.dataset.folds import fold_splits
@@ -47,7 +47,7 @@ def part_of(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split
         return load_split(dataset, split)
     _check_own_dataset(card, dataset, model)
     if split not in SPLITS:
-        raise InputError("--split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
+        raise ParameterError("split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
     return fold_splits(dataset, card.fold)[split]
 
 

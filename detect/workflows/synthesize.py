@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.conversion.gather import sound_cases
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import write_json, write_text
 from converters.core.open_pool import open_pool
 from converters.core.output_folder import is_free, write_errors
@@ -158,12 +158,12 @@ def _request(
             recipe.name, f"is {recipe.representation.modality}", "use CT: lesions grow in HU"
         )
     if only_normal not in (None, "cases", "slices"):
-        raise InputError("--only-normal", f"`{only_normal}` is unknown", "use cases or slices")
+        raise ParameterError("only_normal", f"`{only_normal}` is unknown", "use cases or slices")
     low, high = lesions
     if not (0 <= low <= high <= _MOST and high > 0):
-        raise InputError("--lesions", f"{low},{high} is no range", "write for example 1,6")
+        raise ParameterError("lesions", f"{low},{high} is no range", "write for example 1,6")
     if not 1 <= copies <= _MOST:
-        raise InputError("--copies", f"{copies} is not 1 to {_MOST}", "use for example 1")
+        raise ParameterError("copies", f"{copies} is not 1 to {_MOST}", "use for example 1")
     if not recipe.classes and not recipe.normal:
         raise InputError(
             recipe.name,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from converters.core.distribution import installed_version
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import sha256, write_json
 from converters.core.output_folder import ResumableFolder
 from converters.core.progress import SilentReporter, progress, report_to
@@ -209,7 +209,7 @@ def _within_budget(request: _Request, began: float, resume: bool) -> TrainSettin
     settings = request.settings
     assert settings.budget is not None  # noqa: S101  (the caller asked)
     if processes.world() > 1:
-        raise InputError("--budget", "is for training on one device", "give --epochs")
+        raise ParameterError("budget", "is for training on one device", "give --epochs")
     if resume:
         before = json.loads((request.run_dir / "request.json").read_text(encoding="utf-8"))
         epochs = int(before["settings"]["epochs"])
@@ -238,9 +238,9 @@ def _check_run_dir(request: _Request, resume: bool, overwrite: bool) -> None:
     """Refuse to begin where something else lies, or to resume another run."""
     out, run_dir = request.out, request.run_dir
     if not out.name.strip("."):
-        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
+        raise ParameterError("out", f"`{out}` cannot be replaced as a whole", "name a new folder")
     if resume and overwrite:
-        raise InputError("--resume", "contradicts --overwrite", "give one of them")
+        raise ParameterError("resume", "contradicts --overwrite", "give one of them")
     if out.exists() and not overwrite:
         remedy = "there is nothing to resume" if resume else "give another --out, or --overwrite"
         raise InputError(out, "is a finished model" if resume else "exists", remedy)

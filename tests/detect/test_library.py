@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import detect
+from converters.core.errors import InputError, ParameterError
+from converters.core.pool import WorkersError
+from detect.cli.printing import describe_error
 
 NAMES = [name for name in detect.__all__ if name != "__version__"]
 
@@ -34,6 +37,29 @@ def test_each_name_comes_when_it_is_used(name: str, tmp_path: Path) -> None:
 def test_another_name_is_no_attribute() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = detect.nope
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ParameterError("min_size_mm", "is no size", "use 0"), "--min-size-mm: is no size. use 0."),
+        (
+            ParameterError("url, series 1 of 2", "ends", "wait"),
+            "--from, series 1 of 2: ends. wait.",
+        ),
+        (WorkersError("scheduler", "ended", "wait"), "--scheduler: ended. wait."),
+        (WorkersError("/data/weights", "differs", "copy"), "/data/weights: differs. copy."),
+        (InputError("weights", "is empty", "fetch it"), "weights: is empty. fetch it."),
+    ],
+)
+def test_the_command_line_names_the_option_of_a_parameter(error: InputError, line: str) -> None:
+    assert describe_error(error) == line
+
+
+def test_a_library_error_names_the_parameter(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError) as wrong:
+        detect.convert("lits", "scans", tmp_path / "out", negatives="some")
+    assert wrong.value.path == "negatives" and not str(wrong.value).startswith("--")
 
 
 def test_strings_are_paths(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from converters.core.distribution import install_hint, program_version
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.quiet import quiet
 from converters.imaging.dicom.series import as_input_errors
@@ -35,14 +35,14 @@ def _uid(name: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
 
-def check_installed(option: str) -> None:
+def check_installed(parameter: str) -> None:
     """Make sure that highdicom is installed.
 
     Raises:
         InputError: it is not.
     """
     if find_spec("highdicom") is None:
-        raise InputError(option, "needs highdicom", f"run {install_hint('dicom')}")
+        raise ParameterError(parameter, "needs highdicom", f"run {install_hint('dicom')}")
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def test_other_versions_are_refused_at_once_and_by_late_workers(
 ) -> None:
     other = tool_versions() | {"nibabel": "1.0"}
     monkeypatch.setattr("converters.conversion.convert.tool_versions", lambda: other)
-    with pytest.raises(InputError, match=r"--scheduler: the scheduler has nibabel .* not 1\.0"):
+    with pytest.raises(InputError, match=r"scheduler: the scheduler has nibabel .* not 1\.0"):
         run(scans, tmp_path / "d", address)
     assert not (tmp_path / "d.partial").exists()
     pool = Cluster(address, {}, [])
@@ -241,7 +241,7 @@ def test_without_dask_it_says_what_to_install(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=f"--scheduler: .*{re.escape(install_hint('cluster'))}"):
+    with pytest.raises(InputError, match=f"scheduler: .*{re.escape(install_hint('cluster'))}"):
         run(scans, tmp_path / "d", "127.0.0.1:8786")
 
 
@@ -262,12 +262,12 @@ def test_a_lost_worker_and_a_lost_scheduler_end_the_wait(monkeypatch: pytest.Mon
     when(
         lambda: local_cluster.scheduler.tasks, lambda: local_cluster.sync(lose, stimulus_id="test")
     )
-    with pytest.raises(WorkersError, match="--scheduler: the cluster has no worker left"):
+    with pytest.raises(WorkersError, match="scheduler: the cluster has no worker left"):
         next(waiting)
     monkeypatch.setattr(cluster, "WITHOUT_WORKERS_S", 60)
     waiting = run_all(time.sleep, [2], pool)
     closer = when(lambda: local_cluster.scheduler.tasks, local_cluster.close)
-    with pytest.raises(WorkersError, match=r"--scheduler: the connection .* was lost"):
+    with pytest.raises(WorkersError, match=r"scheduler: the connection .* was lost"):
         next(waiting)
     pool.close()
     closer.join()

@@ -51,7 +51,7 @@ def test_one_class_of_all(limt: Recipe) -> None:
 def test_a_wrong_merging_is_one_clear_line(limt: Recipe, text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         merge_classes(limt, text)
-    assert message in str(caught.value) and "--classes" in str(caught.value)
+    assert message in str(caught.value) and "classes" in str(caught.value)
 
 
 def test_a_lesion_within_an_organ_is_part_of_it(limt: Recipe) -> None:

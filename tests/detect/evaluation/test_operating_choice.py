@@ -140,5 +140,5 @@ def test_a_rule_is_read_and_written(text: str) -> None:
      "fp-per-image=-1", "fp-per-scan=inf", "fp-per-image=nan", "recall=0.9"],
 )  # fmt: skip
 def test_what_is_no_rule(text: str) -> None:
-    with pytest.raises(InputError, match="--operating-point"):
+    with pytest.raises(InputError, match="operating_point"):
         parse_rule(text)

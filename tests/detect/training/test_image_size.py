@@ -109,7 +109,7 @@ def test_a_side_that_is_given_wins() -> None:
     sides = [resolve_settings(TrainSettings(), {"imgsz": given}).imgsz for given in ("352", "auto")]
     assert sides == [352, "auto"]
     for wrong in ("small", "31", "4097"):
-        with pytest.raises(InputError, match="--imgsz"):
+        with pytest.raises(InputError, match="imgsz"):
             resolve_settings(TrainSettings(), {"imgsz": wrong})
 
 

@@ -152,7 +152,7 @@ def test_a_cluster_of_other_versions_is_refused(
     model: Path, scans: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detect.workflows.predict, "version", lambda part: "1.0")
-    with pytest.raises(InputError, match="--scheduler: the scheduler has numpy"):
+    with pytest.raises(InputError, match="scheduler: the scheduler has numpy"):
         predict(model, [scans], out=tmp_path / "out", scheduler=address)
 
 

@@ -145,7 +145,7 @@ def test_another_size_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"imgsz": 100})
     with pytest.raises(InputError, match=r"multiple of 32.*use 96") as caught:
         train("rfdetr-nano", tiny_dataset, out=tmp_path / "run", settings=settings)
-    assert caught.value.path == "--imgsz"
+    assert caught.value.path == "imgsz"
 
 
 # Losses and rates

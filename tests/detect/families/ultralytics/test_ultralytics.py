@@ -119,7 +119,7 @@ def test_divergence_is_one_error(tiny_dataset: Path, tmp_path: Path) -> None:
         train(
             "yolov8n", tiny_dataset, out=tmp_path / "run", weights=str(start), settings=SETTINGS,
         )  # fmt: skip
-    assert caught.value.path == "--lr"
+    assert caught.value.path == "lr"
     assert not (tmp_path / "run").exists()
 
 
