@@ -39,7 +39,7 @@ from detect.detectors.card import ModelSpec
 from detect.detectors.checkpoints import read_state
 from detect.detectors.registry import load_detector
 from detect.detectors.settings import TrainSettings, parse_duration, resolve_settings
-from detect.evaluation.score_split import detect_split
+from detect.evaluation.detect_split import detect_split
 from detect.families.ultralytics import training
 from detect.training.sampler import EpochSlices, Indices
 from detect.workflows.train import train

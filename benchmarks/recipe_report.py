@@ -23,7 +23,8 @@ from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
 from detect.detectors.card import OperatingPoint
-from detect.detectors.operating_rule import parse_rule
+from detect.detectors.operating_rule import Rule
+from detect.evaluation.detected import Detected
 from detect.evaluation.lesions import LesionDiameter
 from detect.evaluation.matching import Matches, match
 from detect.evaluation.operating_choice import choose
@@ -100,14 +101,22 @@ def _print_row(
     classes = dataset.manifest.class_names
     choice = choose(
         match(pooled.truth, detections, len(classes)), len(set(pooled.case_ids)),
-        parse_rule("fp-per-scan=1"),
+        Rule("fp-per-scan", 1),
     )  # fmt: skip
     point = choice and OperatingPoint(confidence=choice.confidence, rule="1 FP a scan, on test")
     result = write_evaluation(
-        out / f"evaluation-{arm}-seed{seed}", pooled, detections, classes, point, name=arm,
-        window=dataset.manifest.request.recipe.representation.shown_window, pictures=12,
-        facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
-    )  # fmt: skip
+        out / f"evaluation-{arm}-seed{seed}",
+        Detected(
+            name=arm,
+            split=pooled,
+            boxes=detections,
+            classes=classes,
+            window=dataset.manifest.request.recipe.representation.shown_window,
+            facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
+            point=point,
+        ),
+        pictures=12,
+    )
     low, high = result.study.intervals["map50"]
     image = result.study.froc.image
     at_one = image.sensitivity[list(image.false_positives).index(1.0)]

@@ -24,9 +24,11 @@ from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.card import ModelCard, ModelSpec
 from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.detectors.settings import TrainSettings, parse_duration
+from detect.evaluation.detect_split import detect_split
 from detect.evaluation.findings.score import fit_linking
-from detect.evaluation.metrics import Metrics
-from detect.evaluation.score_split import choose_point, detect_split, score
+from detect.evaluation.matching import match
+from detect.evaluation.metrics import Metrics, measure
+from detect.evaluation.operating_choice import choose_point
 from detect.linking.linking import DEFAULT
 from detect.training import distributed as processes
 from detect.training.budget import epochs_within
@@ -285,8 +287,9 @@ def _finish(request: _Request, detector: Detector, kept: Path) -> TrainResult:
     manifest, run_dir = request.dataset.manifest, request.run_dir
     detections = detect_split(detector, val)
     classes = detector.spec.classes
-    point, note = choose_point(classes, val, detections, request.settings.operating_point)
-    metrics = score(classes, val, detections, point)
+    matches = match(val.truth, detections, len(classes))
+    point, note = choose_point(matches, val, request.settings.operating_point)
+    metrics = measure(matches, classes, point.confidence if point else None)
     seen = set(train.case_ids)
     card = ModelCard(
         spec=detector.spec,

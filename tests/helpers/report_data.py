@@ -8,9 +8,11 @@ import numpy as np
 from converters.core.boxes import Boxes
 from converters.core.images import write_png
 from converters.dataset.split import Split
+from converters.preprocessing.windowing import Window
 
 HOSTILE = "</script><script>document.title='owned'</script>"
 CLASSES = ["cyst", HOSTILE]
+WINDOW = Window(level=60, width=200)
 CASES = ["a-case", f"<img src=x onerror=alert(1)> & {HOSTILE}"]
 SIZE = (48, 64)  # rows, columns
 

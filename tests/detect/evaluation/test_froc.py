@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detect.evaluation.froc import PER_IMAGE, PER_SCAN, Found, froc, hit_rules
+from detect.evaluation.froc import PER_IMAGE, PER_SCAN, RuleHits, froc, hit_rules
 from detect.evaluation.matching import match
 from tests.helpers.references import iou
 from tests.helpers.samples import Images, adversarial_sets, boxes, in_image, realistic_set
 
 
-def rules(truth: Images, detections: Images, classes: int) -> tuple[Found, Found, Found]:
+def rules(truth: Images, detections: Images, classes: int) -> tuple[RuleHits, RuleHits, RuleHits]:
     matches = match(truth, detections, classes)
     return hit_rules(matches, in_image(matches))
 

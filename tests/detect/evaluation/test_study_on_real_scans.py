@@ -9,9 +9,9 @@ from converters.core.boxes import Boxes
 from converters.dataset.folder import open_dataset
 from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
-from detect.detectors.card import OperatingPoint
-from detect.evaluation.score_split import score_levels
-from detect.evaluation.study import Study
+from detect.evaluation.matching import match
+from detect.evaluation.metrics import measure
+from detect.evaluation.study import Study, study
 
 # 2D boxes and 3D lesions of each volume, counted by others
 COUNTS = {
@@ -29,12 +29,9 @@ def split(lits_dataset: Path) -> Split:
 
 
 def levels(split: Split, moved_by: float) -> Study:
-    detections = [
-        Boxes(image_boxes.xyxy + moved_by, image_boxes.label, image_boxes.score)
-        for image_boxes in split.truth
-    ]
-    point = OperatingPoint(confidence=0.5)
-    return score_levels(["tumour"], split, detections, point)[1]
+    detections = [Boxes(boxes.xyxy + moved_by, boxes.label, boxes.score) for boxes in split.truth]
+    matches = match(split.truth, detections, 1)
+    return study(matches, measure(matches, ["tumour"], 0.5), split.origins)
 
 
 @pytest.mark.realdata

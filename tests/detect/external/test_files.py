@@ -17,14 +17,15 @@ from detect.cli.main import _run
 from detect.detectors.card import read_model_card
 from detect.detectors.operating_rule import Rule
 from detect.detectors.registry import load_detector
+from detect.evaluation.detect_split import detect_split
+from detect.evaluation.detected import Detected
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate as numbers
 from detect.evaluation.paired import compare_paired
-from detect.evaluation.score_split import detect_split
 from detect.report.evaluation_report import evaluation_report
 from detect.workflows.compare import compare
 from detect.workflows.evaluate import evaluate
-from detect.workflows.evaluate_predictions import evaluate_predictions
+from detect.workflows.evaluate_predictions import ExternalPredictions, evaluate_predictions
 from detect.workflows.operating_point import set_operating_point
 
 
@@ -57,7 +58,10 @@ def test_coco_results_give_the_numbers_of_the_model(
     file = write_coco(tmp_path / "results.json", *predictions["test"], by)
     confidence = read_model_card(tiny_run).operating_point.confidence
     other = evaluate_predictions(
-        file, tiny_dataset, out=tmp_path / "other", confidence=confidence, pictures=2
+        ExternalPredictions(file, confidence=confidence),
+        tiny_dataset,
+        out=tmp_path / "other",
+        pictures=2,
     )
     assert other.metrics == original.metrics
     assert {p.name for p in other.folder.iterdir()} == {p.name for p in original.folder.iterdir()}
@@ -108,12 +112,14 @@ def test_a_point_chosen_on_val_predictions(
     """The same boxes from a file give the operating point that training froze on val."""
     test = write_coco(tmp_path / "test.json", *predictions["test"], "id")
     val = write_coco(tmp_path / "val.json", *predictions["val"], "id")
-    result = evaluate_predictions(test, tiny_dataset, out=tmp_path / "out", val_predictions=val)
+    result = evaluate_predictions(
+        ExternalPredictions(test, val_predictions=val), tiny_dataset, out=tmp_path / "out"
+    )
     assert result.point == read_model_card(tiny_run).operating_point
     assert result.metrics.frozen.confidence == result.point.confidence
     few = evaluate_predictions(
-        test, tiny_dataset, out=tmp_path / "few", val_predictions=val,
-        operating_point="fp-per-scan=0",
+        ExternalPredictions(test, val_predictions=val, operating_point=Rule("fp-per-scan", 0)),
+        tiny_dataset, out=tmp_path / "few",
     )  # fmt: skip
     assert few.point.reached.fp_per_scan == 0
     assert few.point.rule == "false-positive boxes a scan 0 at IoU 0.5 on val"
@@ -173,7 +179,8 @@ def two(
     for case in dict.fromkeys(load_split(open_dataset(tiny_dataset), "test").case_ids):
         shutil.copy(tiny_dataset.parent / "scans" / f"{case}-mask.nii", masks)
     evaluate(tiny_run, tiny_dataset, out=folder / "a", pictures=0)
-    evaluate_predictions(masks, tiny_dataset, name="nnU-Net", out=folder / "b", pictures=0)
+    nnunet = ExternalPredictions(masks, name="nnU-Net")
+    evaluate_predictions(nnunet, tiny_dataset, out=folder / "b", pictures=0)
     return folder / "a", folder / "b"
 
 
@@ -210,9 +217,9 @@ def test_the_report_says_where_detections_and_pictures_come_from(
     metrics["model"]["spec"]["window"] = {"percentiles": [1, 99]}  # as of a model for MR
     split = load_split(open_dataset(tiny_dataset), "test")
     page = evaluation_report(
-        metrics, split, split.truth, ["bright", "dark"], 0.5,
-        name="x", window=Percentiles(percentiles=(1, 99)),
-    )  # fmt: skip
+        metrics,
+        Detected("x", split, split.truth, ["bright", "dark"], Percentiles(percentiles=(1, 99)), {}),
+    )
     assert page.count("percentiles 1 to 99 of the body") == 2
 
 

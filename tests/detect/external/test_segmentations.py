@@ -22,7 +22,7 @@ from detect.evaluation.metrics import Metrics
 from detect.external.case_names import files_by_case
 from detect.external.predictions import Predictions, read_predictions
 from detect.external.segmentations import _row
-from detect.workflows.evaluate_predictions import evaluate_predictions
+from detect.workflows.evaluate_predictions import ExternalPredictions, evaluate_predictions
 from tests.helpers import tiny
 
 ROUND_BY = [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, 1)]
@@ -55,8 +55,9 @@ def relabelled(
     return nibabel.Nifti1Image(values, image.affine)
 
 
-def score(folder: Path, dataset: Path, out: Path, **more: object) -> Metrics:
-    return evaluate_predictions(folder, dataset, out=out, pictures=0, **more).metrics  # type: ignore[arg-type]
+def score(folder: Path, dataset: Path, out: Path, **more: str) -> Metrics:
+    source = ExternalPredictions(folder, **more)  # type: ignore[arg-type]
+    return evaluate_predictions(source, dataset, out=out, pictures=0).metrics
 
 
 def assert_perfect(metrics: Metrics) -> None:
@@ -96,7 +97,8 @@ def test_labels_of_another_numbering(tiny_dataset: Path, tmp_path: Path) -> None
     assert other.map50 == 0
     with pytest.raises(InputError, match=r"labels \[5, 7\] that have no meaning"):
         score(folder, tiny_dataset, tmp_path / "c")
-    nothing = evaluate_predictions(folder, tiny_dataset, out=tmp_path / "d", labels="dark=9")
+    source = ExternalPredictions(folder, labels="dark=9")
+    nothing = evaluate_predictions(source, tiny_dataset, out=tmp_path / "d")
     assert "labels there: 1, 5, 7" in nothing.notes[0] and nothing.metrics.detections == 0
 
 

@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from converters.dataset.split import Split
+from detect.detectors.card import OperatingPoint
+from detect.evaluation.detected import Detected
 from detect.evaluation.metrics import evaluate
 from detect.report.evaluation_report import evaluation_report
 from tests.helpers.browser import Page
-from tests.helpers.report_data import CLASSES, CONFIDENCE, LEVELS, make_detections, make_split
+from tests.helpers.report_data import (
+    CLASSES,
+    CONFIDENCE,
+    LEVELS,
+    WINDOW,
+    make_detections,
+    make_split,
+)
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -37,11 +46,13 @@ def metrics(split: Split) -> dict[str, Any]:
 def write(split: Split) -> Callable[[dict[str, Any]], str]:
     """Write the report of the hand-made detections with any metrics."""
 
+    detected = Detected(
+        "a <model>", split, make_detections(split), CLASSES, WINDOW, {},
+        OperatingPoint(confidence=CONFIDENCE),
+    )  # fmt: skip
+
     def report(content: dict[str, Any], **options: Any) -> str:
-        return evaluation_report(
-            content, split, make_detections(split), CLASSES, CONFIDENCE, name="a <model>",
-            **options,
-        )  # fmt: skip
+        return evaluation_report(content, detected, **options)
 
     return report
 

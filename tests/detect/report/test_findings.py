@@ -5,7 +5,8 @@ import pytest
 
 from converters.core.boxes import Boxes
 from converters.dataset.split import Split
-from detect.report.findings import find_worst, match_detections
+from detect.evaluation.matching import match
+from detect.report.findings import by_picture, find_worst
 from tests.helpers.report_data import (
     CASES,
     CLASSES,
@@ -41,7 +42,7 @@ def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
     truth = [some(int(rng.integers(0, 5)), False) for _ in split.truth]
     given = [some(int(rng.integers(0, 12)), True) for _ in split.truth]
     small_split = Split(**{**vars(split), **truth_of(truth)})
-    dealt = match_detections("d", small_split, given, 2, 0.5)
+    dealt = by_picture("d", match(small_split.truth, given, 2), 0.5)
     hits = 0
     for k, before in enumerate(given):
         after, hit = dealt.boxes[k], dealt.hit[k]
@@ -63,7 +64,7 @@ def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
 
 def test_worst_first(split: Split) -> None:
     """Missed lesions come first, the largest first, then false positives."""
-    matches = match_detections("d", split, make_detections(split), 2, CONFIDENCE)
+    matches = by_picture("d", match(split.truth, make_detections(split), 2), CONFIDENCE)
     split.diameters_mm[10][0] = 45.6
     worst = find_worst(split, CLASSES, [matches])
     rows = [
@@ -83,7 +84,7 @@ def test_worst_first(split: Split) -> None:
 def test_a_lesion_is_missed_only_where_none_of_its_boxes_is_hit(split: Split) -> None:
     given = make_detections(split)
     given[3] = Boxes.empty()
-    matches = match_detections("d", split, given, 2, CONFIDENCE)
+    matches = by_picture("d", match(split.truth, given, 2), CONFIDENCE)
     unknown = Split(**{**vars(split), **truth_of(split.truth)})
     alone = [
         finding.picture
@@ -100,8 +101,8 @@ def test_what_most_detectors_miss_comes_first(split: Split) -> None:
     better = make_detections(split)
     better[10] = boxes((5, 5, 35, 35, 1, 0.95))
     detectors = [
-        match_detections("one", split, make_detections(split), 2, CONFIDENCE),
-        match_detections("two", split, better, 2, CONFIDENCE),
+        by_picture("one", match(split.truth, make_detections(split), 2), CONFIDENCE),
+        by_picture("two", match(split.truth, better, 2), CONFIDENCE),
     ]
     first, second, *_ = find_worst(split, CLASSES, detectors)
     assert (first.picture, second.picture) == (4, 10)

@@ -19,7 +19,6 @@ from converters.core.errors import InputError
 from converters.core.locks import exclusive_lock
 from converters.dataset.folder import open_dataset, read_png
 from converters.dataset.split import load_split
-from detect.benchmarking.pictures import draw_accuracy, draw_curves
 from detect.benchmarking.results import NUMBERS, Row, summarise, to_csv, to_markdown
 from detect.benchmarking.runs import Run
 from detect.cli.main import _run
@@ -27,6 +26,7 @@ from detect.detectors.card import read_model_card
 from detect.detectors.registry import count_parameters, load_detector
 from detect.detectors.settings import TrainSettings
 from detect.evaluation.metrics import evaluate as score
+from detect.report.benchmark_report import accuracy_chart, learning_chart
 from detect.workflows.benchmark import LOCK_FILE, BenchmarkResult, benchmark
 from detect.workflows.benchmark_worker import Job, run_job
 from tests.helpers.benchmark_tables import table
@@ -139,9 +139,9 @@ def test_pictures(whole: BenchmarkResult, tmp_path: Path) -> None:
         synthetic_row(model, 0, 0.4 + k / 50, np.linspace(0.3, 0.7, 9))
         for k, model in enumerate(["yolov8n", "yolov8s", "rtdetr-l", "yolo11x"])
     ]
-    draw_accuracy(tmp_path / "some.png", summarise(rows))
-    draw_accuracy(tmp_path / "none.png", summarise([]))
-    draw_curves(tmp_path / "no-curves.png", [])
+    accuracy_chart(summarise(rows)).write_png(tmp_path / "some.png")
+    accuracy_chart([]).write_png(tmp_path / "none.png")
+    learning_chart([]).write_png(tmp_path / "no-curves.png")
     some, none = (read_png(tmp_path / f"{name}.png") for name in ("some", "none"))
     assert some.shape == none.shape and (some != none).any()
 
