@@ -21,7 +21,7 @@ def show(what: Any) -> None:
 
 def print_metrics(metrics: Any, point: Any, notes: Sequence[str]) -> None:
     """Print the table of boxes, and what its reader has to know."""
-    from detect.evaluation.table import render_table
+    from detect.cli.metrics_table import render_table
 
     show(render_table(metrics, point and point.rule))
     for note in filter(None, notes):

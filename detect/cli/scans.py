@@ -177,7 +177,7 @@ def demo(
     quiet: Quiet = False,
 ) -> int:
     """Walk the whole path on a built-in phantom: convert, train, evaluate, predict."""
-    from detect.evaluation.table import render_table
+    from detect.cli.metrics_table import render_table
     from detect.workflows.demo import demo as run
 
     result = run(out, device=device, workers=workers, overwrite=overwrite)

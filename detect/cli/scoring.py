@@ -56,7 +56,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> int:
     """Score models or detections from elsewhere: boxes, FROC, lesions, scans, with intervals."""
-    from detect.evaluation.study_table import render_study
+    from detect.cli.study_table import render_study
     from detect.workflows.evaluate import evaluate as run
     from detect.workflows.evaluate_predictions import ExternalPredictions, evaluate_predictions
 
@@ -96,8 +96,8 @@ def compare(
     overwrite: Overwrite = False,
 ) -> int:
     """Compare two detectors on the same patients: difference, 95 % interval and p."""
+    from detect.cli.comparison_table import render_comparison
     from detect.workflows.compare import compare as run
-    from detect.workflows.compare import render_comparison
 
     show(render_comparison(run(first, second, out=out, seed=seed, overwrite=overwrite)))
     return 0

@@ -58,8 +58,8 @@ def test_the_command_line_names_the_option_of_a_parameter(error: InputError, lin
 
 def test_a_library_error_names_the_parameter(tmp_path: Path) -> None:
     with pytest.raises(ParameterError) as wrong:
-        detect.convert("lits", "scans", tmp_path / "out", negatives="some")
-    assert wrong.value.path == "negatives" and not str(wrong.value).startswith("--")
+        detect.load_model(tmp_path, confidence=2)
+    assert wrong.value.path == "confidence" and "--" not in str(wrong.value)
 
 
 def test_strings_are_paths(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
+from detect.cli.metrics_table import render_table
 from detect.evaluation.metrics import Metrics, evaluate
-from detect.evaluation.table import render_table
 from tests.helpers.samples import boxes
 
 

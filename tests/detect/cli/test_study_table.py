@@ -4,11 +4,11 @@ import io
 
 from rich.console import Console
 
+from detect.cli.study_table import render_study
 from detect.evaluation.findings.match import Linked
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
 from detect.evaluation.study import study
-from detect.evaluation.study_table import render_study
 from tests.helpers.samples import sample
 
 
