@@ -209,7 +209,7 @@ def compare(run: Path, folder: Path, confidence: float) -> None:
     known = read_exports(run, card).exports
     request = {
         "imgsz": card.spec.imgsz, "confidence": confidence,
-        "window": card.spec.window.model_dump(mode="json"),
+        "window": card.spec.representation.window.model_dump(mode="json"),
     }  # fmt: skip
     print(
         f"{SIDE} x {SIDE} x {SLICES}, {scan.stat().st_size / 2**20:.0f} MiB packed;"

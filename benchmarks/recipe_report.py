@@ -105,7 +105,7 @@ def _print_row(
     point = choice and OperatingPoint(confidence=choice.confidence, rule="1 FP a scan, on test")
     result = write_evaluation(
         out / f"evaluation-{arm}-seed{seed}", pooled, found, classes, point, name=arm,
-        window=dataset.manifest.request.recipe.shown_window, pictures=12,
+        window=dataset.manifest.request.recipe.representation.shown_window, pictures=12,
         facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
     )  # fmt: skip
     low, high = result.study.intervals["map50"]

@@ -144,7 +144,7 @@ def write_case(
         InputError: an unreadable scan, one on another grid than its mask, or one whose crop would
             cut a lesion.
     """
-    scan = read_scan(case)
+    scan, files = read_scan(case)
     grid = Volume(  # the mask's grid without its voxels
         array=np.broadcast_to(np.uint8(0), analysis.shape),
         affine=np.asarray(analysis.affine),
@@ -162,7 +162,7 @@ def write_case(
         text = label_text(by_slice.get(z, []), made.frame)
         write_text((labels / name).with_suffix(".txt"), text)
     return CaseWritten(
-        image_sha256=hash_scan(case),
+        image_sha256=hash_contents(files),
         frame=made.frame,
         windows=[window for _, window in made.channels],
         value_range=value_range(scan) if representation.modality == "CT" else None,

@@ -8,7 +8,6 @@ from pathlib import Path
 from converters.conversion.sources import find_cases
 from converters.core.errors import InputError
 from converters.masks.case_source import CaseSource
-from converters.preprocessing.representation import Representation
 from converters.recipes.recipe import Recipe
 from converters.recipes.templates import CASE
 
@@ -88,10 +87,11 @@ def _alike(recipes: Sequence[Recipe]) -> list[Recipe]:
         )
     result = [first]
     for other in recipes[1:]:
-        if other.modality != first.modality:
+        if other.representation.modality != first.representation.modality:
             raise InputError(
                 other.name,
-                f"is {other.modality}, but `{first.name}` is {first.modality}",
+                f"is {other.representation.modality}, but `{first.name}` is"
+                f" {first.representation.modality}",
                 "make a dataset of each",
             )
         if not other.classes and not other.normal:
@@ -108,10 +108,8 @@ def _alike(recipes: Sequence[Recipe]) -> list[Recipe]:
                 "merge them with --classes: `lesion` makes one class of all",
             )
         # one dataset has one kind of pictures: those of the recipe that gives the classes
-        changed: dict[str, object] = {
-            key: getattr(first, key) for key in Representation.model_fields
-        }
-        if first.crop == "organ" and not other.organs:
+        changed: dict[str, object] = {"representation": first.representation}
+        if first.representation.crop == "organ" and not other.organs:
             raise InputError(other.name, "names no organ to crop to", "use --crop body or none")
         if other.classes:
             changed["classes"] = {name: other.classes[name] for name in first.classes}

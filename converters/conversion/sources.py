@@ -114,7 +114,9 @@ def _one_scan(
     if len(own) > 1 and all((root / path).is_dir() for _, path in own):
         from converters.imaging.dicom import series as dicom
 
-        scans = [one for one in own if dicom.modality(root / one[1]) == recipe.modality]
+        scans = [
+            one for one in own if dicom.modality(root / one[1]) == recipe.representation.modality
+        ]
         own = scans or own
     if len(own) > 1:
         raise InputError(

@@ -104,7 +104,7 @@ def _image(
         return
     if pixels.shape[:2] != (height, width):
         yield f"{path.name}: is {pixels.shape[1]}x{pixels.shape[0]}, COCO says {width}x{height}"
-    planes = dataset.manifest.request.recipe.planes
+    planes = dataset.manifest.request.recipe.representation.planes
     if (1 if pixels.ndim == 2 else pixels.shape[2]) != planes:
         yield f"{path.name}: has not the {planes} channels that the recipe says"
     classes = len(dataset.manifest.class_names)

@@ -10,6 +10,7 @@ from converters.core.errors import InputError
 from converters.core.files import write_json
 from converters.dataset.negatives import Policy
 from converters.preprocessing.frame import Frame
+from converters.preprocessing.representation import key_path
 from converters.preprocessing.windowing import Window
 from converters.recipes.recipe import Code, Recipe
 
@@ -138,7 +139,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(key_path(first["loc"]))
         raise InputError(
             path, f"is not a dataset manifest ({where}: {first['msg']})", "convert again"
         ) from error

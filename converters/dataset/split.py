@@ -123,7 +123,7 @@ def load_split(dataset: Dataset, name: str) -> Split:
             patient_ids=[image["patient_id"] for image in images],
             slice_indices=[image["slice_index"] for image in images],
             sizes=[(int(image["height"]), int(image["width"])) for image in images],
-            planes=[dataset.manifest.request.recipe.planes] * len(images),
+            planes=[dataset.manifest.request.recipe.representation.planes] * len(images),
             truth=truth,
             lesion_ids=_by_image(boxes, image_ids, "lesion_id", -1, np.int64),
             diameters_mm=_by_image(boxes, image_ids, "diameter_mm", math.nan, np.float64),

@@ -4,15 +4,16 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from converters.imaging.dicom.geometry import DicomSeries
 from converters.imaging.read import source_files
 
 
-def hash_files(path: Path, series: str = "") -> str:
-    """SHA-256 over the contents of the files that make up a scan or a mask, in sorted order.
+def hash_files(scan: Path | DicomSeries) -> str:
+    """Compute the SHA-256 over the files that make up a scan or a mask, in sorted order.
 
-    ``series`` is the UID of the one wanted, where a folder holds several.
+    ``scan`` is as for `read_volume`.
     """
-    return hash_contents(source_files(path, series))
+    return hash_contents(source_files(scan))
 
 
 def hash_contents(files: Sequence[Path], names: Sequence[str] = ()) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from converters.core.errors import InputError
 from converters.imaging import itk as itk_images
+from converters.imaging.dicom.geometry import DicomSeries
 from converters.imaging.orientation import canonical
 from converters.imaging.raw import open_file, unreadable
 from converters.imaging.stored import Stored, intensities, labels
@@ -31,17 +32,31 @@ SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 _FORMATS = ".nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or a folder with one DICOM series"
 
 
-def read_volume(path: Path, series: str = "") -> Volume:
+def open_scan(path: Path) -> Path | DicomSeries:
+    """Read the headers of the DICOM series in a folder, or return the path of a file as it is.
+
+    The functions below take either; whoever calls more than one of them opens the scan once.
+
+    Raises:
+        InputError: the folder cannot be read, or does not hold one DICOM series.
+    """
+    if not _is_folder(path):
+        return path
+    from converters.imaging.dicom import series as dicom
+
+    return dicom.open_series(path)
+
+
+def read_volume(scan: Path | DicomSeries) -> Volume:
     """Read a scan: HU as int16 where every value is whole and fits, else float32.
 
     Args:
-        path: a NIfTI, NRRD or MetaImage file, or a folder that holds one DICOM series.
-        series: UID of the one wanted, where the folder holds several.
+        scan: a NIfTI, NRRD or MetaImage file, a folder that holds one DICOM series, or a series.
 
     Raises:
         InputError: whatever is wrong with it; it names the file at fault.
     """
-    stored = _stored(path, series)
+    stored, path = _stored(scan), _path(scan)
     return _canonical(intensities(stored, path), stored, path)
 
 
@@ -55,27 +70,23 @@ def read_mask(path: Path) -> Volume:
     return _canonical(labels(stored, path), stored, path)
 
 
-def read_grid(path: Path) -> tuple[Volume, str, str]:
+def read_grid(scan: Path | DicomSeries) -> Volume:
     """Read where the voxels of a scan are, without their values (its array is of zeros).
-
-    Returns:
-        the grid and, of a DICOM series, the UIDs of the series and of its frame of reference.
 
     Raises:
         InputError: as ``read_volume``.
     """
-    series = frame = ""
-    if _is_folder(path):
+    opened = open_scan(scan) if isinstance(scan, Path) else scan
+    shape: tuple[int, ...]
+    if isinstance(opened, Path):
+        stored = _stored(opened)
+        shape, affine = stored.array.shape, stored.affine
+    else:
         from converters.imaging.dicom import series as dicom
 
-        found = dicom.read_grid(path)
-        shape, affine, series, frame = found.shape, found.affine, found.series, found.frame
-    else:
-        stored = _stored(path)
-        shape, affine = stored.array.shape, stored.affine
-    empty = np.broadcast_to(np.uint8(0), shape[::-1])
-    grid = canonical(empty, affine, path)
-    return replace(grid, array=np.broadcast_to(np.uint8(0), grid.array.shape)), series, frame
+        shape, affine = dicom.read_grid(opened)
+    grid = canonical(np.broadcast_to(np.uint8(0), shape[::-1]), affine, _path(scan))
+    return replace(grid, array=np.broadcast_to(np.uint8(0), grid.array.shape))
 
 
 def same_grid(one: Volume, other: Volume) -> bool:
@@ -108,22 +119,21 @@ def _how_apart(mask: Volume, scan: Volume) -> str:
     return f"corners up to {apart:.3g} mm apart, tolerance {GRID_TOLERANCE_MM:g} mm"
 
 
-def source_files(path: Path, series: str = "") -> list[Path]:
-    """The files that make up a scan, sorted: itself, its detached data, or the series' slices.
+def source_files(scan: Path | DicomSeries) -> list[Path]:
+    """List the files that make up a scan, sorted: itself, its detached data, or its slices.
 
-    ``series`` is as for ``read_volume``.
+    ``scan`` is as for ``read_volume``.
 
     Raises:
         InputError: they cannot be determined.
     """
-    if _is_folder(path):
-        from converters.imaging.dicom import series as dicom
-
-        return dicom.files(path, series)
-    if _suffix(path) in ITK_SUFFIXES:
-        return itk_images.files(path)
-    open_file(path).close()
-    return [path]
+    opened = open_scan(scan) if isinstance(scan, Path) else scan
+    if not isinstance(opened, Path):
+        return opened.files
+    if _suffix(opened) in ITK_SUFFIXES:
+        return itk_images.files(opened)
+    open_file(opened).close()
+    return [opened]
 
 
 def is_scan(path: Path) -> bool:
@@ -180,12 +190,13 @@ def find_scans(
     return sorted(found)
 
 
-def _stored(path: Path, series: str = "") -> Stored:
+def _stored(scan: Path | DicomSeries) -> Stored:
     """Dispatch; nibabel and pydicom are imported only when a file needs them."""
-    if _is_folder(path):
+    path = open_scan(scan) if isinstance(scan, Path) else scan
+    if not isinstance(path, Path):
         from converters.imaging.dicom import series as dicom
 
-        return dicom.read(path, series)
+        return dicom.read(path)
     suffix = _suffix(path)
     if suffix in NIFTI_SUFFIXES:
         from converters.imaging import nifti
@@ -204,6 +215,10 @@ def _canonical(array: NDArray[np.generic], stored: Stored, path: Path) -> Volume
     turned = array.transpose(2, 1, 0)
     volume = canonical(turned, stored.affine, path, stored.modality, in_place=True)
     return replace(volume, body_part=stored.body_part)
+
+
+def _path(scan: Path | DicomSeries) -> Path:
+    return scan if isinstance(scan, Path) else scan.folder
 
 
 def _is_folder(path: Path) -> bool:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from converters.core.errors import InputError
 from converters.imaging.png_stack import picture_files, read_pictures
-from converters.imaging.read import read_grid, read_mask, read_volume, same_grid, source_files
+from converters.imaging.read import (
+    open_scan,
+    read_grid,
+    read_mask,
+    read_volume,
+    same_grid,
+    source_files,
+)
 from converters.imaging.resample import nearest
 from converters.imaging.volume import Volume
 from converters.masks import label_png as label_pictures
@@ -105,22 +112,24 @@ def _mask_of(recipe: Recipe, case: CaseSource) -> Path:
     return case.mask
 
 
-def read_scan(case: CaseSource) -> Volume:
-    """Read the scan of a case.
+def read_scan(case: CaseSource) -> tuple[Volume, list[Path]]:
+    """Read the scan of a case; return it and the files that it was read from, sorted.
 
     Raises:
         InputError: whatever is wrong with it.
     """
     if case.mask_kind != "boxes":
-        return read_volume(case.image)
+        opened = open_scan(case.image)
+        return read_volume(opened), source_files(opened)
     rows = [row for row in case.rows if isinstance(row, BoxRow)]
     spacing = spacing_of(case.mask, rows) or (1.0, 1.0, 1.0)
-    return Volume(
+    volume = Volume(
         array=read_pictures(case.image, case.rescale),
         affine=np.diag([*spacing, 1.0]),
         to_file=np.eye(4),
         modality="CT",
     )
+    return volume, scan_files(case)
 
 
 def scan_files(case: CaseSource) -> list[Path]:
@@ -183,7 +192,7 @@ def _read_labels(
         )
     notes = []
     if resample:
-        grid = read_grid(case.image)[0]
+        grid = read_grid(case.image)
         if not same_grid(mask, grid):
             before = int(np.count_nonzero(labels))
             labels = nearest(mask, grid)  # type: ignore[assignment]
@@ -196,7 +205,7 @@ def _read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMask
     if case.mask_kind == "structures":
         from converters.masks import structures
 
-        grid = read_grid(case.image)[0] if resample else None
+        grid = read_grid(case.image) if resample else None
         return structures.read(recipe, case.parts, grid)
     from converters.masks import dicom_seg, rtstruct
     from converters.masks.dicom_objects import read_scan
@@ -275,7 +284,7 @@ def _of_boxes(recipe: Recipe, case: CaseSource, mask: Path) -> Marks:
 
 
 def _of_cuboids(recipe: Recipe, case: CaseSource, table: Path) -> Marks:
-    grid = read_grid(case.image)[0]
+    grid = read_grid(case.image)
     rows = [row for row in case.rows if isinstance(row, Cuboid)]
     lesions, components = find_cuboids(recipe, grid, table, rows)
     shown = np.zeros(grid.array.shape, np.bool_)

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from converters.core.errors import InputError
 from converters.imaging.dicom import series as dicom
-from converters.imaging.read import read_grid
+from converters.imaging.read import open_scan, read_grid
 from converters.imaging.volume import Volume
 
 _REFERENCES = [
@@ -80,8 +80,11 @@ def read_scan(path: Path) -> Scan:
     Raises:
         InputError: it cannot be read.
     """
-    grid, series, frame = read_grid(path)
-    return Scan(path, grid, series, frame)
+    opened = open_scan(path)
+    grid = read_grid(opened)
+    if isinstance(opened, Path):
+        return Scan(path, grid, "", "")
+    return Scan(path, grid, opened.uid, opened.frame_uid)
 
 
 def objects_of(scan: Scan, paths: Sequence[Path], kind: Kind) -> list[DicomObject]:

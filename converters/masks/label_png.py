@@ -45,7 +45,7 @@ def read(folder: Path, scan: Path) -> Volume:
         raise InputError(
             folder, "holds label pictures, but the scan is no DICOM series", "give one"
         )
-    slices, affine = dicom.ordered(scan)
+    slices, affine = dicom.open_series(scan).ordered()
     pictures = files(folder)
     if len(pictures) != len(slices):
         raise InputError(

@@ -1,5 +1,6 @@
 """What a picture is made of: the input representation, shared by datasets and models."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -8,7 +9,10 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     Tag,
+    model_serializer,
+    model_validator,
 )
 
 from converters.preprocessing.windowing import AnyWindow, Window
@@ -81,8 +85,8 @@ Channels = Annotated[
 class Representation(BaseModel):
     """How a scan becomes the pictures that a detector sees.
 
-    A recipe, and so a dataset, and a model each are one (they inherit these fields), and inference
-    makes pictures by the model's.
+    A recipe, and so a dataset, and a model each have one, and inference makes pictures by the
+    model's.
 
     Attributes:
         window: of the grey values; `windows` channels bring their own.
@@ -103,13 +107,6 @@ class Representation(BaseModel):
     margin_mm: float = Field(10.0, ge=0, le=1000)
     spacing_mm: float | None = Field(None, ge=0.05, le=50)
     modality: str = "CT"
-
-    @property
-    def representation(self) -> "Representation":
-        """These fields alone, without those of a subclass."""
-        return Representation.model_construct(
-            **{name: getattr(self, name) for name in Representation.model_fields}
-        )
 
     def describe(self) -> str:
         """Say for people what the pictures are."""
@@ -135,3 +132,40 @@ class Representation(BaseModel):
     def planes(self) -> int:
         """Number of channels of a picture."""
         return 1 if self.channels == "gray" else 3
+
+
+class Represented(BaseModel):
+    """Hold a representation whose keys lie among the model's own on disk, before them.
+
+    `{"window": …, "name": …}` in a file is `Represented(representation=…, name=…)` in Python.
+    """
+
+    representation: Representation
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or isinstance(data.get("representation"), Representation):
+            return data
+        # a key `representation` is none of a file's: within, it is refused as any unknown key
+        keys = {*Representation.model_fields, "representation"}
+        parts: dict[str, Any] = {key: data[key] for key in data.keys() - keys}
+        return {"representation": {key: data[key] for key in data.keys() & keys}, **parts}
+
+    @model_serializer(mode="wrap")
+    def _lay_flat(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = serialize(self)
+        seen: dict[str, Any] = content.pop("representation")
+        return seen | content
+
+
+def key_path(location: Sequence[int | str]) -> list[str]:
+    """Return where pydantic found an error as the keys of the file, without `representation`.
+
+    >>> key_path(("spec", "representation", "window"))
+    ['spec', 'window']
+    """
+    parts = [str(part) for part in location]
+    if "representation" in parts:
+        parts.remove("representation")  # the first alone: a second is a wrong key of the file
+    return parts

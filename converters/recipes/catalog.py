@@ -96,7 +96,7 @@ def with_pictures(
         given["spacing_mm"] = "--spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
     for key, (option, value, remedy) in given.items():
         try:
-            recipe = Recipe.model_validate({**dict(recipe), key: value})
+            recipe = Recipe.model_validate(recipe.model_dump() | {key: value})
         except ValidationError as error:
             what = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise InputError(option, f"cannot be used ({what})", remedy) from error
@@ -124,7 +124,7 @@ def datasets_table() -> Table:
         table.add_row(
             recipe.name,
             recipe.title,
-            recipe.modality,
+            recipe.representation.modality,
             ", ".join(recipe.classes) or f"[{len(recipe.organs)} organs]",
             _kind(recipe),
             recipe.licence,
@@ -178,8 +178,8 @@ def _kind(recipe: Recipe) -> str:
 
 
 def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    yield "modality", recipe.modality
-    yield "pictures", recipe.describe()
+    yield "modality", recipe.representation.modality
+    yield "pictures", recipe.representation.describe()
     yield "classes", ", ".join(recipe.classes)
     for merging, groups in recipe.merges.items():
         made = ", ".join(f"{new} = {' + '.join(old)}" for new, old in groups.items())

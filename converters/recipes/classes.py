@@ -51,7 +51,7 @@ def organ_classes(recipe: Recipe) -> Recipe:
     """
     if not recipe.organs:
         raise InputError("--targets", f"recipe `{recipe.name}` names no organ", "use lesions")
-    if recipe.crop == "organ":
+    if recipe.representation.crop == "organ":
         raise InputError(
             "--targets", "would find the organs that the pictures are cropped to", "use --crop body"
         )

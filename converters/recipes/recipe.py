@@ -11,7 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from converters.core.errors import InputError, nearest
 from converters.imaging.dicom.body_parts import BODY_PARTS
 from converters.imaging.rescale import Rescale
-from converters.preprocessing.representation import Adjacent, Representation, Windows
+from converters.preprocessing.representation import (
+    Adjacent,
+    Representation,
+    Represented,
+    Windows,
+    key_path,
+)
 from converters.preprocessing.windowing import Percentiles, Window
 from converters.recipes.templates import CASE, PATIENT, check_templates
 
@@ -39,12 +45,12 @@ class Code(BaseModel):
     scheme: str = Field("SCT", min_length=1, max_length=16)
 
 
-class Recipe(Representation):
+class Recipe(Represented):
     """How to read one dataset. See `datasets_yaml/lits.yaml` for an example with comments.
 
-    What its pictures are made of (`window`, `channels`, `crop`, …) says `Representation`.
-
     Attributes:
+        representation: how pictures are made; its keys (`window`, `channels`, `crop`, …) lie among
+            the others in the file.
         name: what the user types.
         title: one line for people.
         image, mask: where the files lie below the root: a path with `{case}` in it, which captures
@@ -143,7 +149,7 @@ class Recipe(Representation):
             raise ValueError(
                 f"each name must be there once and not be empty: {', '.join(repeated)}"
             )
-        if self.crop == "organ" and not self.organs:
+        if self.representation.crop == "organ" and not self.organs:
             raise ValueError("a crop to the organ needs `organs`")
         grouped = [case for group in self.patients for case in group]
         twice = sorted({case for case in grouped if grouped.count(case) > 1})
@@ -226,17 +232,20 @@ def load_recipe(path: Path) -> Recipe:
 _PARTS: dict[str, type[BaseModel]] = {
     part.__name__: part for part in (Window, Percentiles, Adjacent, Windows)
 } | {"rescale": Rescale, "codes": Code}
+_KEYS = [key for part in (Representation, Recipe) for key in part.model_fields]
+_KEYS.remove("representation")
 _TAGS = _PARTS.keys() - {"rescale", "codes"}  # which of them are no keys of the file
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
     # An unknown key first: it may be the missing one, misspelt.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    path = [str(part) for part in first["loc"]]
+    path = key_path(first["loc"])
     key = ".".join(part for part in path if part not in _TAGS)
     if first["type"] == "extra_forbidden":
-        owner = next((_PARTS[part] for part in reversed(path[:-1]) if part in _PARTS), Recipe)
-        return f"unknown key `{key}`", nearest(path[-1], owner.model_fields)
+        owner = next((_PARTS[part] for part in reversed(path[:-1]) if part in _PARTS), None)
+        known = owner.model_fields if owner else _KEYS
+        return f"unknown key `{key}`", nearest(path[-1], known)
     return f"`{key}`: {first['msg']}" if key else str(first["msg"]), "mend the recipe"
 
 

@@ -79,7 +79,7 @@ def convert(
         overwrite=overwrite,
     )
     cases = result.manifest.cases
-    if result.manifest.request.recipe.crop == "organ":
+    if result.manifest.request.recipe.representation.crop == "organ":
         show("Organ crops need a mask: a model trained on them can be scored, not predict.")
     for warning in result.warnings:
         show(f"warning: {warning}")

@@ -9,7 +9,7 @@ from converters.core.errors import InputError
 from converters.core.files import sha256, write_json
 from converters.dataset.fingerprint import TrainedOn
 from converters.dataset.folds import Fold
-from converters.preprocessing.representation import Representation
+from converters.preprocessing.representation import Represented, key_path
 from converters.recipes.recipe import Code
 from detect.linking.linking import Linking
 
@@ -17,12 +17,11 @@ FILE_NAME = "model.json"
 LARGEST_IMGSZ = 4096  # px; a hostile model.json must not ask for all the memory
 
 
-class ModelSpec(Representation):
+class ModelSpec(Represented):
     """The identity of a detector, before any training.
 
-    `Representation` adds how its pictures are made (`window`, `channels`, `crop`, …).
-
     Attributes:
+        representation: how the pictures that it wants to see are made.
         family: of the registry.
         model: the name a user types.
         classes: class names in order of their index.
@@ -143,7 +142,7 @@ def read_model_card(bundle: Path) -> ModelCard:
         raise InputError(path, f"cannot be read ({error.strerror})", "check the path") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(key_path(first["loc"]))
         raise InputError(
             path, f"is not a model card ({where}: {first['msg']})", "train again"
         ) from error

@@ -28,8 +28,8 @@ def name_cases(scans: Sequence[Source], folders: bool = False) -> dict[Source, s
     names: dict[Source, str] = {}
     for scan, stem in stems.items():
         if re.fullmatch(r"\w[\w .,+@=-]*", stem) and stem.casefold() not in TAKEN:
-            told = f"{scan.path.resolve()}{scan.series}"
-            place = hashlib.sha256(told.encode()).hexdigest()[:8]
+            uid = "" if scan.series is None or scan.series.alone else scan.series.uid
+            place = hashlib.sha256(f"{scan.path.resolve()}{uid}".encode()).hexdigest()[:8]
             names[scan] = stem if times[stem.casefold()] == 1 else f"{stem}-{place}"
     return names
 

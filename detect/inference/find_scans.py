@@ -10,6 +10,7 @@ from pathlib import Path
 
 from converters.core.errors import InputError
 from converters.core.progress import progress
+from converters.imaging.dicom.geometry import DicomSeries
 from converters.imaging.dicom.series import holds_objects
 from converters.imaging.dicom.study import SeriesOutline, outline
 from converters.imaging.read import find_scans, is_scan
@@ -21,12 +22,12 @@ class Source:
 
     Attributes:
         path: a file, or the folder of a DICOM series.
-        series: UID of the series where the folder holds several, else empty; never to be shown.
+        series: headers of a DICOM series.
         warnings: why it may not be the scan that is meant.
     """
 
     path: Path
-    series: str = ""
+    series: DicomSeries | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -116,22 +117,22 @@ def _look(folder: Path, named: bool, modality: str, found: Found) -> None:
     except InputError as error:
         found.errors.append(error)
         return
-    alone = sum(one.slices > 0 for one in every) == 1
     for one in every:
+        alone = one.series.alone
         if not one.refused and (not one.doubted or (named and alone)):
             warnings = (f"the series {one.doubted}",) if one.doubted else ()
-            found.scans.append(Source(folder, "" if alone else one.series, warnings))
+            found.scans.append(Source(folder, one.series, warnings))
         elif named and alone and one.slices:  # what was asked for is no by-catch
-            found.errors.append(_reason(one, alone, modality))
+            found.errors.append(_reason(one, modality))
         else:
-            found.skipped.append(_reason(one, alone, modality))
+            found.skipped.append(_reason(one, modality))
 
 
-def _reason(one: SeriesOutline, alone: bool, modality: str) -> InputError:
+def _reason(one: SeriesOutline, modality: str) -> InputError:
     """Name the folder where the series is all that lies in it, else the series' first file."""
     path, problem = one.first, one.refused or one.doubted
-    if alone and one.slices:
-        path = one.folder
+    if one.series.alone and one.slices:
+        path = one.series.folder
     elif one.files > 1:
         problem += f" (the first of {one.files} files of its series)"
     remedy = f"give an axial {modality} series"

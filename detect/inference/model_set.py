@@ -90,7 +90,9 @@ class UsedModels:
 
     def warnings(self, volume: Volume) -> list[str]:
         """How a scan differs from those that the members were trained on, each line once."""
-        told = (warnings_for(volume, card.trained_on, card.spec) for card in self.cards)
+        told = (
+            warnings_for(volume, card.trained_on, card.spec.representation) for card in self.cards
+        )
         return list(dict.fromkeys(line for lines in told for line in lines))
 
     @property
@@ -145,7 +147,7 @@ def choose_models(
     """
     used = use_models(models, confidence, runtime, augment)
     for bundle, card in zip(used.bundles, used.cards, strict=True):
-        if card.spec.crop == "organ":
+        if card.spec.representation.crop == "organ":
             raise InputError(
                 bundle,
                 "was trained on crops to the organ, which a scan without a mask cannot give",
@@ -222,11 +224,12 @@ def _own(card: ModelCard) -> float:
 
 
 def _check_fits(bundle: Path, spec: ModelSpec, first: Path, other: ModelSpec) -> None:
-    fields = [(name, value, getattr(other, name)) for name, value in spec.representation]
-    for what, own, theirs in (("classes", spec.classes, other.classes), *fields):
-        if own != theirs:
+    theirs = other.representation
+    fields = [(name, value, getattr(theirs, name)) for name, value in spec.representation]
+    for field, value, expected in (("classes", spec.classes, other.classes), *fields):
+        if value != expected:
             raise InputError(
                 bundle,
-                f"has {what} {own}, but {first.name} has {theirs}",
+                f"has {field} {value}, but {first.name} has {expected}",
                 "an ensemble takes models of the same classes and pictures",
             )

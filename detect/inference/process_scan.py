@@ -14,6 +14,7 @@ from converters.core.errors import InputError
 from converters.core.files import appearing
 from converters.core.pool import WorkersEnded, WorkersError
 from converters.core.stages import Settled
+from converters.imaging.dicom.geometry import DicomSeries
 from converters.imaging.hashing import hash_files
 from converters.imaging.read import read_volume
 from converters.imaging.volume import Volume
@@ -66,13 +67,13 @@ class Todo:
         scan: file, or folder of a DICOM series.
         name: of the case; None names it by a hash of its files, since folders of DICOM files tend
             to be named after people.
-        series: UID of the one wanted, where the folder holds several; never to be shown.
+        series: headers of the DICOM series, which are read once.
         warnings: what is odd about it already.
     """
 
     scan: Path
     name: str | None
-    series: str = ""
+    series: DicomSeries | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -138,10 +139,10 @@ def read(job: Job, todo: Todo) -> Scan | Settled[Outcome]:
     """
     scan = todo.scan
     with _plain_errors(scan, "cannot be read", "check the path and its rights"):
-        source = hash_files(scan, todo.series)
+        source = hash_files(todo.series or scan)
         case = todo.name or f"scan-{source[:12]}"
         folder = job.out / case
-        asked = job.wanted if scan.is_dir() else frozenset[str]()
+        asked = job.wanted if todo.series else frozenset[str]()
         there = _resume(folder, source, job, asked)
         if there is not None:
             rows, warnings = there
@@ -149,17 +150,17 @@ def read(job: Job, todo: Todo) -> Scan | Settled[Outcome]:
             return Settled(Outcome(case, rows, True, _note(job, asked, rows), warnings))
         if not job.overwrite:  # a second run takes away nothing
             asked = asked | {name for name in DICOM_FILES if (folder / name).exists()}
-        volume = read_volume(scan, todo.series)
-        spec = job.used.spec
-        if volume.modality not in ("", spec.modality):
+        volume = read_volume(todo.series or scan)
+        seen = job.used.spec.representation
+        if volume.modality not in ("", seen.modality):
             raise InputError(
                 scan,
-                f"is {volume.modality}, but the model was trained on {spec.modality}",
+                f"is {volume.modality}, but the model was trained on {seen.modality}",
                 "give scans of that kind",
             )
         warnings = [*todo.warnings, *job.used.warnings(volume)]
         _check_strict(job, scan, warnings)
-        made = pictures(volume, spec.representation, scan)
+        made = pictures(volume, seen, scan)
         return Scan(todo, case, source, asked, warnings, made)
 
 
@@ -214,8 +215,8 @@ def _write_dicom(
     from detect.inference.dicom.sr import write_structured_report
 
     scan = found.scan
-    todo, told = scan.todo, scan.warnings
-    result = result_of(todo.scan, scan.source, card, rows, series=todo.series, warnings=told)
+    assert scan.todo.series is not None  # noqa: S101  (else no DICOM is asked for)
+    result = result_of(scan.todo.series, scan.source, card, rows, scan.warnings)
     if SR_FILE in asked:
         write_structured_report(folder / SR_FILE, result, scan.volume, found.lesions)
     if SEG_FILE in asked:

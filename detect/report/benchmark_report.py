@@ -245,7 +245,11 @@ def _browser(
         confidence = point["confidence"] if point["confidence"] is not None else 1.0
         detectors.append(match_detections(run.model, split, boxes, count, confidence))
     browser = browse(
-        split, recipe.class_names, detectors, window=recipe.shown_window, budget=budget
+        split,
+        recipe.class_names,
+        detectors,
+        window=recipe.representation.shown_window,
+        budget=budget,
     )
     where = f"the test patients of fold {fold.number} of {fold.of}" if fold else "the test split"
     seeds = len({row.run.seed for row in rows}) > 1

@@ -231,7 +231,7 @@ def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     spec, members = card["spec"], metrics.get("members") or [card]
     rows = [] if len(members) == 1 else [("Ensemble", f"{spec['model']}; {metrics['fusion']}")]
-    rows.append(("Pictures", ModelSpec.model_validate(spec).describe()))
+    rows.append(("Pictures", ModelSpec.model_validate(spec).representation.describe()))
     for one in members:
         rows += _trained(one)
     if point := card.get("operating_point"):

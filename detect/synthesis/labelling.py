@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from converters.core.errors import InputError, nearest
-from converters.preprocessing.representation import Representation
 from converters.recipes.classes import merge_classes
 from converters.recipes.recipe import Recipe, load_recipe
 from converters.recipes.templates import CASE
@@ -78,8 +77,8 @@ def output_recipe(
     codes = load_recipe(recipe_files()["limt"]).codes | source.codes
     named = {name: n for name, n in KIND_LABELS.items() if name in kinds or name in real} | real
     made = Recipe.model_validate(
-        {name: getattr(source, name) for name in Representation.model_fields}
-        | {
+        {
+            "representation": source.representation,
             "name": f"{source.name}-synthetic",
             "title": f"lesions grown by detect synthesize into scans of {source.name}",
             "image": f"images/{CASE}.nii.gz",

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from converters.conversion.case import hash_mask, hash_scan
+from converters.conversion.case import hash_mask
 from converters.core.errors import InputError, nearest
+from converters.imaging.hashing import hash_contents
 from converters.imaging.nifti import write_nifti
 from converters.imaging.read import check_same_grid
 from converters.imaging.volume import Volume
@@ -126,11 +127,11 @@ def synthesize_case(request: Request, folder: Path, case: CaseSource) -> CaseRec
     Raises:
         InputError: scan or mask cannot be used, or no lesion has room in the organ.
     """
-    source = _read(request, case)
+    source, files = _read(request, case)
     record = CaseRecord(
         case_id=case.case_id,
         patient_id=case.patient_id,
-        image_sha256=hash_scan(case),
+        image_sha256=hash_contents(files),
         mask_sha256=hash_mask(case),
     )
     if request.only_normal == "cases" and source.real.any():
@@ -152,9 +153,9 @@ def synthesize_case(request: Request, folder: Path, case: CaseSource) -> CaseRec
     return record
 
 
-def _read(request: Request, case: CaseSource) -> _Source:
+def _read(request: Request, case: CaseSource) -> tuple[_Source, list[Path]]:
     masks = read_classes(request.recipe, case, request.resample_mask)
-    scan = read_scan(case)
+    scan, files = read_scan(case)
     check_same_grid(masks.grid, scan, case.mask or case.image, case.image)
     if scan.modality not in ("", "CT"):
         raise InputError(
@@ -170,7 +171,7 @@ def _read(request: Request, case: CaseSource) -> _Source:
     for index, number in enumerate(real_labels(request.recipe).values()):
         if index in masks.inside:
             real[masks.inside[index]] = number
-    return _Source(scan, masks.of(ORGAN) & (real == 0), real)
+    return _Source(scan, masks.of(ORGAN) & (real == 0), real), files
 
 
 def _without_lesions(source: _Source) -> list[slice]:

@@ -75,7 +75,7 @@ def evaluate(
         card.spec.classes,
         used.point,
         name=card.spec.model,
-        window=card.spec.shown_window,
+        window=card.spec.representation.shown_window,
         facts=facts,
         pictures=pictures,
         linking=used.linking,

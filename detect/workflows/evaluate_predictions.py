@@ -90,7 +90,7 @@ def evaluate_predictions(
         classes,
         point,
         name=name,
-        window=dataset.manifest.request.recipe.shown_window,
+        window=dataset.manifest.request.recipe.representation.shown_window,
         facts=facts,
         pictures=pictures,
         notes=notes,

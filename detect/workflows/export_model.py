@@ -144,7 +144,7 @@ def phantom_pictures(spec: ModelSpec) -> list[Picture]:
     seen = spec.representation
     if seen.crop == "organ":
         seen = seen.model_copy(update={"crop": "none"})
-    slices = pictures(Volume(hu, affine, np.eye(4), spec.modality), seen, "phantom")
+    slices = pictures(Volume(hu, affine, np.eye(4), seen.modality), seen, "phantom")
     return [slices[z] for z in range(len(slices))]
 
 

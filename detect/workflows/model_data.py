@@ -68,7 +68,9 @@ def check_suits(spec: ModelSpec, dataset: Dataset, model: Path) -> None:
         InputError: other classes, or pictures that were made in another way.
     """
     recipe = dataset.manifest.request.recipe
-    made = [(name, value, getattr(recipe, name)) for name, value in spec.representation]
+    made = [
+        (name, value, getattr(recipe.representation, name)) for name, value in spec.representation
+    ]
     for what, own, theirs in (("classes", spec.classes, recipe.class_names), *made):
         if own != theirs:
             raise InputError(

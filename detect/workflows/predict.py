@@ -108,7 +108,7 @@ def predict(
         overwrite=overwrite,
     )
     used = job.used
-    found = find_sources(scans, used.spec.modality, out)
+    found = find_sources(scans, used.spec.representation.modality, out)
     errors = found.errors
     names = name_cases(found.scans, keep_identifiers)
     todo = [Todo(own.path, names.get(own), own.series, own.warnings) for own in found.scans]

@@ -68,7 +68,9 @@ def predict_study(
         dicom_sr = True
     models = [model] if isinstance(model, Path) else list(model)
     options |= {"dicom_sr": dicom_sr, "dicom_seg": dicom_seg}
-    modality = make_job(models, out, **options).used.spec.modality  # wrong options fetch nothing
+    modality = make_job(
+        models, out, **options
+    ).used.spec.representation.modality  # wrong options fetch nothing
     server = Server(address.base, from_environment())
     try:
         with tempfile.TemporaryDirectory(prefix="detect-") as folder:

@@ -156,8 +156,10 @@ def _request(
     resample_mask: bool,
     seed: int,
 ) -> Request:
-    if recipe.modality != "CT":
-        raise InputError(recipe.name, f"is {recipe.modality}", "use CT: lesions grow in HU")
+    if recipe.representation.modality != "CT":
+        raise InputError(
+            recipe.name, f"is {recipe.representation.modality}", "use CT: lesions grow in HU"
+        )
     if only_normal not in (None, "cases", "slices"):
         raise InputError("--only-normal", f"`{only_normal}` is unknown", "use cases or slices")
     low, high = lesions

@@ -178,11 +178,11 @@ def _request(
         settings = settings.model_copy(update={"epochs": epochs})
     imgsz, reason = _imgsz(settings.imgsz, splits[0], dataset)
     spec = ModelSpec(
+        representation=dataset.manifest.request.recipe.representation,
         family=family,
         model=model,
         classes=dataset.manifest.class_names,
         imgsz=imgsz,
-        **dict(dataset.manifest.request.recipe.representation),
     )
     return _Request(
         spec=spec,

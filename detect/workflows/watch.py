@@ -212,7 +212,7 @@ class _Watcher:
             if not place.is_dir():
                 scans[place] = [Source(place)]
                 continue
-            found = look_into(place, self.job.used.spec.modality)
+            found = look_into(place, self.job.used.spec.representation.modality)
             for reason in found.skipped:
                 self.listener.passed_over(reason)
             for error in found.errors:
@@ -276,7 +276,7 @@ class _Watcher:
     def _read(self, hashes: dict[Todo, str], todo: Todo) -> Scan | Settled[Outcome]:
         """Read a scan, unless it came before under another name."""
         try:
-            source = hash_files(todo.scan, todo.series)
+            source = hash_files(todo.series or todo.scan)
         except (InputError, OSError):
             return read(self.job, todo)  # which says what is wrong
         if source in hashes.values():

@@ -1,6 +1,7 @@
 """Where the slices of a DICOM series lie, and whether they make an even stack."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,85 @@ class Slice:
     thickness: float
     slope: float
     intercept: float
+
+
+# the fields of `Slice`, in their order
+_KEYS = ("frame", "shape", "position", "orientation", "spacing", "thickness", "slope", "intercept")
+_TYPES = ("i4", "2i4", "3f8", "6f8", "2f8", "f8", "f8", "f8")
+_ROW = np.dtype([("file", "i4"), *zip(_KEYS, _TYPES, strict=True)])
+
+
+@dataclass(frozen=True)
+class DicomSeries:
+    """Hold what the headers of one image series say, without pixels: about 200 bytes a slice.
+
+    Its headers are read once, by `series.open_series` or `study.outline`. It can be sent to another
+    process.
+
+    Attributes:
+        folder: holds the files.
+        uid: of the series, or ``""``; never to be shown.
+        frame_uid: of its frame of reference, or ``""``; never to be shown.
+        modality: DICOM's code, or ``""``.
+        body_part: DICOM's term of what was examined, or ``""``.
+        names: of the files that hold its slices, sorted.
+        table: ``(slices,)``, the fields of each `Slice`, with the index of its file in ``names``.
+        alone: no other image series lies in the folder.
+        fault: what is wrong with a header; it is raised when files or slices are asked for.
+    """
+
+    folder: Path
+    uid: str = field(repr=False)
+    frame_uid: str = field(repr=False, compare=False)
+    modality: str = field(compare=False)
+    body_part: str = field(compare=False)
+    names: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    table: NDArray[np.void] = field(
+        default_factory=lambda: np.empty(0, _ROW), repr=False, compare=False
+    )
+    alone: bool = field(default=True, compare=False)
+    fault: InputError | None = field(default=None, compare=False)
+
+    @property
+    def files(self) -> list[Path]:
+        """Return the paths of the files, sorted.
+
+        Raises:
+            InputError: the `fault`.
+        """
+        if self.fault:
+            raise self.fault
+        return [self.folder / name for name in self.names]
+
+    def ordered(self) -> tuple[list[Slice], NDArray[np.float64]]:
+        """Return the slices sorted along their normal, and the affine; see `series_geometry`.
+
+        Raises:
+            InputError: the `fault`, or the slices are no even stack.
+        """
+        files = self.files
+        slices = [
+            Slice(
+                files[row["file"]],
+                int(row["frame"]),
+                (int(row["shape"][0]), int(row["shape"][1])),
+                row["position"],
+                row["orientation"],
+                row["spacing"],
+                float(row["thickness"]),
+                float(row["slope"]),
+                float(row["intercept"]),
+            )
+            for row in self.table
+        ]
+        return series_geometry(self.folder, slices)
+
+    def with_slices(self, slices: Sequence[Slice]) -> "DicomSeries":
+        """Return the series with these slices of its folder."""
+        names = sorted({item.path.name for item in slices})
+        index = {name: i for i, name in enumerate(names)}
+        rows = [(index[item.path.name], *(getattr(item, key) for key in _KEYS)) for item in slices]
+        return replace(self, names=tuple(names), table=np.array(rows, dtype=_ROW))
 
 
 def series_geometry(folder: Path, slices: list[Slice]) -> tuple[list[Slice], NDArray[np.float64]]:

@@ -6,10 +6,8 @@ through.
 """
 
 import os
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from pydicom.uid import UID
 from converters.core.errors import InputError
 from converters.imaging.dicom.body_parts import known_part
 from converters.imaging.dicom.frames import slices_of
-from converters.imaging.dicom.geometry import Slice, series_geometry
+from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.pixels import check_promise, fill
 from converters.imaging.dicom.quiet import quiet
 from converters.imaging.raw import COPY_AGAIN, open_file, unreadable
@@ -59,72 +57,29 @@ _DERIVED = {  # objects with pixels, or frames of them, that are not slices of a
 _DICOM_NAMES = ("", ".dcm", ".dicom", ".ima")
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A series without its pixels: where its voxels are, and what other objects call it.
-
-    Attributes:
-        shape: slices, rows, columns.
-        affine: ``(4, 4)``, (column, row, rank of the slice, 1) to patient mm (LPS).
-        series, frame: UIDs of the series and of its frame of reference, or ``""``; never to be
-            shown.
-    """
-
-    shape: tuple[int, int, int]
-    affine: NDArray[np.float64]
-    series: str
-    frame: str
-
-
-@dataclass(frozen=True)
-class _Series:
-    modality: str
-    body_part: str
-    slices: list[Slice]
-    series: str
-    frame: str
-
-    def files(self) -> list[Path]:
-        return sorted({item.path for item in self.slices})
-
-
-def read(folder: Path, series: str = "") -> Stored:
-    """Read the one image series in ``folder``; what is no image (RTSTRUCT, SEG, …) is ignored.
-
-    Args:
-        folder: not searched below its first level.
-        series: UID of the series wanted, where there are several.
+def read(series: DicomSeries) -> Stored:
+    """Read the pixels of a series.
 
     Raises:
-        InputError: there is no series or more than one, or it is incomplete, damaged or not an even
-            stack of equal slices.
+        InputError: it is incomplete, damaged or not an even stack of equal slices.
     """
-    found = _series(folder, series)
-    slices, affine = series_geometry(folder, found.slices)
-    voxels = fill(folder, slices)
-    return Stored(voxels, affine, modality=found.modality, body_part=found.body_part)
+    slices, affine = series.ordered()
+    voxels = fill(series.folder, slices)
+    return Stored(voxels, affine, modality=series.modality, body_part=series.body_part)
 
 
-def read_grid(folder: Path) -> Grid:
-    """Read the headers alone of the one image series in ``folder``.
+def read_grid(series: DicomSeries) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Return the shape (slices, rows, columns) of a series and its affine.
+
+    The affine ``(4, 4)`` maps (column, row, rank of the slice, 1) to patient mm (LPS).
 
     Raises:
         InputError: as ``read``, but for what is wrong with pixels.
     """
-    found = _series(folder)
-    slices, affine = series_geometry(folder, found.slices)
+    slices, affine = series.ordered()
     shape = (len(slices), *slices[0].shape)
-    check_promise(folder, slices, shape)
-    return Grid(shape, affine, found.series, found.frame)
-
-
-def read_slices(folder: Path, series: str = "") -> list[Slice]:
-    """Read the headers of the one image series in ``folder``, or of one of several, by rank.
-
-    Raises:
-        InputError: as ``read_grid``.
-    """
-    return series_geometry(folder, _series(folder, series).slices)[0]
+    check_promise(series.folder, slices, shape)
+    return shape, affine
 
 
 def find_objects(path: Path, classes: Collection[str]) -> list[Path]:
@@ -151,24 +106,6 @@ def load(path: Path, tags: list[str]) -> Dataset:
     """
     with plain_errors(path):
         return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(tags))
-
-
-def ordered(folder: Path) -> tuple[list[Slice], NDArray[np.float64]]:
-    """The slices of the one image series in ``folder``, sorted along their normal, and its affine.
-
-    Raises:
-        InputError: as ``read``, but for the pixels.
-    """
-    return series_geometry(folder, _series(folder).slices)
-
-
-def files(folder: Path, series: str = "") -> list[Path]:
-    """The files of the one image series in ``folder``, or of one of several, sorted.
-
-    Raises:
-        InputError: there is no series, or more than one.
-    """
-    return _series(folder, series).files()
 
 
 def holds_objects(folder: Path) -> bool:
@@ -211,11 +148,16 @@ def is_dicom(path: Path) -> bool:
     )
 
 
-def _series(folder: Path, wanted: str = "") -> _Series:
-    found: dict[str, list[Slice]] = defaultdict(list)
-    modalities: dict[str, str] = {}
-    parts: dict[str, str] = {}
-    frames: dict[str, str] = {}
+def open_series(folder: Path) -> DicomSeries:
+    """Read the headers of the one image series in ``folder``; other objects are ignored.
+
+    Args:
+        folder: not searched below its first level.
+
+    Raises:
+        InputError: there is no image series or more than one, or a header is damaged.
+    """
+    found: dict[str, tuple[DicomSeries, list[Slice]]] = {}
     others = 0
     for path in candidates(folder, strict=True):
         header = read_header(path)
@@ -225,28 +167,36 @@ def _series(folder: Path, wanted: str = "") -> _Series:
             if not is_image(path, header):
                 others += 1
                 continue
-            key = str(header.get("SeriesInstanceUID", ""))
-            if wanted and key != wanted:
-                continue
-            modalities.setdefault(key, modality_code(header))
-            parts.setdefault(key, known_part(str(header.get("BodyPartExamined", ""))))
-            frames.setdefault(key, str(header.get("FrameOfReferenceUID", "")))
-            found[key].extend(slices_of(path, header))
+            series = describe_series(folder, header)
+            found.setdefault(series.uid, (series, []))[1].extend(slices_of(path, header))
     if not found:
         hint = f" but {others} other DICOM objects (such as RTSTRUCT or SEG)" if others else ""
         raise InputError(
             folder, f"holds no DICOM images{hint}", "give the folder that holds the slices"
         )
     if len(found) > 1:
-        counts = sorted(((len(found[key]), modalities[key]) for key in found), reverse=True)
+        counts = sorted(
+            ((len(slices), series.modality) for series, slices in found.values()), reverse=True
+        )
         listed = ", ".join(f"{count} {modality or 'unnamed'}" for count, modality in counts)
         raise InputError(
             folder,
             f"mixes {len(found)} image series (slices: {listed})",
             "put each series into a folder of its own and give that",
         )
-    ((key, slices),) = found.items()
-    return _Series(modalities[key], parts[key], slices, key, frames[key])
+    ((series, slices),) = found.values()
+    return series.with_slices(slices)
+
+
+def describe_series(folder: Path, header: Dataset) -> DicomSeries:
+    """Return the series that an object belongs to, still without slices."""
+    return DicomSeries(
+        folder,
+        uid=str(header.get("SeriesInstanceUID", "")),
+        frame_uid=str(header.get("FrameOfReferenceUID", "")),
+        modality=modality_code(header),
+        body_part=known_part(str(header.get("BodyPartExamined", ""))),
+    )
 
 
 def candidates(folder: Path, strict: bool) -> Iterator[Path]:

@@ -5,18 +5,21 @@ and the results of other programs beside the scan, often in one folder. As in al
 reading no tag that says who the patient is gets read, and no UID is ever shown.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from converters.core.errors import InputError
+from converters.imaging.dicom.frames import slices_of
+from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.series import (
     candidates,
+    describe_series,
     is_image,
-    modality_code,
     plain_errors,
     read_header,
     sop_class,
@@ -42,21 +45,17 @@ class SeriesOutline:
     """One series, or the objects without pictures of one.
 
     Attributes:
-        folder: that it lies in.
-        series: its UID, never to be shown.
+        series: its headers; without slices where it has no pictures.
         first: its first file.
         files, slices: how many; slices are 0 where it has no pictures.
-        modality: DICOM's code.
         refused: why it is no scan of that modality, else empty.
         doubted: why it is hardly the scan that is meant, but can be read as one, else empty.
     """
 
-    folder: Path
-    series: str
+    series: DicomSeries
     first: Path
     files: int
     slices: int
-    modality: str
     refused: str
     doubted: str
 
@@ -71,68 +70,103 @@ def outline(folder: Path, modality: str) -> list[SeriesOutline]:
     Raises:
         InputError: a file that ought to be DICOM is none, or its header is damaged.
     """
-    members: dict[tuple[str, bool], list[tuple[Path, Dataset]]] = {}
+    members: dict[tuple[str, bool], _Members] = {}
     for path in candidates(folder, strict=True):
         header = read_header(path)
         if header is None or sop_class(header) == _DIRECTORY:
             continue
         with plain_errors(path):
-            key = str(header.get("SeriesInstanceUID", "")), is_image(path, header)
-            members.setdefault(key, []).append((path, header))
-    return [
-        _outline(folder, series, pictured, own, modality)
-        for (series, pictured), own in members.items()
-    ]
+            series, pictured = describe_series(folder, header), is_image(path, header)
+            key = series.uid, pictured
+            if key not in members:
+                members[key] = _Members(series, path, sop_class(header), pictured)
+            members[key].add(path, header)
+    alone = sum(pictured for _, pictured in members) == 1
+    return [item.outline(modality, alone) for item in members.values()]
 
 
-def _outline(
-    folder: Path,
-    series: str,
-    pictured: bool,
-    own: list[tuple[Path, Dataset]],
-    modality: str,
-) -> SeriesOutline:
-    headers = [header for _, header in own]
-    code = modality_code(headers[0])
-    with plain_errors(own[0][0]):
-        slices = sum(int(h.get("NumberOfFrames") or 1) for h in headers) if pictured else 0
-        refused = _refusal(headers, modality) if pictured else _name_of(headers[0])
-        doubted = "" if refused else _doubt(headers, slices, modality)
-    return SeriesOutline(folder, series, own[0][0], len(own), slices, code, refused, doubted)
+@dataclass
+class _Members:
+    """The objects of one series, as far as the files of a folder have been gone through.
+
+    Attributes:
+        series: still without slices.
+        first: path of the first file.
+        kind: SOP class UID of the first.
+        pictured: whether they are pictures.
+        files, frames: how many.
+        slices: of all pictures, unless there is a fault.
+        fault: why a header gives no slice.
+        common: values of ImageType that all pictures have.
+        derived: every picture is derived from another series.
+        axial: some picture may lie across the patient.
+    """
+
+    series: DicomSeries
+    first: Path
+    kind: str
+    pictured: bool
+    files: int = 0
+    frames: int = 0
+    slices: list[Slice] = field(default_factory=list)
+    fault: InputError | None = None
+    common: set[str] | None = None
+    derived: bool = True
+    axial: bool = False
+
+    def add(self, path: Path, header: Dataset) -> None:
+        self.files += 1
+        if not self.pictured:
+            return
+        self.frames += int(header.get("NumberOfFrames") or 1)
+        values: list[str] = []
+        axial = True
+        try:
+            with plain_errors(path):
+                values, axial = _image_type(header), _is_axial(header)
+                self.slices += slices_of(path, header)
+        except InputError as error:  # whoever reads the series is to hear of it
+            self.fault = self.fault or error
+        self.common = set(values) if self.common is None else self.common & set(values)
+        self.derived &= values[:2] == ["DERIVED", "SECONDARY"]
+        self.axial |= axial
+
+    def outline(self, modality: str, alone: bool) -> SeriesOutline:
+        refused = self._refusal(modality) if self.pictured else _name_of(self.kind)
+        doubted = "" if refused else self._doubt(modality)
+        series = replace(self.series.with_slices(self.slices), alone=alone, fault=self.fault)
+        return SeriesOutline(series, self.first, self.files, self.frames, refused, doubted)
+
+    def _refusal(self, modality: str) -> str:
+        code, common = self.series.modality, self.common or set()
+        if self.kind == _SECONDARY_CAPTURE or self.kind.startswith(f"{_SECONDARY_CAPTURE}."):
+            return "is a secondary capture (a picture of a screen or of paper)"
+        if code not in ("", modality):
+            return f"is {code}, not {modality}"
+        # of a series that holds other slices too, reading it will say what does not fit
+        if "LOCALIZER" in common:
+            return "is a localizer (scout), no stack of slices"
+        if common & _CAPTURES:
+            return "is a picture of a screen or a report"
+        if common & _PROJECTIONS:
+            return "shows projections (MIP or rendering), no slices"
+        return ""
+
+    def _doubt(self, modality: str) -> str:
+        if modality == "CT" and not self.axial:
+            return "is a reformat in another plane than axial"
+        if self.derived:
+            return "was derived from another series (ImageType DERIVED, SECONDARY)"
+        if self.frames < FEWEST_SLICES:
+            return f"has only {self.frames} slice{'s' if self.frames != 1 else ''}"
+        return ""
 
 
-def _name_of(header: Dataset) -> str:
+def _name_of(kind: str) -> str:
     """Say what an object without pictures is, in the standard's own words and none of the file."""
-    kind = UID(sop_class(header))
-    name = kind.name.removesuffix(" Storage") if kind.is_private is False else ""
-    return f"is no scan ({name})" if name and name != kind else "is no scan"
-
-
-def _refusal(headers: Sequence[Dataset], modality: str) -> str:
-    kind, code = sop_class(headers[0]), modality_code(headers[0])
-    if kind == _SECONDARY_CAPTURE or kind.startswith(f"{_SECONDARY_CAPTURE}."):
-        return "is a secondary capture (a picture of a screen or of paper)"
-    if code not in ("", modality):
-        return f"is {code}, not {modality}"
-    # of a series that holds other slices too, reading it will say what does not fit
-    common = set.intersection(*(set(_image_type(header)) for header in headers))
-    if "LOCALIZER" in common:
-        return "is a localizer (scout), no stack of slices"
-    if common & _CAPTURES:
-        return "is a picture of a screen or a report"
-    if common & _PROJECTIONS:
-        return "shows projections (MIP or rendering), no slices"
-    return ""
-
-
-def _doubt(headers: Sequence[Dataset], slices: int, modality: str) -> str:
-    if modality == "CT" and not any(map(_is_axial, headers)):
-        return "is a reformat in another plane than axial"
-    if all(_image_type(header)[:2] == ["DERIVED", "SECONDARY"] for header in headers):
-        return "was derived from another series (ImageType DERIVED, SECONDARY)"
-    if slices < FEWEST_SLICES:
-        return f"has only {slices} slice{'s' if slices != 1 else ''}"
-    return ""
+    uid = UID(kind)
+    name = uid.name.removesuffix(" Storage") if uid.is_private is False else ""
+    return f"is no scan ({name})" if name and name != uid else "is no scan"
 
 
 def _image_type(header: Dataset) -> list[str]:

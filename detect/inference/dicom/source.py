@@ -16,9 +16,9 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from converters.core.errors import InputError
-from converters.imaging.dicom.geometry import Slice
+from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.quiet import quiet
-from converters.imaging.dicom.series import plain_errors, read_slices
+from converters.imaging.dicom.series import plain_errors
 from detect.detectors.card import ModelCard
 
 MANUFACTURER = "detect"
@@ -148,29 +148,26 @@ class Result:
 
 
 def result_of(
-    folder: Path,
+    series: DicomSeries,
     source_sha256: str,
     card: ModelCard,
     rows: Sequence[Mapping[str, Any]],
-    *,
-    series: str = "",
     warnings: Sequence[str] = (),
 ) -> Result:
     """Gather what objects are made of.
 
     Args:
-        folder: with the series.
+        series: that was read.
         source_sha256: of its files.
         card: of the model.
         rows: lesions as in `detections.json`.
-        series: UID of the one wanted, where the folder holds several.
         warnings: why the scan may not be one for the model.
 
     Raises:
-        InputError: the series cannot be read.
+        InputError: the series is no even stack of slices.
     """
     told = [source_sha256, card.weights_sha256, version("detect"), list(rows), list(warnings)]
-    return Result(folder, read_slices(folder, series), card, rows, warnings, json.dumps(told))
+    return Result(series.folder, series.ordered()[0], card, rows, warnings, json.dumps(told))
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def test_key_slices_alone_are_cases_of_one_slice(tmp_path: Path) -> None:
     assert cases[0].case_id == "000001_01_01_009"
     marks = find_marks(chosen, cases[0], False)
     assert marks.shape == (1, SIZE, SIZE) and len(marks.components) == 2
-    assert read_scan(cases[0]).array[0, 0, :2].tolist() == [90, 91]
+    assert read_scan(cases[0])[0].array[0, 0, :2].tolist() == [90, 91]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_the_slices_between_those_published_are_the_nearest_there_is(tmp_path: P
     marks = find_marks(recipe(), case, False)
     assert marks.shape[0] == 8  # 8 to 10 and 13 to 15
     assert {c.slice_index for c in marks.components} == {1, 6} and marks.negative_slices == []
-    first = read_scan(case).array[:, 0, 0].tolist()
+    first = read_scan(case)[0].array[:, 0, 0].tolist()
     assert first == [80, 90, 100, 100, 130, 130, 140, 150]
 
 
@@ -232,4 +232,4 @@ def test_real_key_slices(realdata: Path, tmp_path: Path) -> None:
     )
     (box,) = find_marks(chosen, case, False).components
     assert (box.x, box.y, box.width, box.height) == (225, 89, 16, 23)
-    assert read_scan(case).array.min() >= -1024
+    assert read_scan(case)[0].array.min() >= -1024

@@ -31,7 +31,7 @@ def found(scan: Path, mask: Path, classes: dict[str, object], resample: bool = F
 
 
 def planted(scan: Path, mask: Path) -> np.ndarray:
-    return read_scan(source(scan, mask, "seg")).array > (dicom_masks.LOW + 50 - 1024)
+    return read_scan(source(scan, mask, "seg"))[0].array > (dicom_masks.LOW + 50 - 1024)
 
 
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])

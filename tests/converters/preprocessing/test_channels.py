@@ -111,7 +111,8 @@ channels:
 
 def test_a_recipe_says_it_all(tmp_path: Path) -> None:
     recipe = bodies.recipe(tmp_path, OWN + "crop: body\nmargin_mm: 5\nspacing_mm: 0.8\n")
-    assert recipe.planes == 3 and recipe.spacing_mm == 0.8 and recipe.margin_mm == 5
+    seen = recipe.representation
+    assert seen.planes == 3 and seen.spacing_mm == 0.8 and seen.margin_mm == 5
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
@@ -173,7 +174,7 @@ def test_it_is_sound_and_masks_boxes_and_pictures_lie_on_the_scan(
 ) -> None:
     assert check(dataset) == []
     opened = open_dataset(dataset)
-    how = opened.manifest.request.recipe
+    how = opened.manifest.request.recipe.representation
     for entry in opened.manifest.cases:
         frame, volume = entry.frame, read_volume(scans / f"{entry.id}-scan.nii")
         lesion = read_mask(scans / f"{entry.id}-mask.nii").array == 2

@@ -30,10 +30,11 @@ def test_limt_has_the_four_lesion_classes() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("window:", "windw:", "window"),
+        ("window:", "windw:", "unknown key `windw`. did you mean `window`"),
+        ("window:", "representation: {}\nwindow:", "unknown key `representation`"),
         ("dark: 2", "dark: 1", "[1]"),
         ("{case}-mask", "mask", "mask"),
-        ("width: 400", "width: 0", "width"),
+        ("width: 400", "width: 0", "`window.width`"),
         ("codes: {dark", "codes: {drak", "did you mean `dark`"),
         ("value: 85057007", "valeu: 85057007", "did you mean `value`"),
     ],

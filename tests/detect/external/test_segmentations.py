@@ -265,7 +265,7 @@ def test_a_dataset_without_label_numbers_asks_for_their_meaning(
 def test_resampled_pictures(tmp_path: Path) -> None:
     """Volumes stay on the scan's grid; their boxes lie on the pictures as the truth does."""
     scans = tiny.make_scans(tmp_path / "scans")
-    recipe = tiny.recipe(tmp_path).model_copy(update={"spacing_mm": 1.1})
+    recipe = tiny.recipe(tmp_path, tiny.RECIPE + "spacing_mm: 1.1\n")
     dataset = tmp_path / "dataset"
     convert(recipe, scans, dataset, split=(8, 2, 2), negatives="all")
     split = load_split(open_dataset(dataset), "test")

@@ -1,5 +1,6 @@
 """Study folders: which series are scans, and why the others are passed over."""
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from pydicom.uid import (
 )
 
 from converters.core.errors import InputError
+from converters.imaging.dicom import series
+from converters.imaging.hashing import hash_files
 from converters.imaging.read import read_volume
 from detect.inference.find_scans import find
 from tests.helpers.studies import (
@@ -90,8 +93,8 @@ def test_what_is_no_scan_is_passed_over_with_a_reason(
     found = look(study)
     (scan,) = found.scans
     assert scan.path == (study if flat else study / "b-axial") and not found.errors
-    assert not scan.warnings and bool(scan.series) == flat
-    assert (read_volume(scan.path, scan.series).array == 1100 - 1024).all()
+    assert not scan.warnings and scan.series is not None and scan.series.alone != flat
+    assert (read_volume(scan.series).array == 1100 - 1024).all()
     (reason,) = found.skipped
     assert said in reason.problem
     assert reason.path.startswith(str(study / ("extra-" if flat else "a-extra")))
@@ -147,7 +150,7 @@ def test_the_series_of_a_flat_study_are_told_apart(tmp_path: Path) -> None:
             (tmp_path / "study").mkdir(exist_ok=True)
             file.rename(tmp_path / "study" / f"{file.name}-{number}")
     found = look(tmp_path / "study")
-    values = [int(read_volume(s.path, s.series).array[0, 0, 0]) for s in found.scans]
+    values = [int(read_volume(s.series).array[0, 0, 0]) for s in found.scans]
     assert sorted(values) == [-24, -23, -22] and not found.errors and not found.skipped
     with pytest.raises(InputError, match="mixes 3 image series"):
         read_volume(tmp_path / "study")
@@ -203,3 +206,43 @@ def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
     scan, error = done.stdout.splitlines()
     assert scan == str(study / "good")
     assert error.startswith(f"{study / 'closed'}: may not be read")
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_the_headers_of_a_scan_are_read_once(
+    flat: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finding, hashing, reading and writing results take what finding a scan has read."""
+    study = tmp_path / "study"
+    stack(study, slices=9)
+    if flat:  # beside a localizer
+        for file in stack(tmp_path / "extra", with_type("ORIGINAL", "LOCALIZER")).iterdir():
+            file.rename(study / f"extra-{file.name}")
+    headers: list[Path] = []
+    parse = series.dcmread
+
+    def counted(path: Path, **how: object) -> Dataset:
+        headers.append(path)
+        return parse(path, **how)
+
+    monkeypatch.setattr(series, "dcmread", counted)
+    (scan,) = look(study).scans
+    sent = pickle.loads(pickle.dumps(scan))  # to another process
+    assert sent == scan and len(pickle.dumps(scan)) < 4000
+    assert len(hash_files(sent.series)) == 64
+    assert read_volume(sent.series).array.shape == (9, 24, 32)
+    assert len(sent.series.ordered()[0]) == 9  # what results refer to
+    # the first of the folder is looked at alone, too, to see whether it is DICOM
+    assert len(headers) == len(list(study.iterdir())) + 1
+
+
+def test_a_faulty_header_is_told_of_whoever_reads_the_series(tmp_path: Path) -> None:
+    def edit(number: int, ds: Dataset) -> Dataset:
+        if number == 3:
+            ds.RescaleSlope = "0"
+        return ds
+
+    (scan,) = look(stack(tmp_path / "study", edit)).scans
+    for use in (hash_files, read_volume):
+        with pytest.raises(InputError, match="RescaleSlope or PixelSpacing of 0"):
+            use(scan.series)

@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from converters.imaging.nifti import write_nifti
+from converters.preprocessing.representation import Representation
 from converters.preprocessing.windowing import Window
 from detect.detectors.card import OperatingPoint, read_model_card
 from detect.inference import process_scan as one_scan
@@ -199,8 +200,8 @@ def test_models_that_do_not_fit_are_refused(threshold_model: Path, tmp_path: Pat
     scan = make_scans(tmp_path / "scans", cases=1) / "case0-scan.nii"
     spec = read_model_card(threshold_model).spec
     classes = another(threshold_model, "c", spec=spec.model_copy(update={"classes": ["dark"]}))
-    window = Window(level=0, width=50)
-    other = another(threshold_model, "w", spec=spec.model_copy(update={"window": window}))
+    seen = Representation(window=Window(level=0, width=50))
+    other = another(threshold_model, "w", spec=spec.model_copy(update={"representation": seen}))
     for second, words in (
         (classes, "has classes ['dark'], but threshold-model has ['bright']"),
         (other, "has window"),

@@ -167,12 +167,12 @@ def test_no_stage_that_fails_stops_the_other_scans(
     find = one_scan.find_lesions
     volumes: dict[int, str] = {}
 
-    def bad_read(path: Path, series: str) -> Any:
+    def bad_read(path: Path) -> Any:
         if path.stem == "case0-mask":
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
         if path.stem == "case0-scan":
             raise ValueError("DOE^JANE")  # what a library may quote from a header
-        volume = read(path, series)
+        volume = read(path)
         volumes[id(volume.array)] = path.stem
         return volume
 

@@ -66,7 +66,7 @@ def test_model_card_tells_the_truth(tiny_run: Path) -> None:
     network = build_network("yolov8n", 2, 64)
     assert card.parameters.unfused == sum(p.numel() for p in network.parameters())
     assert card.spec.classes == ["bright", "dark"]
-    assert card.spec.window == Window(level=0, width=400)
+    assert card.spec.representation.window == Window(level=0, width=400)
     assert card.started_from == "scratch"
     assert card.operating_point is not None
     metrics = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))
