@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.drawing import shown
-from converters.core.files import replacing, write_json
+from converters.core.drawing import grey_channel
+from converters.core.files import atomic_file, write_json
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import Split, load_split
 from converters.dataset.stratify import SPLITS
@@ -55,7 +55,7 @@ def main() -> None:
     tiles = [_tile(lesion, number) for number, (lesion, _) in enumerate(order)]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[k : k + COLUMNS]) for k in range(0, len(tiles), COLUMNS)]
-    with replacing(options.out / "sheet.png") as partial:
+    with atomic_file(options.out / "sheet.png") as partial:
         partial.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes())
     key = [
         {"number": number, "real": is_real, "diameter_mm": round(lesion[3], 1)}
@@ -81,7 +81,7 @@ def _lesions(split: Split, made_up: bool) -> list[Lesion]:
 def _tile(lesion: Lesion, number: int) -> NDArray[np.uint8]:
     split, picture, box, _ = lesion
     x1, y1, x2, y2 = split.truth[picture].xyxy[box]
-    padded = np.pad(shown(split.read(picture)), SIDE // 2)  # the centre stays in the middle
+    padded = np.pad(grey_channel(split.read(picture)), SIDE // 2)  # the centre stays in the middle
     top, left = round((y1 + y2) / 2), round((x1 + x2) / 2)
     around = padded[top : top + SIDE, left : left + SIDE]
     size = (SIDE * ENLARGED, SIDE * ENLARGED)

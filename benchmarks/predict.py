@@ -96,20 +96,20 @@ def yolo(
 
 
 def all_boxes(run: Path, runtime: str, scan: Path, confidence: float) -> list[list[float]]:
-    """Our boxes before any is dropped: (slice, x1, y1, x2, y2, class, score)."""
+    """Detect our boxes before any is dropped: (slice, x1, y1, x2, y2, class, score)."""
     from converters.imaging.read import read_volume
     from converters.preprocessing.pictures import pictures
     from detect.detectors.exported import load_predictor
 
     detector = load_predictor(run, "cpu", runtime)
-    made = pictures(read_volume(scan), detector.spec.representation, scan)
-    found = []
-    for z in range(len(made)):
-        (boxes,) = detector.predict([made[z]])
+    seen = pictures(read_volume(scan), detector.spec.representation, scan)
+    rows = []
+    for z in range(len(seen)):
+        (boxes,) = detector.predict([seen[z]])
         for xyxy, label, score in zip(boxes.xyxy, boxes.label, boxes.score, strict=True):
             if score >= confidence:
-                found.append([z, *xyxy.tolist(), int(label), float(score)])
-    return found
+                rows.append([z, *xyxy.tolist(), int(label), float(score)])
+    return rows
 
 
 def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
@@ -121,13 +121,13 @@ def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
         by_slice[int(row[0])].append(row)
     same, taken, apart = 0, Counter[int](), 0.0
     for row in theirs:
-        own = np.array(by_slice[int(row[0])]).reshape(-1, 7)
-        fits = iou(np.array([row[1:5]]), own[:, 1:5])[0]
-        fits[own[:, 5] != row[5]] = 0
-        if len(own) and fits.max() >= IOU and abs(own[fits.argmax(), 6] - row[6]) <= SCORE:
+        near = np.array(by_slice[int(row[0])]).reshape(-1, 7)
+        fits = iou(np.array([row[1:5]]), near[:, 1:5])[0]
+        fits[near[:, 5] != row[5]] = 0
+        if len(near) and fits.max() >= IOU and abs(near[fits.argmax(), 6] - row[6]) <= SCORE:
             same += 1
             taken[int(row[0])] += 1
-            apart = max(apart, abs(own[fits.argmax(), 6] - row[6]))
+            apart = max(apart, abs(near[fits.argmax(), 6] - row[6]))
     share = 100 * same / max(len(theirs), 1)
     more = len(ours) - same
     return (
@@ -173,16 +173,16 @@ def memory(run: Path, scans: Path, out: Path) -> dict[str, float]:
 
 def measure(words: list[str]) -> tuple[float, float, float, str]:
     """Run a command; returns processor seconds, wall seconds, load and what it printed."""
-    clock, said = Clock(), ""
+    clock, printed = Clock(), ""
     load = os.getloadavg()[0]
 
     def run() -> None:
-        nonlocal said
+        nonlocal printed
         done = subprocess.run(words, check=True, stdout=subprocess.PIPE, encoding="utf-8")
-        said = done.stdout
+        printed = done.stdout
 
     clock.time(run)
-    return clock.cpu, clock.wall, load, said
+    return clock.cpu, clock.wall, load, printed
 
 
 def generated(folder: Path) -> Path:
@@ -194,7 +194,7 @@ def generated(folder: Path) -> Path:
 
 
 def job(*words: object) -> list[str]:
-    """A command that runs one job of this script."""
+    """Return the command that runs one job of this script."""
     return [sys.executable, __file__, "--job", *map(str, words)]
 
 
@@ -244,14 +244,15 @@ def compare(run: Path, folder: Path, confidence: float) -> None:
             cpu, wall, load, _ = measure(words)
             seconds[name, count] = cpu, wall
             row(f"{name}, {count} scan{'s' if count > 1 else ''}", seconds, name, count, load)
-        one, all_ = seconds[name, 1], seconds[name, SEVERAL]
-        seconds[name, 0] = (all_[0] - one[0]) / (SEVERAL - 1), (all_[1] - one[1]) / (SEVERAL - 1)
+        pairs = zip(seconds[name, 1], seconds[name, SEVERAL], strict=True)
+        cpu, wall = ((last - first) / (SEVERAL - 1) for first, last in pairs)
+        seconds[name, 0] = cpu, wall
         row(f"{name}, each further scan", seconds, name, 0, load)
     by_command(seconds, runtimes)
     boxes = json.loads((folder / "yolo-1" / "boxes.json").read_text())
     for runtime in runtimes:
-        own = all_boxes(run, runtime, scan, confidence)
-        print(f"{'ours, ' + runtime:22}{agreement(boxes, own)}", flush=True)
+        ours = all_boxes(run, runtime, scan, confidence)
+        print(f"{'ours, ' + runtime:22}{agreement(boxes, ours)}", flush=True)
 
 
 def by_command(seconds: dict[tuple[str, int], tuple[float, float]], runtimes: list[str]) -> None:
@@ -259,10 +260,10 @@ def by_command(seconds: dict[tuple[str, int], tuple[float, float]], runtimes: li
     print(f"{SEVERAL} scans, theirs with a command each ({SEVERAL} times theirs of 1 scan):")
     cpu, wall = (SEVERAL * value for value in seconds["yolo", 1])
     for name in runtimes:
-        own = seconds[name, SEVERAL]
+        ours = seconds[name, SEVERAL]
         print(
-            f"{'  ' + name + ', one command':26}{own[0]:8.1f}{cpu / own[0]:7.1f}x"
-            f"{own[1]:8.1f}{wall / own[1]:7.1f}x",
+            f"{'  ' + name + ', one command':26}{ours[0]:8.1f}{cpu / ours[0]:7.1f}x"
+            f"{ours[1]:8.1f}{wall / ours[1]:7.1f}x",
             flush=True,
         )
 
@@ -272,11 +273,11 @@ def row(
     load: float,
 ) -> None:  # fmt: skip
     """Print one row, with the ratio to the same number of scans of theirs."""
-    own, theirs = seconds[name, count], seconds["yolo", count]
-    cpu, wall = own
+    ours, theirs = seconds[name, count], seconds["yolo", count]
+    cpu, wall = ours
     ratios = ["", ""]
     if name != "yolo":  # a busy machine can make three scans faster than one
-        ratios = [f"{a / b:.1f}x" if b > 0 else "?" for a, b in zip(theirs, own, strict=True)]
+        ratios = [f"{a / b:.1f}x" if b > 0 else "?" for a, b in zip(theirs, ours, strict=True)]
     print(f"{title:26}{cpu:8.1f}{ratios[0]:>8}{wall:8.1f}{ratios[1]:>8}{load:6.1f}", flush=True)
 
 
@@ -287,20 +288,22 @@ def flat(run: Path, folder: Path) -> None:
         subprocess.run(
             [sys.executable, __file__, "--make", str(many), "1", "24", "128"], check=True
         )
-        (one,) = (many / "images").glob("*.nii.gz")
+        (scan,) = (many / "images").glob("*.nii.gz")
         for number in range(MARKS[-1]):
-            shutil.copy(one, many / f"scan{number:02d}.nii.gz")
+            shutil.copy(scan, many / f"scan{number:02d}.nii.gz")
         shutil.rmtree(many / "images")
         shutil.rmtree(many / "masks")
-    own = json.loads(measure(job("memory", run, many, folder / "many-out"))[3].splitlines()[-1])
-    said = ", ".join(f"{mark}: {own[str(mark)]:.0f}" for mark in MARKS)
-    print(f"\nMiB resident after so many scans: {said}; peak {own['peak']:.0f}")
+    resident = json.loads(
+        measure(job("memory", run, many, folder / "many-out"))[3].splitlines()[-1]
+    )
+    marks = ", ".join(f"{mark}: {resident[str(mark)]:.0f}" for mark in MARKS)
+    print(f"\nMiB resident after so many scans: {marks}; peak {resident['peak']:.0f}")
 
 
 def run_job(words: list[str]) -> None:
     """Run one job in this process."""
-    what, *rest = words
-    if what == "yolo":
+    name, *rest = words
+    if name == "yolo":
         asked = json.loads(rest[2])
         yolo([Path(path) for path in rest[3:]], Path(rest[0]), Path(rest[1]), **asked)
     else:

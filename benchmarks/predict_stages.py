@@ -1,4 +1,4 @@
-"""Say where `detect predict` spends its time, by thread and stage.
+"""Measure the seconds that `detect predict` spends, by thread and stage.
 
 Run: ``python benchmarks/predict_stages.py RUN``, RUN being a YOLO of `detect train`; its exports,
 where it has any, are timed too. On the scan of `predict.py`, in processor seconds of the thread
@@ -22,7 +22,7 @@ from predict import generated, measure
 
 
 class Stages:
-    """Adds up what each stage takes of its own thread's processor time and of the wall clock."""
+    """Sums of each stage: processor time of the thread that it runs in, and wall clock."""
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -70,20 +70,21 @@ def stages(run: Path, runtime: str, scan: Path, out: Path) -> dict[str, Any]:
     from detect.detectors import predictor as steps
     from detect.inference import detect_slices as slices
     from detect.inference import outputs
-    from detect.inference import process_scan as one_scan
+    from detect.inference import process_scan as writing
+    from detect.inference import scan as reading
     from detect.workflows import prediction_summary
 
     timer = Stages()
-    timer.of(one_scan, "hash_files", "hash")
-    timer.of(one_scan, "read_volume", "read and decode")
-    timer.of(one_scan, "pictures", "settle pictures")
+    timer.of(reading, "hash_files", "hash")
+    timer.of(reading, "read_volume", "read and decode")
+    timer.of(reading, "pictures", "settle pictures")
     timer.of(Pictures, "__getitem__", "window")
     timer.of(slices, "link", "link")
-    timer.of(slices, "one_finding_each", "link")
-    timer.of(one_scan, "write_case_outputs", "tables")
+    timer.of(slices, "class_agnostic_nms", "link")
+    timer.of(writing, "write_case_outputs", "tables")
     timer.of(outputs, "draw", "draw")
     timer.of(outputs, "write_png", "PNG")
-    timer.of(one_scan, "write_label_volume", "label volume")
+    timer.of(writing, "write_label_volume", "label volume")
     # of all threads: nothing else runs then
     timer.of(prediction_summary, "prediction_report", "report", time.process_time)
 
@@ -124,17 +125,23 @@ def table(run: Path, folder: Path) -> None:
     for runtime in [name for name in RUNTIMES if name == "torch" or name in known]:
         job = ["--job", run, runtime, scan, folder / f"s-{runtime}"]
         words = [sys.executable, __file__, *map(str, job)]
-        own = json.loads(measure(words)[3].splitlines()[-1])
-        print(f"{runtime}: {own['total']:.1f} s, and {own['imports']:.1f} s of imports before")
+        measured = json.loads(measure(words)[3].splitlines()[-1])
+        print(
+            f"{runtime}: {measured['total']:.1f} s,"
+            f" and {measured['imports']:.1f} s of imports before"
+        )
         sums = {}
         for thread, names in GROUPS.items():
-            parts = {name: own["cpu"].get(name, 0.0) for name in names}
+            parts = {name: measured["cpu"].get(name, 0.0) for name in names}
             sums[thread] = sum(parts.values())
             listed = ", ".join(f"{name} {seconds:.2f}" for name, seconds in parts.items())
             print(f"  {thread:11}{sums[thread]:6.2f}   {listed}")
         overlapping = {name: value for name, value in sums.items() if name != "at the end"}
         bound = max(overlapping, key=lambda name: overlapping[name])
-        print(f"  of many scans it is bound by the {bound}; {own['overlays']} overlays", flush=True)
+        print(
+            f"  of many scans it is bound by the {bound}; {measured['overlays']} overlays",
+            flush=True,
+        )
 
 
 def main() -> None:

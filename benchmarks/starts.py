@@ -15,7 +15,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from converters.core.files import replacing
+from converters.core.files import atomic_file
 from converters.dataset.folder import open_dataset
 from converters.dataset.folds import fold_splits, parse_fold
 from converters.dataset.split import Split
@@ -76,7 +76,7 @@ def _draw(path: Path, curves: dict[str, list[float]]) -> None:
         axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
     axes.set_ylim(bottom=0)
     axes.legend()
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 
 

@@ -1,8 +1,8 @@
-"""One recipe a dataset, as YAML beside this file; data only."""
+"""List the shipped recipes: one YAML file a dataset, beside this file."""
 
 from pathlib import Path
 
 
 def recipe_files() -> dict[str, Path]:
-    """Recipe name → its file."""
+    """Map the name of each shipped recipe to its file."""
     return {file.stem: file for file in sorted(Path(__file__).parent.glob("*.yaml"))}

@@ -41,12 +41,12 @@ import sys
 from pathlib import Path
 import detect.workflows.predict as predicting
 from detect.cli.main import main
-look = predicting.find_sources
+discover = predicting.discover_scans
 def find(*args):
-    found = look(*args)
+    found = discover(*args)
     Path(sys.argv[1]).unlink()
     return found
-predicting.find_sources = find
+predicting.discover_scans = find
 main(sys.argv[2:])
 """
 

@@ -1,7 +1,8 @@
-"""One case: from its mask to lesions and boxes, from its scan to PNGs."""
+"""Convert one case: its mask into lesions and boxes, its scan into PNGs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,18 @@ from converters.core.images import write_png
 from converters.imaging.hashing import hash_contents
 from converters.imaging.read import check_same_grid
 from converters.imaging.volume import Volume
-from converters.masks.annotations import find_marks, mask_files, read_scan, scan_files
+from converters.masks.annotations import mask_files, read_annotations, read_scan, scan_files
 from converters.masks.case_source import CaseSource
 from converters.masks.components import SMALL_MM, Component, Lesion
 from converters.preprocessing.frame import Frame, Region, extent
 from converters.preprocessing.pictures import pictures
-from converters.preprocessing.representation import Representation
 from converters.preprocessing.value_range import value_range
 from converters.preprocessing.windowing import Window
 from converters.recipes.recipe import Recipe
 
 
 class CaseAnalysis(BaseModel):
-    """What a mask says of one case; kept on disk between the two passes of a conversion.
+    """The lesions and boxes of one mask, kept on disk between the two passes of a conversion.
 
     Attributes:
         case_id, patient_id: names.
@@ -59,16 +59,11 @@ class CaseAnalysis(BaseModel):
     organ_region: Region | None
 
     def components_by_slice(self) -> dict[int, list[Component]]:
-        """Slice → its boxes, for slices that have any."""
+        """Map each slice with boxes to its boxes."""
         grouped: dict[int, list[Component]] = defaultdict(list)
         for component in self.components:
             grouped[component.slice_index].append(component)
         return dict(grouped)
-
-
-def image_name(case_id: str, z: int) -> str:
-    """File name of a slice's picture."""
-    return f"{case_id}_z{z:04d}.png"
 
 
 def analyse_case(
@@ -85,28 +80,28 @@ def analyse_case(
     Raises:
         InputError: no mask, an unreadable one, or one that does not fit the recipe or the scan.
     """
-    marks = find_marks(recipe, case, resample)
-    kept = [c for c in marks.components if c.diameter_mm >= min_size_mm]
+    annotation = read_annotations(recipe, case, resample)
+    kept = [c for c in annotation.components if c.diameter_mm >= min_size_mm]
     kept_ids = {c.lesion_id for c in kept}
     return CaseAnalysis(
         case_id=case.case_id,
         patient_id=case.patient_id,
-        shape=marks.shape,
-        affine=marks.affine.tolist(),
-        mask_sha256=_hash_mask(case, marks.files),
-        lesions=[lesion for lesion in marks.lesions if lesion.lesion_id in kept_ids],
+        shape=annotation.shape,
+        affine=annotation.affine.tolist(),
+        mask_sha256=_hash_mask(case, annotation.files),
+        lesions=[lesion for lesion in annotation.lesions if lesion.lesion_id in kept_ids],
         components=kept,
-        small=sum(c.diameter_mm < SMALL_MM for c in marks.components),
-        dropped=len(marks.components) - len(kept),
-        negative_slices=marks.negative_slices,
-        organ_slices=np.flatnonzero(marks.shown.any(axis=(1, 2))).tolist(),
-        notes=marks.notes,
-        organ_region=extent(marks.shown),
+        small=sum(c.diameter_mm < SMALL_MM for c in annotation.components),
+        dropped=len(annotation.components) - len(kept),
+        negative_slices=annotation.negative_slices,
+        organ_slices=np.flatnonzero(annotation.shown.any(axis=(1, 2))).tolist(),
+        notes=annotation.notes,
+        organ_region=extent(annotation.shown),
     )
 
 
 class CaseWritten(BaseModel):
-    """What writing a case's pictures settled.
+    """The facts of a case that are known once its pictures are written.
 
     Attributes:
         image_sha256: of the scan's files.
@@ -123,54 +118,84 @@ class CaseWritten(BaseModel):
     value_range: tuple[float, float] | None = None
 
 
-def write_case(
-    case: CaseSource,
-    analysis: CaseAnalysis,
-    slices: Sequence[int],
-    representation: Representation,
-    images: Path,
-    labels: Path,
-) -> CaseWritten:
+@dataclass
+class CaseState:
+    """One case on its way through a conversion.
+
+    Attributes:
+        source: where its scan and its masks lie.
+        recipe: how they are read.
+        synthetic: the case is for training only: its lesions are made up, and others' are not.
+        analysis: of its masks; set by the first pass unless `error` is.
+        split: train, val or test; empty until the patients are dealt.
+        slices: canonical slice indices to write.
+        written: facts from the second pass; set by it unless `error` is.
+        error: why the case could not be read; it is left out of the dataset.
+    """
+
+    source: CaseSource
+    recipe: Recipe
+    synthetic: bool = False
+    analysis: CaseAnalysis = field(init=False, repr=False)
+    split: str = ""
+    slices: list[int] = field(default_factory=list)
+    written: CaseWritten = field(init=False, repr=False)
+    error: InputError | None = None
+
+    @property
+    def case_id(self) -> str:
+        """Return the name of the case."""
+        return self.source.case_id
+
+    @property
+    def patient_id(self) -> str:
+        """Return the name of the person."""
+        return self.source.patient_id
+
+    def image_name(self, z: int) -> str:
+        """Return the file name of a slice's picture."""
+        return f"{self.case_id}_z{z:04d}.png"
+
+
+def write_case(dataset: Path, case: CaseState) -> CaseWritten:
     """Write the chosen slices of a case as 8-bit PNGs with YOLO label files.
 
     Args:
-        case: where the scan lies.
-        analysis: what its mask gave.
-        slices: canonical slice indices to write.
-        representation: how pictures are made.
-        images, labels: existing folders to write to.
+        dataset: folder with `images/SPLIT` and `labels/SPLIT`.
+        case: with analysis, split and slices.
 
     Raises:
         InputError: an unreadable scan, one on another grid than its mask, or one whose crop would
             cut a lesion.
     """
-    scan, files = read_scan(case)
+    source, analysis, representation = case.source, case.analysis, case.recipe.representation
+    scan, files = read_scan(source)
     grid = Volume(  # the mask's grid without its voxels
         array=np.broadcast_to(np.uint8(0), analysis.shape),
         affine=np.asarray(analysis.affine),
         to_file=np.eye(4),
     )
-    check_same_grid(grid, scan, case.mask or case.image, case.image)
-    made = pictures(scan, representation, case.image, analysis.organ_region)
-    _check_inside(analysis, made.frame, case.image)
+    check_same_grid(grid, scan, source.mask or source.image, source.image)
+    rendered = pictures(scan, representation, source.image, analysis.organ_region)
+    _check_inside(analysis, rendered.frame, source.image)
     by_slice = analysis.components_by_slice()
-    for z in slices:
-        name = image_name(case.case_id, z)
-        picture = made[z]
+    for z in case.slices:
+        name, picture = case.image_name(z), rendered[z]
         # channels 0, 1, 2 are a PNG's red, green, blue; OpenCV takes them in reverse
-        write_png(images / name, picture if picture.ndim == 2 else picture[..., ::-1])
-        text = label_text(by_slice.get(z, []), made.frame)
-        write_text((labels / name).with_suffix(".txt"), text)
+        pixels = picture if picture.ndim == 2 else picture[..., ::-1]
+        write_png(dataset / "images" / case.split / name, pixels)
+        text = label_text(by_slice.get(z, []), rendered.frame)
+        write_text((dataset / "labels" / case.split / name).with_suffix(".txt"), text)
     return CaseWritten(
         image_sha256=hash_contents(files),
-        frame=made.frame,
-        windows=[window for _, window in made.channels],
+        frame=rendered.frame,
+        windows=[window for _, window in rendered.channels],
         value_range=value_range(scan) if representation.modality == "CT" else None,
     )
 
 
 def _check_inside(analysis: CaseAnalysis, frame: Frame, scan: Path) -> None:
-    """Refuse to cut lesions: they would be missing from every score, and nobody would know."""
+    """Refuse to cut lesions, which would silently be missing from every score."""
     left, top, right, bottom = frame.region
     cut = sum(
         c.x < left or c.y < top or c.x + c.width > right or c.y + c.height > bottom
@@ -185,15 +210,15 @@ def _check_inside(analysis: CaseAnalysis, frame: Frame, scan: Path) -> None:
 
 
 def hash_scan(case: CaseSource) -> str:
-    """SHA-256 over the contents of the files of a case's scan."""
+    """Compute the SHA-256 of the files of a case's scan."""
     return hash_contents(scan_files(case))
 
 
 def hash_mask(case: CaseSource) -> str:
-    """SHA-256 over the files, or over the rows of a table, that say where a case's lesions are."""
+    """Compute the SHA-256 of a case's masks: of files, or of rows of a table."""
     return _hash_mask(case, mask_files(case)) if case.mask else ""
 
 
 def _hash_mask(case: CaseSource, named: Sequence[tuple[str, Path]]) -> str:
-    told = [name for name, _ in named if name] or [repr(row) for row in case.rows]
-    return hash_contents([file for _, file in named], told)
+    names = [name for name, _ in named if name] or [repr(row) for row in case.rows]
+    return hash_contents([file for _, file in named], names)

@@ -1,25 +1,22 @@
-"""COCO's annotation file, with the geometry that COCO lacks."""
+"""Build COCO's annotation file of a split, with the geometry that COCO lacks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from converters.conversion.case import CaseAnalysis, image_name
+from converters.conversion.case import CaseState
 from converters.masks.components import Component, decode_rle, encode_rle
 from converters.preprocessing.frame import Frame
 from converters.recipes.recipe import Recipe
 
 
-def annotations(
-    recipe: Recipe, cases: Iterable[tuple[CaseAnalysis, Sequence[int], Frame]]
-) -> dict[str, Any]:
+def annotations(recipe: Recipe, cases: Iterable[CaseState]) -> dict[str, Any]:
     """Build the annotation file of one split.
 
     Args:
         recipe: gives the categories; `category_id` is the class index + 1.
-        cases: each case with the slices that were written, negatives included, and where the
-            pictures lie on them.
+        cases: of the split, with their pictures written.
 
     Returns:
         JSON-ready mapping; ids count from 1 in the order given. As DICOM's, `position_mm` (LPS) is
@@ -28,18 +25,19 @@ def annotations(
     """
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
-    for case, slices, frame in cases:
-        affine = np.asarray(case.affine)
+    for case in cases:
+        analysis, frame = case.analysis, case.written.frame
+        affine = np.asarray(analysis.affine)
         voxel = tuple(float(v) for v in np.linalg.norm(affine[:3, :3], axis=0))
         spacing = list(frame.spacing(voxel))
         column, row = frame.first_pixel
         first = affine[:3, 0] * column + affine[:3, 1] * row
-        by_slice = case.components_by_slice()
-        for z in slices:
+        by_slice = analysis.components_by_slice()
+        for z in case.slices:
             images.append(
                 {
                     "id": len(images) + 1,
-                    "file_name": image_name(case.case_id, z),
+                    "file_name": case.image_name(z),
                     "width": frame.width,
                     "height": frame.height,
                     "case_id": case.case_id,
@@ -59,7 +57,7 @@ def annotations(
                         "bbox": list(frame.box(box.x, box.y, box.width, box.height)),
                         "area": frame.area(box.area),
                         "iscrowd": 0,
-                        "segmentation": _segmentation(box, case.shape, frame),
+                        "segmentation": _segmentation(box, analysis.shape, frame),
                         "lesion_id": box.lesion_id,
                         "area_mm2": box.area_mm2,
                         "diameter_mm": box.diameter_mm,

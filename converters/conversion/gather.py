@@ -1,10 +1,11 @@
-"""The cases of a conversion: those of one recipe, or of several as one dataset."""
+"""Gather the cases of a conversion: those of one recipe, or of several as one dataset."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
+from converters.conversion.case import CaseState
 from converters.conversion.sources import find_cases
 from converters.core.errors import InputError
 from converters.masks.case_source import CaseSource
@@ -14,19 +15,17 @@ from converters.recipes.templates import CASE
 
 @dataclass(frozen=True)
 class Cases:
-    """What there is to convert.
+    """The cases of a conversion.
 
     Attributes:
         recipes: the one that gives the classes first, then the others in the order given; each with
             the classes in the first's order, or without any.
         cases: of all recipes, in their order.
-        recipe_of: case → index of its recipe.
         left_out: case → why its recipe leaves it out.
     """
 
     recipes: list[Recipe]
-    cases: list[CaseSource] = field(default_factory=list)
-    recipe_of: dict[str, int] = field(default_factory=dict)
+    cases: list[CaseState] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
@@ -34,34 +33,39 @@ def gather(sources: Sequence[tuple[Recipe, Path]]) -> Cases:
     """Find the cases of one or more recipes below their roots.
 
     Sets that share people (`shared_patients`) are joined where it is known who is who, so that one
-    person stays on one side of a split, and refused where it is not.
+    person stays on one side of a split, and refused where it is not. Cases of synthetic recipes are
+    for training only, unless there are no others.
 
     Raises:
         InputError: as `find_cases`; or the recipes do not go together.
     """
     order = sorted(sources, key=lambda source: not source[0].classes)
     gathered = Cases(_alike([recipe for recipe, _ in order]))
-    for index, (recipe, root) in enumerate(order):
-        cases, left_out = sound_cases(recipe, root)
+    known: set[str] = set()
+    for recipe, (original, root) in zip(gathered.recipes, order, strict=True):
+        cases, left_out = sound_cases(original, root)
         gathered.left_out.update(left_out)
-        for case in cases:
-            if case.case_id in gathered.recipe_of:
+        for source in cases:
+            if source.case_id in known:
                 raise InputError(
                     root,
-                    f"holds a second case `{case.case_id}`",
+                    f"holds a second case `{source.case_id}`",
                     "give each recipe a `case_id` of its own, or leave one folder out",
                 )
-            gathered.cases.append(case)
-            gathered.recipe_of[case.case_id] = index
+            known.add(source.case_id)
+            gathered.cases.append(CaseState(source, recipe))
     if not gathered.cases:
         raise InputError(sources[0][1], "holds faulty cases only", "see `faulty` in the recipe")
     person = _people(gathered)
-    joined = [replace(case, patient_id=person[case.patient_id]) for case in gathered.cases]
-    return replace(gathered, cases=joined)
+    real = any(not case.recipe.synthetic for case in gathered.cases)
+    for case in gathered.cases:
+        case.source = replace(case.source, patient_id=person[case.patient_id])
+        case.synthetic = case.recipe.synthetic and real
+    return gathered
 
 
 def sound_cases(recipe: Recipe, root: Path) -> tuple[list[CaseSource], dict[str, str]]:
-    """Find the cases of one recipe, and which of them it leaves out, and why.
+    """Find the cases of one recipe, and map those that it leaves out to the reason.
 
     Raises:
         InputError: as `find_cases`.
@@ -118,38 +122,38 @@ def _alike(recipes: Sequence[Recipe]) -> list[Recipe]:
 
 
 def _people(gathered: Cases) -> dict[str, str]:
-    """Patient → name of the person, which is another's where two sets share people."""
+    """Map each patient to the name of the person, which two sets that share people agree on."""
     patient_of = {case.case_id: case.patient_id for case in gathered.cases}
     person = {patient: patient for patient in patient_of.values()}
     owner: dict[str, str] = {}
     for case in gathered.cases:
-        name = gathered.recipes[gathered.recipe_of[case.case_id]].name
+        name = case.recipe.name
         if owner.setdefault(case.patient_id, name) != name:
             raise InputError(
                 name,
                 f"and `{owner[case.patient_id]}` both have a patient `{case.patient_id}`",
                 "give each recipe a `case_id` of its own",
             )
-    for one, other in combinations(gathered.recipes, 2):
-        for here, there in _twins(one, other):
-            if here in patient_of and there in patient_of:
-                kept, same = person[patient_of[here]], person[patient_of[there]]
+    for first, second in combinations(gathered.recipes, 2):
+        for name, other_name in _shared_people(first, second):
+            if name in patient_of and other_name in patient_of:
+                kept, same = person[patient_of[name]], person[patient_of[other_name]]
                 person = {p: kept if known == same else known for p, known in person.items()}
     return person
 
 
-def _twins(one: Recipe, other: Recipe) -> Iterator[tuple[str, str]]:
-    """Pairs of cases (of one, of other) that are one person."""
-    for own, theirs, turned in ((one, other, False), (other, one, True)):
-        shared: Mapping[str, str] | None = own.shared_patients.get(theirs.name)
+def _shared_people(first: Recipe, second: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of cases (of the first, of the second recipe) that are one person."""
+    for recipe, other, turned in ((first, second, False), (second, first, True)):
+        shared: Mapping[str, str] | None = recipe.shared_patients.get(other.name)
         if shared is None:
             continue
         if not shared:
             raise InputError(
-                other.name,
-                f"and `{one.name}` hold scans of the same people, and nobody knows who is who",
+                second.name,
+                f"and `{first.name}` hold scans of the same people, and nobody knows who is who",
                 "leave one out",
             )
-        for here, there in shared.items():
-            pair = own.case_id.replace(CASE, here), theirs.case_id.replace(CASE, there)
+        for name, other_name in shared.items():
+            pair = recipe.case_id.replace(CASE, name), other.case_id.replace(CASE, other_name)
             yield pair[::-1] if turned else pair

@@ -32,8 +32,11 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
         )
     paths = _relative_paths(root)
     image_pattern = template_pattern(recipe.image)
-    found = [(m, path) for path in paths if (m := image_pattern.fullmatch(path))]
-    matches = [(m, path) for m, path in found if recipe.holds(m["case"])]
+    matches = [
+        (m, path)
+        for path in paths
+        if (m := image_pattern.fullmatch(path)) and recipe.holds(m["case"])
+    ]
     if not matches:
         raise InputError(
             root,
@@ -53,8 +56,8 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
         names = match.groupdict()
         candidates[_named(recipe.case_id, names, root / path)].append((names, path))
     cases: dict[str, CaseSource] = {}
-    for case_id, own in candidates.items():
-        captured, path = _one_scan(recipe, root, case_id, own)
+    for case_id, scans in candidates.items():
+        captured, path = _only_scan(recipe, root, case_id, scans)
         if PATIENT in recipe.image:
             patient_id = _named(PATIENT, captured, root / path)
         else:
@@ -81,7 +84,7 @@ def find_cases(recipe: Recipe, root: Path) -> list[CaseSource]:
 
 
 def published_split(cases: Sequence[CaseSource]) -> dict[str, str]:
-    """The split that a table of boxes was published with: patient → train, val or test.
+    """Read the split that a table of boxes was published with: patient → train, val or test.
 
     Raises:
         InputError: it states none for some case, or puts one patient on two sides.
@@ -107,59 +110,57 @@ def published_split(cases: Sequence[CaseSource]) -> dict[str, str]:
     return result
 
 
-def _one_scan(
-    recipe: Recipe, root: Path, case_id: str, own: Sequence[tuple[Mapping[str, str], str]]
+def _only_scan(
+    recipe: Recipe, root: Path, case_id: str, scans: Sequence[tuple[Mapping[str, str], str]]
 ) -> tuple[Mapping[str, str], str]:
-    """Of several folders of one case, as archives lay out studies, the one with its scan."""
-    if len(own) > 1 and all((root / path).is_dir() for _, path in own):
+    """Choose the scan of a case among its folders, as archives lay out studies."""
+    if len(scans) > 1 and all((root / path).is_dir() for _, path in scans):
         from converters.imaging.dicom import series as dicom
 
-        scans = [
-            one for one in own if dicom.modality(root / one[1]) == recipe.representation.modality
-        ]
-        own = scans or own
-    if len(own) > 1:
+        modality = recipe.representation.modality
+        scans = [s for s in scans if dicom.modality(root / s[1]) == modality] or scans
+    if len(scans) > 1:
         raise InputError(
-            root / own[1][1], f"is a second scan of case `{case_id}`", "keep one of the two"
+            root / scans[1][1], f"is a second scan of case `{case_id}`", "keep one of the two"
         )
-    return own[0]
+    return scans[0]
 
 
 class _Masks:
-    """What lies where the recipe looks for masks, by the case and person captured."""
+    """The masks below a root, by the case and person that their paths capture."""
 
     def __init__(self, recipe: Recipe, root: Path, paths: Sequence[str]) -> None:
         self.recipe, self.root = recipe, root
         self.names = Names(recipe)
         self.keys = [key for key in (CASE, PATIENT) if key in recipe.mask]
-        self.found: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
+        self.paths: dict[tuple[str, ...], list[tuple[str, str]]] = defaultdict(list)
         pattern = template_pattern(recipe.mask)
         for path in paths:
             if m := pattern.fullmatch(path):
                 name = m.groupdict().get("structure", "")
                 if not name.startswith("."):
-                    self.found[self._key(m.groupdict())].append((name, path))
+                    self.paths[self._key(m.groupdict())].append((name, path))
 
     def of(
         self, case_id: str, captured: Mapping[str, str]
     ) -> tuple[Path | None, tuple[tuple[str, Path], ...]]:
         """Return the first mask of a case and, unless it is one volume, all of them."""
-        own = self.found.get(self._key(captured), [])
-        if not own:
+        masks = self.paths.get(self._key(captured), [])
+        if not masks:
             return None, ()
         kind = self.recipe.mask_kind
-        if kind in ("labels", "boxes") and len(own) > 1:
+        if kind in ("labels", "boxes") and len(masks) > 1:
             raise InputError(
-                self.root / own[1][1],
+                self.root / masks[1][1],
                 f"is a second mask of case `{case_id}`",
                 "keep one of the two files",
             )
         if kind in ("labels", "boxes"):
-            return self.root / own[0][1], ()
+            return self.root / masks[0][1], ()
         if kind == "structures":
             # none of them is read if none is named, but one must say what grid a normal case has
-            own = [(n, p) for n, p in own if self.names.role(n) is not None] or own[:1]
-        parts = tuple((name, self.root / path) for name, path in own)
+            masks = [(n, p) for n, p in masks if self.names.role(n) is not None] or masks[:1]
+        parts = tuple((name, self.root / path) for name, path in masks)
         return parts[0][1], parts
 
     def _key(self, captured: Mapping[str, str]) -> tuple[str, ...]:
@@ -168,7 +169,7 @@ class _Masks:
 
 def _check_names(recipe: Recipe, root: Path, masks: _Masks) -> None:
     """Refuse a recipe whose classes name no structure in any case."""
-    names = {name for own in masks.found.values() for name, _ in own}
+    names = {name for group in masks.paths.values() for name, _ in group}
     roles = {masks.names.role(name) for name in names}
     if names and recipe.classes and not roles - {None, ORGAN}:
         wanted = ", ".join(f"`{name}`" for group in recipe.classes.values() for name in group)
@@ -182,22 +183,22 @@ def _check_names(recipe: Recipe, root: Path, masks: _Masks) -> None:
 def _table(
     recipe: Recipe, root: Path, paths: Sequence[str]
 ) -> tuple[Path, Mapping[str, Sequence[BoxRow | Cuboid]]]:
-    """The one table of boxes, and its rows by the name of what they belong to."""
+    """Read the only table of boxes; returns its path, and its rows by series or picture."""
     pattern = template_pattern(recipe.mask)
-    found = [root / path for path in paths if pattern.fullmatch(path)]
-    if len(found) != 1:
+    tables = [root / path for path in paths if pattern.fullmatch(path)]
+    if len(tables) != 1:
         raise InputError(
             root,
-            f"holds {len(found) or 'no'} tables like `{recipe.mask}`",
+            f"holds {len(tables) or 'no'} tables like `{recipe.mask}`",
             "put the dataset's one table of boxes there",
         )
     if recipe.mask_kind == "cuboids":
-        return found[0], cuboids.read_table(found[0], recipe.phase)
-    return found[0], read_table(found[0])
+        return tables[0], cuboids.read_table(tables[0], recipe.phase)
+    return tables[0], read_table(tables[0])
 
 
 def _stem(path: str) -> str:
-    """Name of a picture without its suffix, or of a folder of pictures."""
+    """Return the name of a picture without its suffix, or of a folder of pictures."""
     return re.sub(r"\.(png|jpe?g)$", "", path.rsplit("/", 1)[-1], flags=re.IGNORECASE)
 
 
@@ -216,13 +217,13 @@ def _named(template: str, captured: Mapping[str, str], path: Path) -> str:
 
 
 def _relative_paths(root: Path) -> list[str]:
-    """Every file and folder below `root` as a POSIX path, without links that leave it."""
+    """List every file and folder below `root` as a POSIX path, without links that leave it."""
     home = root.resolve()
-    found: list[str] = []
+    paths: list[str] = []
     for folder, folders, files in os.walk(root):  # does not descend into links
-        found += [
+        paths += [
             path.relative_to(root).as_posix()
             for path in (Path(folder, name) for name in (*folders, *files))
             if not path.is_symlink() or path.resolve().is_relative_to(home)
         ]
-    return sorted(found)
+    return sorted(paths)

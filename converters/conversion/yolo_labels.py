@@ -1,4 +1,4 @@
-"""YOLO label text of the components on a slice."""
+"""Format the components on a slice as YOLO label text."""
 
 from collections.abc import Iterable
 

@@ -1,1 +1,1 @@
-"""Errors, files, locks, progress, worker pools, boxes and drawing: what every room stands on."""
+"""Errors, files, locks, progress, worker pools, boxes and drawing, for all other packages."""

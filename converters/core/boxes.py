@@ -1,4 +1,4 @@
-"""Boxes on one image: what detectors return, what the evaluator and the linker read."""
+"""Hold the boxes of one image, and compare and thin them."""
 
 from dataclasses import dataclass
 
@@ -32,12 +32,20 @@ class Boxes:
 
     @staticmethod
     def empty() -> "Boxes":
-        """No boxes."""
+        """Return no boxes."""
         return Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
 
 
 def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of every box of `a` with every one of `b`."""
+    """Compute the intersection over union of every box of `a` with every one of `b`.
+
+    Args:
+        a: ``(n, 4)`` corners x1, y1, x2, y2 in px.
+        b: ``(m, 4)``, likewise.
+
+    Returns:
+        ``(n, m)``, from 0 to 1; 0 where both are empty.
+    """
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     common = np.prod(np.clip(high - low, 0, None), axis=2)

@@ -1,4 +1,4 @@
-"""The pool of a dask.distributed cluster: its workers do what local processes would.
+"""Run items on the workers of a dask.distributed cluster in place of local processes.
 
 Workers and scheduler run `detect` of the same version and see the same file system. Dask sends
 pickles both ways: whoever can reach the scheduler can run code on it, on the workers and here.
@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from converters.core.distribution import install_hint, installed_version
 from converters.core.errors import InputError
 from converters.core.pool import WorkersEnded, WorkersError
 
@@ -37,7 +38,7 @@ _TURN = threading.Lock()
 
 
 class Cluster:
-    """The workers of a dask scheduler, those that join or are replaced later included."""
+    """The workers of a dask scheduler, including those that join later."""
 
     def __init__(self, address: str, needs: Mapping[str, str], sees: Sequence[Path]) -> None:
         """Connect; see `open_pool`.
@@ -102,24 +103,26 @@ class Cluster:
         self._client.close(timeout=CONNECT_S)
 
     def _check_workers(self, address: str) -> None:
-        """Refuse before anything is done what would be refused by every task."""
+        """Refuse at once a cluster without workers or with other versions."""
         try:
             self._client.wait_for_workers(1, timeout=FIRST_WORKER_S)
-            found = self._client.get_versions(packages=list(self._needs))
+            versions = self._client.get_versions(packages=list(self._needs))
         except (OSError, TimeoutError) as error:
             raise WorkersError(
                 OPTION,
                 f"the scheduler at {address} has no workers that answer",
                 f"start some with `dask worker {address} --nthreads 1`",
             ) from error
-        for where, own in [("the scheduler", found["scheduler"]), *found["workers"].items()]:
-            packages = own["packages"]
-            _refuse(_difference(self._needs, packages.get), f"{where} has")
+        for place, installed in [
+            ("the scheduler", versions["scheduler"]),
+            *versions["workers"].items(),
+        ]:
+            _refuse(_difference(self._needs, installed["packages"].get), f"{place} has")
 
 
 @dataclass(frozen=True, repr=False)  # repr: dask logs the arguments of what fails, paths and all
 class _Task:
-    """One item as it is sent."""
+    """One item, with what a worker needs to process it."""
 
     function: Callable[[Any], Any]
     item: Any
@@ -131,8 +134,8 @@ def _work(task: _Task) -> Any:
     """Do one item on a worker.
 
     Returns:
-        what its function returns, or the error that lies with the user or with this worker: raised,
-        dask would write it to the worker's log, and it may quote names of files.
+        the result of its function, or an error of the user or of this worker: dask would write a
+        raised one to the worker's log, and it may quote names of files.
     """
     with _TURN:
         here = f"the worker on {socket.gethostname()}"
@@ -155,7 +158,7 @@ def _connect(address: str) -> "Client":
         from distributed import Client
     except ImportError as error:
         raise WorkersError(
-            OPTION, "needs dask.distributed", 'install it with `pip install "detect[cluster]"`'
+            OPTION, "needs dask.distributed", f"run {install_hint('cluster')}"
         ) from error
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":  # what matters becomes one line of ours
@@ -189,11 +192,11 @@ def _lost() -> WorkersError:
 
 
 def _difference(needs: Mapping[str, str], installed: Callable[[str], str | None]) -> str | None:
-    """Name the first package that is of another version, or is not there."""
+    """Name the first package that is missing or of another version."""
     for package, wanted in needs.items():
-        own = installed(package)
-        if own != wanted:
-            return f"{package} {own}, and not {wanted}" if own else f"no {package} {wanted}"
+        present = installed(package)
+        if present != wanted:
+            return f"{package} {present}, and not {wanted}" if present else f"no {package} {wanted}"
     return None
 
 
@@ -206,11 +209,11 @@ def _refuse(difference: str | None, who: str) -> None:
 
 def _installed(package: str) -> str | None:
     try:
-        return version(package)
+        return installed_version(package)
     except PackageNotFoundError:
         return None
 
 
 def _look(path: Path) -> bytes | bool:
-    """What is at a path, to compare between machines: a file's content, or whether it is there."""
+    """Return the content of a file, or whether a folder exists, to compare between machines."""
     return path.read_bytes() if path.is_file() else path.is_dir()

@@ -1,4 +1,4 @@
-"""Slices with boxes drawn on them: truth green, predictions coloured by class, with a score."""
+"""Draw boxes on slices: truth in green, predictions coloured by class, with a score."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ TRUTH = (0, 200, 0)  # BGR
 CLASS_COLOURS = [(0, 159, 230), (233, 180, 86), (167, 121, 204), (66, 228, 240), (0, 94, 213)]
 
 
-def shown(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the grey that people are shown of a picture: the middle one of three channels."""
+def grey_channel(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture that people can view: the middle one of three channels."""
     return image if image.ndim == 2 else np.ascontiguousarray(image[..., 1])
 
 
@@ -36,7 +36,7 @@ def draw(
     Returns:
         ``(rows * k, columns * k, 3)`` BGR, with the whole factor k that makes it large enough.
     """
-    image = shown(image)
+    image = grey_channel(image)
     factor = max(1, -(-SHORTEST_SIDE // min(image.shape)))
     size = (image.shape[1] * factor, image.shape[0] * factor)
     large = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""The one exception for anything a user can put right."""
+"""Report input errors, which a user can put right, as one line each."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """An input or a request is wrong, and the user can mend it.
+    """An input or a request is wrong, and the user can put it right.
 
     Printed by the command line as one line, ``FILE: PROBLEM. REMEDY``, with exit code 2 (or, for
     one scan among many, listed at the end with exit code 1).
@@ -14,7 +14,7 @@ class InputError(Exception):
     Args:
         path: the file, folder or option at fault.
         problem: what is wrong with it, without a full stop.
-        remedy: what to do about it, without a full stop.
+        remedy: how to put it right, without a full stop.
     """
 
     def __init__(self, path: str | Path, problem: str, remedy: str) -> None:
@@ -25,12 +25,12 @@ class InputError(Exception):
         super().__init__(path, problem, remedy)  # all arguments: it must survive pickling
 
     def __str__(self) -> str:
-        """One line, whatever the parts hold."""
+        """Format the error as one line, whatever the parts hold."""
         return " ".join(f"{self.path}: {self.problem}. {self.remedy}.".split())
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for a name that is not known: the nearest one, or all there are."""
+    """Return a remedy for an unknown name: the nearest known name, or all of them."""
     names = list(known)
     near = get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean `{near[0]}`" if near else f"known: {', '.join(names) or 'none'}"

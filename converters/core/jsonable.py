@@ -1,4 +1,4 @@
-"""Numbers as JSON knows them."""
+"""Convert values to those that JSON knows."""
 
 import math
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 
 
-def plain(value: Any) -> Any:
-    """Turn dataclasses, arrays and numpy's numbers into JSON's; None for NaN and infinity."""
+def to_jsonable(value: Any) -> Any:
+    """Convert dataclasses, arrays and numpy's numbers; NaN and infinity become None."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+        return {part.name: to_jsonable(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: to_jsonable(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
+        return to_jsonable(value.tolist())
     if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
+        return [to_jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
-def from_to(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the ends of a range as the files do; no upper end is infinity, which becomes None."""
+def name_range_ends(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename the keys `low` and `high` of a row to `from` and `to`, which come first."""
     rest = {key: value for key, value in row.items() if key not in ("low", "high")}
     return {"from": row["low"], "to": row["high"], **rest}

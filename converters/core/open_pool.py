@@ -1,4 +1,4 @@
-"""Open the pool of processes, or of a cluster's workers, that a command asks for."""
+"""Open the pool of local processes or cluster workers that a request names."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from converters.core.process_pool import Processes
 def open_pool(
     workers: int, scheduler: str | None, needs: Mapping[str, str], sees: Sequence[Path]
 ) -> Pool | None:
-    """Make the pool that a command line asks for; None: this process does the work.
+    """Open a pool of workers; None: this process does the work.
 
     Args:
         workers: processes of this machine.

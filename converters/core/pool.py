@@ -1,4 +1,4 @@
-"""Run one function over many items in other processes; the results do not depend on which."""
+"""Run one function over many items in other processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -10,15 +10,15 @@ from converters.core.errors import InputError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CHECK_S = 1.0  # without a result for so long, the pool is asked whether there will be any
+CHECK_S = 1.0  # after so long without a result, the pool is checked
 
 
 class WorkersError(InputError):
-    """The workers are at fault, and not the item that one of them had: the run ends."""
+    """The workers failed, not the item that one of them had; the run ends."""
 
 
 class WorkersEnded(Exception):
-    """One item ended every worker that took it; the others are well."""
+    """An item ended every worker that took it; the pool goes on."""
 
 
 class Pool(Protocol):
@@ -32,14 +32,14 @@ class Pool(Protocol):
 
         Raises:
             WorkersError: nothing more will come from this pool.
-            WorkersEnded: this item is beyond the workers.
+            WorkersEnded: this item ended every worker that took it.
         """
 
     def check(self) -> None:
-        """Raise WorkersError if it is in vain to wait any longer."""
+        """Raise WorkersError if no further result can come."""
 
     def close(self) -> None:
-        """Let the processes go."""
+        """Release the processes."""
 
 
 def run_all(
@@ -70,21 +70,21 @@ def run_all(
             ended.append(item)
         else:
             yield item, outcome
-    guilty = []
-    for item in ended:  # once more and alone: what only waited in the same worker is innocent
+    fatal = []
+    for item in ended:  # again, one by one: an item may only have waited in the same worker
         for _, outcome in _as_they_finish(function, [item], pool):
             if isinstance(outcome, WorkersEnded):
-                guilty.append((item, outcome))
+                fatal.append((item, outcome))
             else:
                 yield item, outcome
-    yield from guilty
+    yield from fatal
 
 
-def users_fault(path: Path, error: Exception) -> InputError:
-    """Let one bad case pass into the list; anything else than the user's input ends the run.
+def as_input_error(path: Path, error: Exception) -> InputError:
+    """Return the error of a bad case for the list of errors, and raise any other error.
 
-    So does a case that ends its workers: with more memory it may well be read, and what is left out
-    must depend on the input alone.
+    A case that ended its workers is raised: with more memory it may be readable, and which cases
+    are left out must depend on the input alone.
 
     Args:
         path: of the case.

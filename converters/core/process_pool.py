@@ -1,4 +1,4 @@
-"""A pool of processes on this machine."""
+"""Run items in processes of this machine."""
 
 import multiprocessing
 import os
@@ -9,6 +9,13 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 
 from converters.core.pool import Item, Result, WorkersError
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use, or all where the system does not say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Processes:
@@ -36,7 +43,7 @@ class Processes:
             ) from error
 
     def check(self) -> None:
-        """See `Pool`: a process that ends is told by the results."""
+        """See `Pool`: the results report a process that ended."""
 
     def close(self) -> None:
         """See `Pool`."""
@@ -44,9 +51,9 @@ class Processes:
 
 
 def _context() -> BaseContext:
-    """How workers start. Forking a process with threads (a progress bar, OpenCV) can deadlock.
+    """Choose how workers start: forking a process with threads (OpenCV) can deadlock.
 
-    Where the system can, they are forked from a process of its own without any, which has loaded
+    Where the system can, they are forked from a server process without threads, which has loaded
     the libraries once for all of them.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -57,7 +64,7 @@ def _context() -> BaseContext:
 
 
 def _leave_with_parent() -> None:
-    """End this worker when the parent was killed: an idle pool worker would wait for ever."""
+    """End this worker when its parent is killed: an idle pool worker would wait for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101  (this runs in workers only)
 

@@ -1,4 +1,4 @@
-"""Read, detect and write at once: of three scans in a row, each is in another stage."""
+"""Overlap reading, detecting and writing: of three scans in a row, each is in another stage."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -17,25 +17,25 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True)
 class Settled(Generic[Outcome]):
-    """What became of an item that needs no further stage."""
+    """The outcome of an item that needs no further stage."""
 
     outcome: Outcome | Exception
 
 
 def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Generator[Made, None, None]:
-    """Yield what is made of each item, in order, while a thread makes the next one and no more.
+    """Yield `make` of each item, in order, while a thread makes the next one and no more.
 
-    What `make` raises is raised here, in its turn.
+    An exception of `make` is raised in the turn of its item.
     """
     maker = ThreadPoolExecutor(1)
-    made: deque[Future[Made]] = deque()
+    pending: deque[Future[Made]] = deque()
     try:
         for item in items:
-            made.append(maker.submit(make, item))
-            if len(made) > 1:
-                yield made.popleft().result()
-        while made:
-            yield made.popleft().result()
+            pending.append(maker.submit(make, item))
+            if len(pending) > 1:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         maker.shutdown(cancel_futures=True)  # waits for what runs
 
@@ -46,10 +46,10 @@ def overlapped(
     find: Callable[[Read], Found],
     write: Callable[[Found], Outcome],
 ) -> Iterator[Outcome | Exception]:
-    """Yield the outcome of each item, or what one of its stages raised, in the items' order.
+    """Yield the outcome of each item, or the exception of one of its stages, in order.
 
     `read` and `write` run in a thread each, `find` in this one. At most one item is read ahead, one
-    is being found and one being written, so that memory is bounded by three.
+    is in `find` and one being written, so that memory is bounded by three.
 
     Args:
         items: to process.
@@ -61,12 +61,12 @@ def overlapped(
     try:
         with closing(ahead(partial(_attempt, read), items)) as scans:
             for scan in scans:
-                found = scan if isinstance(scan, Settled) else _attempt(find, scan)
+                result = scan if isinstance(scan, Settled) else _attempt(find, scan)
                 del scan  # the next one is being read already
                 if writing is not None:
                     yield writing.result()
-                writing = writer.submit(_finish, write, found)
-                del found
+                writing = writer.submit(_finish, write, result)
+                del result
         if writing is not None:
             yield writing.result()
     finally:
@@ -81,9 +81,9 @@ def _attempt(function: Callable[[Item], Made], item: Item) -> Made | Settled[Any
 
 
 def _finish(
-    write: Callable[[Found], Outcome], found: Found | Settled[Outcome]
+    write: Callable[[Found], Outcome], result: Found | Settled[Outcome]
 ) -> Outcome | Exception:
-    if not isinstance(found, Settled):
-        made = _attempt(write, found)
-        return made.outcome if isinstance(made, Settled) else made
-    return found.outcome
+    if isinstance(result, Settled):
+        return result.outcome
+    written = _attempt(write, result)
+    return written.outcome if isinstance(written, Settled) else written

@@ -1,4 +1,4 @@
-"""Audit a dataset folder: does what it says of itself hold?"""
+"""Audit a dataset folder against its manifest."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ ROUNDING_PX = 1e-6  # of a box's corner in a resampled picture
 
 
 def check(folder: Path) -> list[str]:
-    """Check a dataset; returns what is wrong with it, one line each, empty where all is well.
+    """Check a dataset; returns one line for each problem.
 
-    Images readable and of the size stated, boxes inside them, classes known, no patient on two
-    sides, YOLO and COCO the same, every file accounted for. For one person under two names see
-    `same_patient`.
+    Images must be readable and of the size stated, boxes inside them, classes known, patients on
+    one side of the split, YOLO and COCO the same, and every file accounted for. `same_patient`
+    searches for one person under two names.
 
     Raises:
         InputError: the folder is no dataset.
@@ -71,7 +71,7 @@ def _categories(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterat
 
 
 def _frames(dataset: Dataset, split: str, images: list[dict[str, Any]]) -> Iterator[str]:
-    """Compare where each picture is said to lie with its case, its own size and spacing."""
+    """Compare the frame of each picture with its case, and its size and spacing with the frame."""
     cases = {case.id: case for case in dataset.manifest.cases}
     for image in images:
         case = cases.get(image["case_id"])
@@ -81,8 +81,8 @@ def _frames(dataset: Dataset, split: str, images: list[dict[str, Any]]) -> Itera
         _, _, right, bottom = frame.region
         if right > case.shape[2] or bottom > case.shape[1]:
             yield f"case {case.id}: its frame leaves the scan's slices"
-        said = image.get("frame")
-        if said is not None and said != frame.model_dump():
+        stated = image.get("frame")
+        if stated is not None and stated != frame.model_dump():
             yield f"{split}: {image['file_name']} has another frame than its case"
         if (image["width"], image["height"]) != (frame.width, frame.height):
             yield f"{split}: {image['file_name']} is not of the size of its case's frame"
@@ -138,8 +138,8 @@ def _counts(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[s
         for box in content["annotations"]:
             boxes[case_of.get(box["image_id"], ""), names.get(box["category_id"], "")] += 1
     for case in dataset.manifest.cases:
-        found = {name: boxes[case.id, name] for name in case.boxes}
-        if (slices.pop(case.id, 0), found) != (case.slices, case.boxes):
+        counted = {name: boxes[case.id, name] for name in case.boxes}
+        if (slices.pop(case.id, 0), counted) != (case.slices, case.boxes):
             yield f"case {case.id}: the manifest's counts of slices or boxes are not COCO's"
     for case_id in slices:
         yield f"case {case_id}: the manifest does not list it"
@@ -153,14 +153,14 @@ def _files(dataset: Dataset, contents: dict[str, dict[str, Any]]) -> Iterator[st
         known.add(folder / "annotations" / f"instances_{split}.json")
         pictures = [dataset.image_path(split, image["file_name"]) for image in content["images"]]
         known.update(pictures, map(_label_path, pictures))
-    found = {path for path in folder.rglob("*") if not path.is_dir()}
+    present = {path for path in folder.rglob("*") if not path.is_dir()}
     caches = {folder / "labels" / f"{split}.cache" for split in SPLITS}  # ultralytics leaves them
-    for path in sorted(found - known - caches):
+    for path in sorted(present - known - caches):
         yield f"{path.relative_to(folder)}: nothing accounts for this file"
     text = folder / "data.yaml"
-    if text in found and text.read_text(encoding="utf-8") != data_yaml(
+    if text in present and text.read_text(encoding="utf-8") != data_yaml(
         dataset.manifest.class_names
     ):
         yield "data.yaml: is not what the manifest's classes give"
-    for path in sorted({text, folder / "lesions.csv"} - found):
+    for path in sorted({text, folder / "lesions.csv"} - present):
         yield f"{path.name}: is missing"

@@ -1,4 +1,4 @@
-"""Detections and ground truth in COCO's JSON, where category_id = label + 1."""
+"""Read and write detections and ground truth in COCO's JSON, where category_id = label + 1."""
 
 import math
 from collections import Counter
@@ -25,7 +25,7 @@ _FIELDS = ("image_id", "category_id", "bbox", "score")
 def detections_to_coco(
     detections: Sequence[Boxes], image_ids: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Detections as COCO results, ready for ``json.dump``, in the order given.
+    """Convert detections to COCO results, ready for ``json.dump``, in the order given.
 
     Nothing is rounded. Width = x2 - x1 is the very number that the evaluator computes, so
     pycocotools scores the file as the evaluator scores the boxes.
@@ -51,7 +51,7 @@ def detections_to_coco(
 def detections_from_coco(
     results: object, image_ids: Sequence[int], num_classes: int, source: Path
 ) -> list[Boxes]:
-    """Detections of each image from COCO results, in the order of the file.
+    """Read the detections of each image from COCO results, in the order of the file.
 
     Corners come back bit for bit wherever x1 + (x2 - x1) is exact in float64: always for the
     single-precision output of a detector, down to a thousandth of a pixel.
@@ -74,7 +74,7 @@ def detections_from_coco(
 
 
 def truth_from_coco(annotation_json: object, source: Path) -> tuple[list[int], list[Boxes]]:
-    """Image ids and true boxes from a COCO annotation file; images without a box included.
+    """Read image ids and true boxes from a COCO annotation file, images without a box included.
 
     The ids come in ascending order: pycocotools scores images in that order, which decides between
     equal scores.
@@ -155,7 +155,7 @@ class _Collected:
         self._rows[image_id].append((x, y, right, bottom, category_id - 1, score))
 
     def boxes(self) -> list[Boxes]:
-        """One ``Boxes`` an image."""
+        """Return one ``Boxes`` an image."""
         tables = (np.array(rows, np.float64).reshape(-1, 6) for rows in self._rows.values())
         return [Boxes(rows[:, :4], rows[:, 4].astype(np.int64), rows[:, 5]) for rows in tables]
 

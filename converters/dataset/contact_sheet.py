@@ -1,8 +1,7 @@
-"""Suspected pairs of scans side by side at matching levels, for a human to judge."""
+"""Draw suspected pairs of scans side by side at matching levels, for a human to judge."""
 
 import csv
 import io
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from converters.core.errors import InputError
 from converters.core.files import write_text
 from converters.core.images import write_png
+from converters.core.output_folder import atomic_folder, check_output
 from converters.dataset.keypoints import TOLERANCE_MM
 from converters.dataset.same_patient import Scan, Suspicion
 
@@ -32,37 +32,26 @@ def write_suspicions(suspicions: Sequence[Suspicion], out: Path, overwrite: bool
         overwrite: replace an earlier one.
 
     Raises:
-        InputError: something else lies at `out`.
+        InputError: something lies at `out` that is not to be replaced.
     """
     check_out(out, overwrite)
-    work = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        work.mkdir(parents=True)
+    with atomic_folder(out) as work:
         for number, suspicion in enumerate(suspicions, start=1):
             write_png(work / picture_name(number, suspicion), draw_pair(suspicion))
         write_text(work / TABLE, _table(suspicions))
-        if out.exists():
-            shutil.rmtree(out)
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def check_out(out: Path, overwrite: bool) -> None:
     """Refuse to write where something else lies.
 
     Raises:
-        InputError: it does.
+        InputError: something else lies there.
     """
-    if not out.name.strip("."):
-        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
-    if out.exists() and not (overwrite and (out / TABLE).is_file()):
-        raise InputError(out, "exists", "give another --out, or --overwrite an earlier check")
+    check_output(out, overwrite, "an earlier check", (out / TABLE).is_file())
 
 
 def picture_name(number: int, suspicion: Suspicion) -> str:
-    """File name of a pair's picture; the number keeps them apart and in order."""
+    """Return the file name of a pair's picture; the number keeps pairs apart and in order."""
     return f"{number:03d}_{suspicion.first.case}_{suspicion.second.case}.png"
 
 
@@ -106,11 +95,11 @@ def draw_pair(suspicion: Suspicion) -> NDArray[np.uint8]:
 
 def _matching_levels(suspicion: Suspicion) -> list[tuple[int, int]]:
     """Choose slices, spread over what both cases show, that lie at one level of the body."""
-    a, b, found = suspicion.first, suspicion.second, suspicion.likeness
-    there = np.asarray(b.heights)
+    a, b, alike = suspicion.first, suspicion.second, suspicion.likeness
+    heights_b = np.asarray(b.heights)
     pairs = []
     for k, height in enumerate(a.heights):
-        distance = np.abs(there - (found.stretch * height + found.shift_mm))
+        distance = np.abs(heights_b - (alike.stretch * height + alike.shift_mm))
         if distance.min() < TOLERANCE_MM:
             pairs.append((k, int(distance.argmin())))
     inside = np.linspace(0, len(pairs) - 1, COLUMNS + 2)[1:-1] if len(pairs) > COLUMNS else None
@@ -118,7 +107,7 @@ def _matching_levels(suspicion: Suspicion) -> list[tuple[int, int]]:
 
 
 def _panel(scan: Scan, index: int) -> NDArray[np.uint8]:
-    """One slice, fitted into a square without distortion; black if it cannot be read."""
+    """Fit one slice into a square without distortion; black if it cannot be read."""
     panel = np.zeros((PANEL, PANEL), np.uint8)
     with suppress(InputError):
         pixels = scan.read(index)

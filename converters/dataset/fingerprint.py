@@ -1,7 +1,7 @@
-"""What a model was trained on, and how a new scan differs from it.
+"""Compare a scan with the ranges of the scans that a model was trained on.
 
-A detector says nothing of how little it knows of a scan unlike those it learned from. Its bundle
-therefore keeps the ranges of its training cases, and whatever lies outside is said in every output.
+A detector does not tell that a scan is unlike those it learned from. Its bundle therefore keeps the
+ranges of its training cases, and every output warns of a scan outside them.
 """
 
 import math
@@ -18,14 +18,14 @@ from converters.preprocessing.value_range import value_range
 from converters.preprocessing.windowing import Window
 
 SPACING_FACTOR = 1.2
-"""How far beyond the range a spacing may lie: detectors see sizes varied by more in training."""
+"""Factor by which a spacing may lie beyond the range: training varies sizes by more."""
 
 VALUES_SHARE = 0.25
-"""Of the narrowest range of values in training; how far beyond theirs a percentile may lie."""
+"""Share of the narrowest range of training values by which a percentile may lie beyond theirs."""
 
 
 class Range(BaseModel):
-    """From the lowest to the highest of the training cases."""
+    """A range from the lowest to the highest value of the training cases."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,12 +40,12 @@ class Range(BaseModel):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Range":
-        """Span some values."""
-        own = list(values)
-        return cls(low=min(own), high=max(own))
+        """Return the range of some values."""
+        listed = list(values)
+        return cls(low=min(listed), high=max(listed))
 
     def __str__(self) -> str:
-        """For people: `0.6 to 0.98`."""
+        """Format the range for people: `0.6 to 0.98`."""
         ends = [f"{end:.4g}" for end in (self.low, self.high)]
         return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
@@ -74,13 +74,13 @@ class TrainedOn(BaseModel):
 
     @property
     def unknown(self) -> list[str]:
-        """What cannot be checked."""
+        """List the properties that cannot be checked."""
         listed = {"range of values": self.low_hu, "body part": self.body_parts}
         return [name for name, known in listed.items() if not known]
 
 
 def trained_on(cases: Sequence[CaseEntry], body_parts: Sequence[str]) -> TrainedOn | None:
-    """Sum up the training cases; None where the dataset describes none of them.
+    """Summarise the training cases; None where the dataset describes none of them.
 
     Args:
         cases: of the dataset's manifest.
@@ -103,37 +103,37 @@ def trained_on(cases: Sequence[CaseEntry], body_parts: Sequence[str]) -> Trained
 def warnings_for(
     volume: Volume, scope: TrainedOn | None, representation: Representation
 ) -> list[str]:
-    """Say how a scan differs from those a model was trained on, a line each; most do not.
+    """List how a scan differs from those a model was trained on, a line each.
 
     Args:
         volume: the scan.
         scope: of the model; None: it does not say, and only what the pictures need is checked.
         representation: how its pictures are made.
     """
-    found = []
+    warnings = []
     if scope is not None:
         *pixel, between = volume.spacing
         if any(_beyond(size, scope.pixel_mm) for size in pixel):
             sizes = " x ".join(f"{size:.3g}" for size in pixel)
-            found.append(f"pixels of {sizes} mm; the model was trained on {scope.pixel_mm} mm")
+            warnings.append(f"pixels of {sizes} mm; the model was trained on {scope.pixel_mm} mm")
         if len(volume.array) > 1 and _beyond(between, scope.slice_mm):
-            found.append(
+            warnings.append(
                 f"slices {between:.3g} mm apart; the model was trained on {scope.slice_mm} mm"
             )
-        found += _values(volume, scope, representation)
+        warnings += _values(volume, scope, representation)
         if contradict(volume.body_part, scope.body_parts):
-            found.append(
+            warnings.append(
                 f"the header says {volume.body_part}; the model was trained on"
                 f" {', '.join(scope.body_parts)}"
             )
     if isinstance(representation.channels, Adjacent):
         step, extent = representation.channels.adjacent_mm, len(volume.array) - 1
         if extent * volume.spacing[2] < 2 * step:
-            found.append(
+            warnings.append(
                 f"too few slices ({extent + 1}) for neighbours {step:g} mm below and above, which"
                 " the model looks at"
             )
-    return found
+    return warnings
 
 
 def _beyond(size: float, known: Range) -> bool:
@@ -162,7 +162,7 @@ def _values(volume: Volume, scope: TrainedOn, representation: Representation) ->
 
 
 def _window_ends(representation: Representation) -> tuple[float, float]:
-    """What is black and what is white in every channel; nothing where a window follows the scan."""
+    """Return the ends that every fixed window shares; infinite where a window follows the scan."""
     channels = representation.channels
     windows = (
         channels.windows.values() if isinstance(channels, Windows) else [representation.window]
@@ -170,8 +170,7 @@ def _window_ends(representation: Representation) -> tuple[float, float]:
     fixed = [window for window in windows if isinstance(window, Window)]
     if len(fixed) < len(windows):
         return -math.inf, math.inf
-    half = [window.width / 2 for window in fixed]
     return (
-        min(window.level - own for window, own in zip(fixed, half, strict=True)),
-        max(window.level + own for window, own in zip(fixed, half, strict=True)),
+        min(window.level - window.width / 2 for window in fixed),
+        max(window.level + window.width / 2 for window in fixed),
     )

@@ -54,7 +54,7 @@ def open_dataset(folder: Path) -> Dataset:
     """Open a dataset folder.
 
     Raises:
-        InputError: it is none.
+        InputError: the folder is no dataset.
     """
     return Dataset(folder, read_manifest(folder))
 

@@ -1,4 +1,4 @@
-"""Cross-validation by patient over a whole dataset folder; no picture is copied."""
+"""Cross-validate by patient over a whole dataset folder; no picture is copied."""
 
 from collections import Counter
 from dataclasses import fields
@@ -30,13 +30,13 @@ class Fold(BaseModel):
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")
-    def _is_one_of_them(self) -> Self:
+    def _number_exists(self) -> Self:
         if self.number > self.of:
             raise ValueError(f"there is no fold {self.number} of {self.of}")
         return self
 
     def __str__(self) -> str:
-        """For people: `2 of 5, dealt with seed 0`."""
+        """Format the fold for people: `2 of 5, dealt with seed 0`."""
         return f"{self.number} of {self.of}, dealt with seed {self.seed}"
 
 
@@ -44,7 +44,7 @@ def parse_fold(text: str, seed: int) -> Fold:
     """Read `I/K`: fold I of K.
 
     Raises:
-        InputError: it is none.
+        InputError: the text is no fold.
     """
     number, slash, of = text.partition("/")
     try:
@@ -85,7 +85,7 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
             "convert with `--negatives all`",
         )
     pooled = _pool(dataset)
-    real = pooled.select([k for k, made_up in enumerate(pooled.synthetic) if not made_up])
+    real = pooled.select([k for k, synthetic in enumerate(pooled.synthetic) if not synthetic])
     strata: dict[str, frozenset[int]] = {}
     boxes: Counter[str] = Counter()
     for patient, truth in zip(real.patient_ids, real.truth, strict=True):
@@ -99,14 +99,14 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
         )
     part_of = deal_patients(strata, [1] * fold.of, fold.seed, boxes)
     tested = {patient for patient, part in part_of.items() if part == fold.number - 1}
-    others = {patient: own for patient, own in strata.items() if patient not in tested}
+    others = {patient: classes for patient, classes in strata.items() if patient not in tested}
     is_val = deal_patients(others, [1 - VAL_SHARE, VAL_SHARE], fold.seed, boxes)
     name_of = {patient: "val" if is_val[patient] else "train" for patient in others}
     name_of |= dict.fromkeys(tested, "test")
     chosen: dict[str, list[int]] = {name: [] for name in SPLITS}
-    for k, (patient, made_up) in enumerate(zip(pooled.patient_ids, pooled.synthetic, strict=True)):
+    for k, patient in enumerate(pooled.patient_ids):
         name = name_of.get(patient, "train")
-        if name == "train" or not made_up:
+        if name == "train" or not pooled.synthetic[k]:
             chosen[name].append(k)
     return {name: pooled.select(indices, name) for name, indices in chosen.items()}
 
@@ -116,9 +116,9 @@ def _pool(dataset: Dataset) -> Split:
     if not splits:
         raise InputError(dataset.folder, "has no images", "convert again")
     columns: dict[str, list[Any]] = {
-        one.name: [value for split in splits for value in getattr(split, one.name)]
-        for one in fields(Split)
-        if one.name != "name"
+        column.name: [value for split in splits for value in getattr(split, column.name)]
+        for column in fields(Split)
+        if column.name != "name"
     }
     columns["image_ids"] = list(range(1, len(columns["image_ids"]) + 1))  # each file's begin at 1
     return Split(name="pooled", **columns)

@@ -1,9 +1,9 @@
-"""How alike two scans are, so that two scans of one person stand out, whenever they were made.
+"""Measure how alike two scans are, so that two scans of one person stand out.
 
 Each case is reduced to landmarks: SIFT keypoints (Lowe, IJCV 2004) of axial slices 1 cm apart.
-Bones, vessels and organ borders give the same ones at another time, in another phase, moved,
-rescaled or cropped; the anatomy of somebody else agrees in a few of them only. That individuals
-can be told apart so is known of 3D keypoints (Chauvin et al., NeuroImage 204, 2020).
+Bones, vessels and organ borders give the same landmarks at another time, in another phase, moved,
+rescaled or cropped; the anatomy of somebody else agrees in a few of them only, as with 3D keypoints
+(Chauvin et al., NeuroImage 204, 2020).
 Two cases are compared by the landmarks that pair up and agree on one movement between the scans.
 """
 
@@ -54,11 +54,11 @@ class Landmarks:
     rank: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """Count them."""
+        """Count the landmarks."""
         return len(self.height)
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> "Landmarks":
-        """Return some of them."""
+        """Select landmarks by mask or indices."""
         return Landmarks(
             descriptor=self.descriptor[chosen],
             plane=self.plane[chosen],
@@ -69,13 +69,13 @@ class Landmarks:
         )
 
     def strongest(self) -> "Landmarks":
-        """Return the few strongest of each slice."""
+        """Select the few strongest of each slice."""
         return self.take(self.rank < FEW_PER_LEVEL)
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """What two cases have in common.
+    """The likeness of two cases.
 
     Attributes:
         score: 0 to 1, the same whichever case comes first but for chance: agreeing landmarks as a
@@ -128,8 +128,8 @@ def find_landmarks(
     for height, pixels in slices:
         small = _reduce(pixels, spacing)
         step = [spacing[k] * pixels.shape[1 - k] / small.shape[1 - k] for k in (0, 1)]
-        points, found = sift.detectAndCompute(cv2.GaussianBlur(small, (0, 0), SMOOTHING), None)
-        if found is None:
+        points, features = sift.detectAndCompute(cv2.GaussianBlur(small, (0, 0), SMOOTHING), None)
+        if features is None:
             continue
         order = sorted(
             range(len(points)), key=lambda k: (-points[k].response, points[k].pt, points[k].angle)
@@ -139,7 +139,7 @@ def find_landmarks(
             places.append(
                 (x * step[0], y * step[1], height, np.log2(size * step[0]), points[k].angle, rank)
             )
-        descriptors.append(np.asarray(found, dtype=np.float32)[order])
+        descriptors.append(np.asarray(features, dtype=np.float32)[order])
     descriptor = np.concatenate(descriptors)
     # square roots of shares: Hellinger's distance tells SIFT descriptors apart better than Euclid's
     # (Arandjelovic and Zisserman, CVPR 2012)
@@ -167,8 +167,8 @@ def likeness(a: Landmarks, b: Landmarks) -> Likeness:
     Finds the movement (a shift along the body; in the plane a shift, a scale and a small turn) on
     which most paired landmarks agree, by sampling pairs of them (RANSAC) with a fixed seed.
     """
-    one, other = _mutual(a.descriptor, b.descriptor)
-    p, q = a.take(one), b.take(other)
+    in_a, in_b = _mutual(a.descriptor, b.descriptor)
+    p, q = a.take(in_a), b.take(in_b)
     alike = np.abs(_turn(q.angle - p.angle)) < LARGEST_TURN
     alike &= np.abs(q.octave - p.octave) < SIZE_OCTAVES
     p, q = p.take(alike), q.take(alike)
@@ -185,9 +185,9 @@ def likeness(a: Landmarks, b: Landmarks) -> Likeness:
             break
         agree = again
     agreeing = int(agree.sum())
-    there = movement.stretch * a.height + movement.shift
-    here = (b.height - movement.shift) / movement.stretch
-    shared = min(_within(there, b.height), _within(here, a.height))
+    a_in_b = movement.stretch * a.height + movement.shift
+    b_in_a = (b.height - movement.shift) / movement.stretch
+    shared = min(_within(a_in_b, b.height), _within(b_in_a, a.height))
     return Likeness(
         score=agreeing / (shared + DOUBT),
         agreeing=agreeing,
@@ -219,8 +219,8 @@ def _mutual(
         value = alike[best, np.arange(len(b))]
         better = value > closest
         back[better], closest[better] = best[better] + start, value[better]
-    one = np.flatnonzero(back[nearest] == np.arange(len(a)))
-    return one, nearest[one]
+    mutual = np.flatnonzero(back[nearest] == np.arange(len(a)))
+    return mutual, nearest[mutual]
 
 
 def _turn(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -258,7 +258,10 @@ def _in_plane_sensible(turn: NDArray[np.complex128]) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class _Movement:
-    """From scan to scan: `turn` scales and turns the plane, `stretch` and `shift` move heights."""
+    """A movement from scan to scan.
+
+    `turn` scales and turns the plane; `stretch` and `shift` move heights.
+    """
 
     turn: complex
     across: complex
@@ -266,7 +269,7 @@ class _Movement:
     shift: float
 
     def explains(self, p: Landmarks, q: Landmarks) -> NDArray[np.bool_]:
-        """Tell which pairs lie where the movement puts them."""
+        """Return a mask of the pairs that lie where the movement puts them."""
         plane = np.abs(q.plane - self.turn * p.plane - self.across) < TOLERANCE_MM
         height = np.abs(q.height - self.stretch * p.height - self.shift) < TOLERANCE_MM
         return np.asarray(plane & height)

@@ -1,11 +1,11 @@
-"""`dataset.json`: what a dataset folder holds, and how it came about."""
+"""Read and write `dataset.json`: the content of a dataset folder, and the request behind it."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from converters.core.distribution import installed_version
 from converters.core.errors import InputError
 from converters.core.files import write_json
 from converters.dataset.negatives import Policy
@@ -31,8 +31,8 @@ class CaseEntry(BaseModel):
         small_boxes: boxes under 3 mm, whether kept or not.
         dropped_boxes: boxes under the minimum size.
         image_sha256, mask_sha256: of the source files.
-        synthetic: its lesions are made up, and others' are not: it is there for training only.
-        notes: what its masks left open, a line each.
+        synthetic: the case is for training only: its lesions are made up, and others' are not.
+        notes: what the masks leave open, a line each.
         frame: where the pictures lie on the slices; None, in older datasets: all of them.
         windows: as applied, one a channel.
         value_range: 1st and 99th percentile of a CT's values, HU; None in older datasets.
@@ -61,12 +61,12 @@ class CaseEntry(BaseModel):
 
     @property
     def placed(self) -> Frame:
-        """Where the pictures lie on the slices, in older datasets too."""
+        """Return where the pictures lie on the slices, in older datasets too."""
         return self.frame or Frame.whole(self.shape)
 
 
 class FailedCase(BaseModel):
-    """A case that could not be read, and why; no path, since those can name patients."""
+    """A case that could not be read, and the reason without a path, which could name a patient."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -75,7 +75,7 @@ class FailedCase(BaseModel):
 
 
 class Request(BaseModel):
-    """What was asked for: two conversions with equal requests and sources give equal bytes."""
+    """The request of a conversion; equal requests and sources give equal bytes."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -101,21 +101,21 @@ class Manifest(BaseModel):
 
     @property
     def class_names(self) -> list[str]:
-        """Class names in order of their index."""
+        """Return the class names in order of their index."""
         return self.request.recipe.class_names
 
     @property
     def body_parts(self) -> list[str]:
-        """What the recipes say that their scans show, sorted; empty where one does not say."""
-        said = {recipe.body_part for recipe in (self.request.recipe, *self.request.more)}
-        return [] if "" in said else sorted(said)
+        """List the body parts that the recipes name, sorted; empty where a recipe names none."""
+        parts = {recipe.body_part for recipe in (self.request.recipe, *self.request.more)}
+        return [] if "" in parts else sorted(parts)
 
     @property
     def codes(self) -> dict[str, Code]:
-        """Codes of the classes that the recipes give; the first recipe's come first."""
+        """Return the codes of the classes; those of the first recipe come first."""
         recipes = [self.request.recipe, *self.request.more]
-        given = {name: code for recipe in reversed(recipes) for name, code in recipe.codes.items()}
-        return {name: given[name] for name in self.class_names if name in given}
+        codes = {name: code for recipe in reversed(recipes) for name, code in recipe.codes.items()}
+        return {name: codes[name] for name in self.class_names if name in codes}
 
     def write(self, folder: Path) -> None:
         """Write `dataset.json` into a folder."""
@@ -146,7 +146,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of what the bytes of a dataset depend on."""
+    """Return the versions of the packages that the bytes of a dataset depend on."""
     parts = (
         "detect",
         "opencv-python",
@@ -155,4 +155,4 @@ def tool_versions() -> dict[str, str]:
         "SimpleITK",
         "pydicom",
     )
-    return {part: version(part) for part in parts}
+    return {part: installed_version(part) for part in parts}

@@ -1,4 +1,4 @@
-"""Which slices without a lesion go into the dataset."""
+"""Choose the slices without a lesion that go into the dataset."""
 
 import zlib
 from collections.abc import Sequence

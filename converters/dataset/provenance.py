@@ -1,4 +1,4 @@
-"""Case, patient, lesion and size of the images and boxes of a split."""
+"""Keep case, patient, lesion and size of the images and boxes of a split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Origins:
-    """What COCO says of images and true boxes beside the boxes; all lists go by image.
+    """Case, patient, lesion and size of images and true boxes; all lists go by image.
 
     Attributes:
         case: scan of each image.

@@ -1,4 +1,4 @@
-"""Find scans of one person under two names: by id, by the file's hash, and by looking."""
+"""Find scans of one person under two names: by id, by the hash of the file, and by looking."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,9 +17,7 @@ from converters.dataset.folder import Dataset, open_dataset, read_png
 from converters.dataset.keypoints import Landmarks, Likeness, find_landmarks, levels, likeness
 from converters.dataset.stratify import SPLITS
 
-# Two cases this alike are suspected to be one person: 1.4 times what the most alike of different
-# people reached (0.054) in benchmarks/same_patient.py, which measures on real liver scans what this
-# finds and what it invents. The settings were chosen on those same scans; other anatomy is untried.
+# Two cases this alike are suspected to be one person; benchmarks/same_patient.py measures it.
 SUSPECT = 0.075
 WORTH_A_LOOK = SUSPECT / 2  # after the quick look at the strongest landmarks
 # Where everybody is alike (phantoms, narrow crops), a pair must also stand out from the median
@@ -60,7 +58,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Two cases under two names that look like one person. It is no proof.
+    """Two cases under two names that look like one person; it is no proof.
 
     Attributes:
         first, second: the cases.
@@ -74,7 +72,7 @@ class Suspicion:
     two_sides: bool
 
     def __str__(self) -> str:
-        """One line for a reader."""
+        """Format the suspicion as one line."""
         a, b = self.first, self.second
         return (
             f"suspected to be one patient: {a.case} ({a.split}) and {b.case} ({b.split}),"
@@ -84,7 +82,7 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class SamePatient:
-    """What the search found.
+    """The outcome of a search for one person under two names.
 
     Attributes:
         certain: one line for each person or scan that is on two sides for certain.
@@ -115,15 +113,15 @@ def same_patient(folder: Path, other: Path | None = None, *, look: bool = True) 
         InputError: no dataset.
     """
     dataset = open_dataset(folder)
-    found = SamePatient()
+    result = SamePatient()
     second = open_dataset(other) if other is not None else None
     known: set[tuple[str, str]] = set()
     if second is None:
-        _same_files(dataset, found)
+        _same_files(dataset, result)
     else:
-        known = _shared(dataset, second, found)
+        known = _shared(dataset, second, result)
     if not look:
-        return found
+        return result
     scans = scans_of(dataset)
     if second is None:
         pairs = [(a, b) for a, b in combinations(scans, 2) if a.patient != b.patient]
@@ -138,10 +136,10 @@ def same_patient(folder: Path, other: Path | None = None, *, look: bool = True) 
         for a, b, alike in alike_pairs(pairs)
     ]
     suspicions.sort(key=lambda s: (not s.two_sides, -s.likeness.score))
-    return replace(found, suspicions=suspicions, pairs=len(pairs))
+    return replace(result, suspicions=suspicions, pairs=len(pairs))
 
 
-def _same_files(dataset: Dataset, found: SamePatient) -> None:
+def _same_files(dataset: Dataset, result: SamePatient) -> None:
     """Find one scan under several names in a dataset."""
     by_hash = defaultdict(list)
     for case in dataset.manifest.cases:
@@ -151,34 +149,34 @@ def _same_files(dataset: Dataset, found: SamePatient) -> None:
             continue
         listed = ", ".join(f"{case.id} ({case.split})" for case in cases)
         if len({case.split for case in cases}) > 1:
-            found.certain.append(f"one and the same scan is on two sides: {listed}")
+            result.certain.append(f"one and the same scan is on two sides: {listed}")
         else:
-            found.notes.append(f"one and the same scan has several names: {listed}")
+            result.notes.append(f"one and the same scan has several names: {listed}")
 
 
-def _shared(one: Dataset, two: Dataset, found: SamePatient) -> set[tuple[str, str]]:
-    """Find what two datasets share by hash or by id; returns pairs of patients that are one."""
+def _shared(first: Dataset, second: Dataset, result: SamePatient) -> set[tuple[str, str]]:
+    """Find shared people of two datasets by hash or id; returns pairs of patients that are one."""
     by_hash = defaultdict(list)
-    for case in two.manifest.cases:
+    for case in second.manifest.cases:
         by_hash[case.image_sha256].append(case)
     certain = set()
-    for case in one.manifest.cases:
-        for twin in by_hash[case.image_sha256]:
-            certain.add((case.patient, twin.patient))
-            found.certain.append(
+    for case in first.manifest.cases:
+        for copy in by_hash[case.image_sha256]:
+            certain.add((case.patient, copy.patient))
+            result.certain.append(
                 f"one and the same scan is in both: {case.id} ({case.split})"
-                f" and {twin.id} ({twin.split})"
+                f" and {copy.id} ({copy.split})"
             )
-    names = {case.patient for case in one.manifest.cases}
-    same_numbering = bool(_recipes(one) & _recipes(two))
-    for patient in sorted(names & {case.patient for case in two.manifest.cases}):
+    names = {case.patient for case in first.manifest.cases}
+    same_numbering = bool(_recipes(first) & _recipes(second))
+    for patient in sorted(names & {case.patient for case in second.manifest.cases}):
         if (patient, patient) in certain:
             continue
         if same_numbering:
             certain.add((patient, patient))
-            found.certain.append(f"patient {patient} is in both")
+            result.certain.append(f"patient {patient} is in both")
         else:
-            found.notes.append(f"both have a patient {patient}, but by two recipes' numbering")
+            result.notes.append(f"both have a patient {patient}, but by two recipes' numbering")
     return certain
 
 
@@ -207,35 +205,35 @@ def scans_of(dataset: Dataset) -> list[Scan]:
             case=case.id,
             patient=case.patient,
             split=case.split,
-            pictures=[path for _, path, _ in own],
-            heights=[height for height, _, _ in own],
-            spacing=own[0][2],
+            pictures=[path for _, path, _ in slices],
+            heights=[height for height, _, _ in slices],
+            spacing=slices[0][2],
         )
         for case in dataset.manifest.cases
-        if (own := sorted(images[case.id]))
+        if (slices := sorted(images[case.id]))
     ]
 
 
 def alike_pairs(pairs: Sequence[tuple[Scan, Scan]]) -> list[tuple[Scan, Scan, Likeness]]:
-    """Compare pairs of cases by their pictures; returns those that are suspiciously alike."""
+    """Compare pairs of cases by their pictures; returns the suspiciously alike pairs."""
     scans = {id(scan): scan for pair in pairs for scan in pair}
-    marks: dict[int, Landmarks] = {}
+    landmarks_of: dict[int, Landmarks] = {}
     with progress("landmarks", len(scans)) as advance:
         for key, scan in scans.items():
-            marks[key] = landmarks(scan)
+            landmarks_of[key] = landmarks(scan)
             advance(scan.case)
-    few = {key: own.strongest() for key, own in marks.items()}
+    few = {key: every.strongest() for key, every in landmarks_of.items()}
     compared = []
     with progress("compare", len(pairs)) as advance:
         for a, b in pairs:
-            found = likeness(few[id(a)], few[id(b)])
-            if found.score >= WORTH_A_LOOK:
-                found = likeness(marks[id(a)], marks[id(b)])
-            compared.append((a, b, found))
+            alike = likeness(few[id(a)], few[id(b)])
+            if alike.score >= WORTH_A_LOOK:
+                alike = likeness(landmarks_of[id(a)], landmarks_of[id(b)])
+            compared.append((a, b, alike))
             advance(a.case)
     threshold = SUSPECT
     if len(compared) >= MANY_PAIRS:
-        threshold = max(threshold, STANDS_OUT * median(found.score for *_, found in compared))
+        threshold = max(threshold, STANDS_OUT * median(alike.score for *_, alike in compared))
     return [pair for pair in compared if pair[2].score >= threshold]
 
 

@@ -1,4 +1,4 @@
-"""A split of a dataset as training and scoring want it: pictures, truth, cases."""
+"""Load a split of a dataset: pictures, ground truth, cases."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -57,12 +57,12 @@ class Split:
 
     @cached_property
     def boxes(self) -> int:
-        """Number of ground-truth boxes."""
+        """Count the ground-truth boxes."""
         return sum(len(t) for t in self.truth)
 
     @property
     def origins(self) -> Origins:
-        """Case, patient, lesion and size of images and boxes, for the evaluator."""
+        """Return case, patient, lesion and size of images and boxes, for the evaluator."""
         return Origins(
             self.case_ids, self.patient_ids, self.lesion_ids, self.diameters_mm, self.areas
         )
@@ -70,9 +70,9 @@ class Split:
     def select(self, indices: Sequence[int], name: str | None = None) -> "Split":
         """Take some of the pictures, under another name if one is given."""
         columns: dict[str, list[Any]] = {
-            one.name: [getattr(self, one.name)[k] for k in indices]
-            for one in fields(self)
-            if one.name != "name"
+            column.name: [getattr(self, column.name)[k] for k in indices]
+            for column in fields(self)
+            if column.name != "name"
         }
         return replace(self, name=name or self.name, **columns)
 
@@ -145,14 +145,14 @@ def _by_image(
     values: dict[int, list[float]] = {image_id: [] for image_id in image_ids}
     for box in boxes:
         values[box["image_id"]].append(box.get(field, unknown))
-    return [np.array(own, kind) for own in values.values()]
+    return [np.array(numbers, kind) for numbers in values.values()]
 
 
 def check_sides(dataset: Dataset) -> None:
     """Refuse a dataset with a patient, or one and the same scan, in two splits.
 
     Raises:
-        InputError: there is one; numbers on such a split are not those of new patients.
+        InputError: numbers on such a split would not be those of new patients.
     """
     contents = {name: dataset.annotations(name) for name in SPLITS}
     try:

@@ -1,4 +1,4 @@
-"""Train, val and test: by patient, always."""
+"""Deal patients to train, val and test."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,8 @@ def deal_patients(
     wanted = share * len(order)
     sets = {p: strata[p] or frozenset({NORMAL}) for p in order}
     wanted_of = {
-        s: share * sum(s in own for own in sets.values()) for s in set().union(*sets.values())
+        s: share * sum(s in classes for classes in sets.values())
+        for s in set().union(*sets.values())
     }
     result: dict[str, int] = {}
     while len(result) < len(order):
@@ -113,7 +114,7 @@ def _even_out(
 
 
 def _fill_empty_parts(result: dict[str, int], order: list[str], share: np.ndarray) -> None:
-    """With few patients a small share can come out empty: it takes one from the largest part."""
+    """Move one patient from the largest part to each that came out empty in spite of its share."""
     parts = range(len(share))
     for i in parts:
         if share[i] == 0 or i in result.values():

@@ -1,4 +1,4 @@
-"""YOLO's label files: one line a box, `class cx cy width height` as fractions of the image."""
+"""Read YOLO's label files: one line a box, `class cx cy width height` as shares of the image."""
 
 import json
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""A dataset folder in the layouts of other detectors and of annotation tools: one file a format."""
+"""Layouts of other detectors and of annotation tools: one file a format."""

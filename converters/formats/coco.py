@@ -1,4 +1,4 @@
-"""COCO: `annotations/instances_SPLIT.json` and `images/SPLIT/`, with all that the dataset knows."""
+"""Write COCO: `annotations/instances_SPLIT.json` and `images/SPLIT/`, with all known fields."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ each picture; lesion, area in mm2 and longest diameter in mm of each box.
 
 
 def place(split: str, name: str) -> str:
-    """Where a picture lies."""
+    """Return the path of a picture below the export."""
     return f"images/{split}/{name}"
 
 

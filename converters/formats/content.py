@@ -1,4 +1,4 @@
-"""What every format is written from: pictures with their boxes, split by split."""
+"""Collect the pictures and boxes of a dataset, from which every format is written."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -52,18 +52,18 @@ class Picture:
 
     @property
     def stem(self) -> str:
-        """The name without its suffix."""
+        """Return the file name without its suffix."""
         return Path(self.name).stem
 
 
 @dataclass(frozen=True)
 class Content:
-    """A dataset as the formats see it.
+    """The pictures and boxes of a dataset, and facts about its data.
 
     Attributes:
         class_names: in order of their index.
         title, licence, citation: of the data.
-        splits: split → its pictures, in the dataset's order; every split is there.
+        splits: split → pictures, in the dataset's order; every split is a key.
     """
 
     class_names: list[str]
@@ -75,7 +75,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Format:
-    """One layout.
+    """A layout of pictures and annotations.
 
     Attributes:
         place: (split, file name) → where the picture lies below the export.
@@ -117,21 +117,21 @@ def read_content(dataset: Dataset) -> Content:
 
 
 def _pictures(split: str, content: Mapping[str, Any], classes: int) -> list[Picture]:
-    found: dict[int, Picture] = {}
+    pictures: dict[int, Picture] = {}
     for image in content["images"]:
-        if image["id"] in found:
+        if image["id"] in pictures:
             raise ValueError(f"image id {image['id']} twice")
         width, height = int(image["width"]), int(image["height"])
         if min(width, height) < 1:
             raise ValueError(f"a picture of {width}x{height} px")
-        found[image["id"]] = Picture(split, str(image["file_name"]), width, height, image)
+        pictures[image["id"]] = Picture(split, str(image["file_name"]), width, height, image)
     for entry in content["annotations"]:
         label = int(entry["category_id"]) - 1
         x, y, width, height = entry["bbox"]
         if not (0 <= label < classes and isfinite(x + y + width + height)):
             raise ValueError(f"box {entry['bbox']} of class {label}")
-        found[entry["image_id"]].boxes.append(Box(label, x, y, width, height, entry))
-    return list(found.values())
+        pictures[entry["image_id"]].boxes.append(Box(label, x, y, width, height, entry))
+    return list(pictures.values())
 
 
 def number(value: float) -> str:
@@ -147,6 +147,6 @@ def add(parent: ET.Element, tag: str, text: str | None = None) -> ET.Element:
 
 
 def xml_text(root: ET.Element) -> str:
-    """The file's text."""
+    """Format an XML document, indented."""
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", short_empty_elements=False) + "\n"

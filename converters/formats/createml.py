@@ -1,4 +1,4 @@
-"""Create ML: for each split `_annotations.createml.json` with the pictures beside it."""
+"""Write Create ML: for each split `_annotations.createml.json` with the pictures beside it."""
 
 from pathlib import Path
 

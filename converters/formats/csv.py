@@ -1,4 +1,4 @@
-"""CSV: `boxes.csv`, one row a box, `images.csv`, one row a picture, and `images/SPLIT/`."""
+"""Write CSV: `boxes.csv`, one row a box, `images.csv`, one row a picture, and `images/SPLIT/`."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ BOXES = (
 
 
 def place(split: str, name: str) -> str:
-    """Where a picture lies."""
+    """Return the path of a picture below the export."""
     return f"images/{split}/{name}"
 
 
@@ -48,8 +48,8 @@ def write(folder: Path, content: Content) -> None:
             images.append([*key, picture.width, picture.height, len(picture.boxes), *geometry])
             for box in picture.boxes:
                 size = [box.x, box.y, box.width, box.height]
-                own = [box.coco.get(name) for name in ("area_mm2", "diameter_mm", "lesion_id")]
-                boxes.append([*key, content.class_names[box.label], box.label, *size, *own])
+                facts = [box.coco.get(name) for name in ("area_mm2", "diameter_mm", "lesion_id")]
+                boxes.append([*key, content.class_names[box.label], box.label, *size, *facts])
     write_text(folder / "images.csv", _table(IMAGES, images))
     write_text(folder / "boxes.csv", _table(BOXES, boxes))
 

@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: for each split the content of a task, `annotations.xml` and `images/`."""
+"""Write CVAT for images 1.1: for each split `annotations.xml` and `images/` of a task."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ lesion_id says which boxes of a case are one 3D lesion. Pictures without boxes a
 
 
 def place(split: str, name: str) -> str:
-    """Where a picture lies."""
+    """Return the path of a picture below the export."""
     return f"{split}/images/{name}"
 
 

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from converters.core.errors import InputError
-from converters.core.files import naming, write_text
+from converters.core.files import named_errors, write_text
+from converters.core.output_folder import atomic_folder, check_output, write_errors
 from converters.core.progress import progress
 from converters.dataset.folder import Dataset, open_dataset
 from converters.formats import coco, createml, cvat, labelstudio, rfdetr, voc, yolo
@@ -76,25 +77,16 @@ def export_dataset(
         )
     dataset = open_dataset(folder)
     content = read_content(dataset)
-    _check_free(out, folder, overwrite)
-    partial = out.absolute().with_name(f"{out.absolute().name}.partial")
-    try:
-        try:
-            _discard(partial)  # of an export that was killed
-            partial.mkdir(parents=True)
-            _place_pictures(dataset, content, FORMATS[to], partial, link)
-            FORMATS[to].write(partial, content)
-            write_text(partial / README, _readme(to, content))
-            _publish(partial, out)
-        finally:
-            _discard(partial)
-    except OSError as error:
-        raise InputError(
-            error.filename or out,
-            f"cannot be written ({error.strerror or error})",
-            "make room or check the rights, then run the same command again",
-        ) from error
-    pictures = [picture for own in content.splits.values() for picture in own]
+    _check_apart(out, folder)
+    readme = out / README
+    ours = readme.is_file() and readme.read_bytes().startswith(_SIGNATURE.encode())
+    check_output(out, overwrite, "an export", ours)
+    remedy = "make room or check the rights, then run the same command again"
+    with write_errors(out, remedy), atomic_folder(out) as work:
+        _place_pictures(dataset, content, FORMATS[to], work, link)
+        FORMATS[to].write(work, content)
+        write_text(work / README, _readme(to, content))
+    pictures = [picture for split in content.splits.values() for picture in split]
     return ExportResult(
         folder=out,
         images=len(pictures),
@@ -103,17 +95,10 @@ def export_dataset(
     )
 
 
-def _check_free(out: Path, folder: Path, overwrite: bool) -> None:
-    here, source = out.resolve(), folder.resolve()
-    if here == source or here in source.parents or source in here.parents:
+def _check_apart(out: Path, folder: Path) -> None:
+    target, source = out.resolve(), folder.resolve()
+    if target == source or target in source.parents or source in target.parents:
         raise InputError(out, "lies in the dataset or holds it", "give another folder with --out")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not overwrite:
-        raise InputError(out, "exists", "give another --out, or --overwrite an earlier export")
-    readme = out / README
-    if not (readme.is_file() and readme.read_bytes().startswith(_SIGNATURE.encode())):
-        raise InputError(out, "exists and is no export", "give another folder with --out")
 
 
 def _place_pictures(
@@ -127,7 +112,7 @@ def _place_pictures(
                 source = dataset.image_path(split, picture.name)
                 target = folder / form.place(split, picture.name)
                 _check_whole(source)
-                with naming(target):
+                with named_errors(target):
                     if link:
                         os.link(source, target)
                     else:
@@ -154,19 +139,3 @@ def _readme(to: str, content: Content) -> str:
     return (
         f"{_SIGNATURE}{to}\n\n{FORMATS[to].notes}\nClasses: {classes}.\n\n" + "\n".join(data) + "\n"
     )
-
-
-def _publish(partial: Path, out: Path) -> None:
-    if out.exists():
-        replaced = partial.with_name(f"{partial.name}.replaced")
-        _discard(replaced)
-        out.rename(replaced)
-        partial.rename(out)
-        _discard(replaced)
-    else:
-        partial.rename(out)
-
-
-def _discard(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)

@@ -1,11 +1,11 @@
-"""Label Studio: `tasks.json` with annotations in percent, `labels.xml` and `images/SPLIT/`."""
+"""Write Label Studio: `tasks.json` with boxes in percent, `labels.xml` and `images/SPLIT/`."""
 
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET  # only writes
 
 from converters.core.files import write_json, write_text
-from converters.formats.content import Box, Content, Format, Picture, xml_text
+from converters.formats.content import Content, Format, Picture, xml_text
 
 NOTES = """\
 tasks.json, labels.xml (the labeling interface) and images/{train,val,test}/.
@@ -23,13 +23,13 @@ boxes has an annotation with an empty result. The text of a region names its 3D 
 
 
 def place(split: str, name: str) -> str:
-    """Where a picture lies."""
+    """Return the path of a picture below the export."""
     return f"images/{split}/{name}"
 
 
 def write(folder: Path, content: Content) -> None:
     """Write the tasks and the labeling interface."""
-    pictures = [picture for own in content.splits.values() for picture in own]
+    pictures = [picture for split in content.splits.values() for picture in split]
     tasks = [_task(content, index, picture) for index, picture in enumerate(pictures, start=1)]
     write_json(folder / "tasks.json", tasks)
     view = ET.Element("View")
@@ -76,10 +76,6 @@ def _task(content: Content, index: int, picture: Picture) -> dict[str, Any]:
         },
         "annotations": [{"result": result}],
     }
-
-
-def _lesion(box: Box) -> list[str]:
-    return [f"lesion {box.coco['lesion_id']}"] if "lesion_id" in box.coco else []
 
 
 FORMAT = Format(place, write, NOTES)

@@ -1,4 +1,4 @@
-"""RF-DETR's folder, which is Roboflow's COCO: `train/`, `valid/`, `test/`, annotations beside."""
+"""Write RF-DETR's folder, which is Roboflow's COCO: `train/`, `valid/` and `test/`."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ classes after it would move up by one. Pictures without boxes are listed.
 
 
 def place(split: str, name: str) -> str:
-    """Where a picture lies."""
+    """Return the path of a picture below the export."""
     return f"{FOLDERS[split]}/{name}"
 
 

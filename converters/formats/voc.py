@@ -1,4 +1,4 @@
-"""PASCAL VOC: `Annotations/`, `ImageSets/Main/`, `JPEGImages/`."""
+"""Write PASCAL VOC: `Annotations/`, `ImageSets/Main/`, `JPEGImages/`."""
 
 from pathlib import Path
 from xml.etree import ElementTree as ET  # only writes
@@ -16,7 +16,7 @@ width = xmax - xmin + 1. Pictures without boxes are listed and have an annotatio
 
 
 def place(_split: str, name: str) -> str:
-    """Where a picture lies."""
+    """Return the path of a picture below the export."""
     return f"JPEGImages/{name}"
 
 

@@ -1,4 +1,4 @@
-"""YOLO as ultralytics reads it: `data.yaml`, `images/SPLIT/` and `labels/SPLIT/`."""
+"""Write YOLO as ultralytics reads it: `data.yaml`, `images/SPLIT/` and `labels/SPLIT/`."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ fractions of the picture. data.yaml names no absolute path, so that the folder c
 
 
 def place(split: str, name: str) -> str:
-    """Where a picture lies."""
+    """Return the path of a picture below the export."""
     return f"images/{split}/{name}"
 
 

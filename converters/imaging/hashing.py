@@ -1,4 +1,4 @@
-"""SHA-256 over the files of a scan or a mask."""
+"""Compute SHA-256 hashes over the files of a scan or a mask."""
 
 import hashlib
 from collections.abc import Sequence

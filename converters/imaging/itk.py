@@ -67,7 +67,7 @@ _META_MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR"}
 
 @dataclass(frozen=True)
 class _Header:
-    """What the text header says, in the words of either format."""
+    """Hold the fields of a NRRD or MetaImage text header."""
 
     data: Path
     packing: Packing
@@ -99,7 +99,7 @@ def read(path: Path) -> Stored:
 
 
 def files(path: Path) -> list[Path]:
-    """The header file and, where the voxels stand beside it, the data file; sorted.
+    """List the header file and, where the voxels lie beside it, the data file; sorted.
 
     Raises:
         InputError: the header cannot be understood.
@@ -121,7 +121,7 @@ def _header(path: Path) -> _Header:
 
 
 def _text(path: Path, nrrd: bool) -> tuple[list[str], int]:
-    """Lines of the text header, and the byte at which it ends."""
+    """Return the lines of the text header, and the byte at which it ends."""
     with open_file(path) as stream:
         head = stream.read(HEADER_LIMIT)
     if nrrd and not head.startswith(b"NRRD000"):
@@ -243,7 +243,7 @@ def _meta(path: Path, lines: list[str], end: int) -> _Header:
 
 
 def _meta_affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
-    found = []
+    values = []
     for names in (
         ("transformmatrix", "rotation", "orientation"),
         ("elementspacing",),
@@ -252,16 +252,16 @@ def _meta_affine(path: Path, fields: dict[str, str]) -> NDArray[np.float64]:
         value = next((fields[name] for name in names if name in fields), None)
         if value is None:
             raise InputError(path, f"states no geometry: `{names[0]}` missing", _GEOMETRY)
-        found.append(value)
+        values.append(value)
     affine = np.eye(4)
     # each row of the matrix is the direction of one axis of the file
-    affine[:3, :3] = _numbers(found[0], 9).reshape(3, 3).T * _numbers(found[1], 3)
-    affine[:3, 3] = _numbers(found[2], 3)
+    affine[:3, :3] = _numbers(values[0], 9).reshape(3, 3).T * _numbers(values[1], 3)
+    affine[:3, 3] = _numbers(values[2], 3)
     return affine
 
 
 def _beside(path: Path, name: str) -> Path:
-    """The data file that a header names, which must stand in the header's own folder."""
+    """Return the data file that a header names, which must lie in the header's folder."""
     if name.upper().startswith("LIST") or "%" in name:
         raise InputError(path, "spreads its voxels over several data files", _AGAIN)
     folder = path.parent

@@ -1,7 +1,6 @@
-"""NIfTI-1 and NIfTI-2 in one file, plain or gzipped."""
+"""Read and write NIfTI-1 and NIfTI-2 in one file, plain or gzipped."""
 
 import gzip
-import os
 import struct
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +12,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from converters.core.errors import InputError
+from converters.core.files import atomic_file
 from converters.imaging.raw import COPY_AGAIN, Packing, is_gzip, read_head, read_voxels
 from converters.imaging.stored import Stored
 
@@ -66,7 +66,7 @@ def read(path: Path) -> Stored:
 
 
 def _header(path: Path, head: bytes) -> _Header:
-    """The header unchecked: nibabel's own check mends silently what we want to report."""
+    """Read the header unchecked: nibabel's check mends silently what is to be reported."""
     for order in "<>":
         size = struct.unpack(order + "i", head[:4])[0] if len(head) >= 4 else 0
         if size not in _HEADERS:
@@ -74,10 +74,10 @@ def _header(path: Path, head: bytes) -> _Header:
         if len(head) < size:
             raise InputError(path, "is cut short within its header", COPY_AGAIN)
         kind, magic, place = _HEADERS[size]
-        found = head[place : place + 4]
-        if found == magic:
+        magic_in_file = head[place : place + 4]
+        if magic_in_file == magic:
             return kind(head[:size], endianness=order, check=False)
-        if found in (b"ni1\0", b"ni2\0"):
+        if magic_in_file in (b"ni1\0", b"ni2\0"):
             raise InputError(
                 path,
                 "is the header of a NIfTI pair (.hdr and .img)",
@@ -120,7 +120,7 @@ def _dtype(path: Path, header: _Header) -> np.dtype[np.generic]:
 
 
 def _affine(path: Path, header: _Header) -> NDArray[np.float64]:
-    """File voxel to LPS mm: the sform where there is one, else the qform, as nibabel and ITK do."""
+    """Return the affine to LPS mm: the sform where coded, else the qform, as nibabel and ITK do."""
     affine = header.get_sform(coded=True)[0]
     if affine is None:
         affine = header.get_qform(coded=True)[0]
@@ -138,7 +138,7 @@ def write_nifti(path: Path, array: NDArray[np.generic], affine: NDArray[np.float
     """Write ``array`` to ``path``, replacing it in one step; gzipped if the name ends in ``.gz``.
 
     Args:
-        path: ``.nii`` or ``.nii.gz``, in a folder that exists.
+        path: ``.nii`` or ``.nii.gz``; its folder is made where it is missing.
         array: ``(slices, rows, columns)``; real numbers, bool is written as uint8.
         affine: ``(4, 4)``, canonical voxel ``(column, row, slice, 1)`` to patient mm (LPS). Written
             in RAS as both sform and qform, each with code 1.
@@ -153,26 +153,20 @@ def write_nifti(path: Path, array: NDArray[np.generic], affine: NDArray[np.float
         array = array.view(np.uint8)
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     head = _header_bytes(array, affine)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("wb") as file:
+        with atomic_file(path) as temporary, temporary.open("wb") as file:
             if path.name.lower().endswith(".gz"):
                 # neither name nor time: both would change the bytes
                 with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
                     _write_voxels(packed, head, array)
             else:
                 _write_voxels(file, head, array)
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(
             path,
             f"cannot be written ({error.strerror or 'no reason given'})",
-            "check that the folder exists, may be written to and has space left",
+            "check that the folder may be written to and has space left",
         ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _header_bytes(array: NDArray[np.generic], affine: NDArray[np.float64]) -> bytes:

@@ -1,4 +1,4 @@
-"""From a file's own voxel order to axial LPS: permutation and flips only, never interpolation."""
+"""Reorient voxels from the order of a file to axial LPS, by permutation and flips alone."""
 
 from itertools import permutations
 from pathlib import Path
@@ -43,6 +43,13 @@ def canonical(
 
     Raises:
         InputError: the affine is not finite, has voxels of no sensible size, or is sheared.
+
+    Voxels stored as RAS run to the right and to the front, so that two axes are flipped:
+
+    >>> array = np.arange(8).reshape(2, 2, 2)
+    >>> volume = canonical(array, np.diag([-0.5, -0.5, 2.0, 1.0]), Path("scan.nii"))
+    >>> volume.array[0].tolist(), volume.spacing
+    ([[6, 2], [4, 0]], (0.5, 0.5, 2.0))
     """
     affine = np.array(affine_ijk_to_lps, dtype=np.float64)
     cosines = _directions(affine, path)
@@ -81,7 +88,7 @@ def _flip(array: NDArray[np.generic], flips: tuple[slice, ...]) -> None:
 
 
 def _directions(affine: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
-    """Unit vectors of the file's axes as columns."""
+    """Return the unit vectors of the file's axes as columns."""
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise InputError(path, "states a geometry with values that are not finite numbers", _REMEDY)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -105,7 +112,7 @@ def _directions(affine: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
 
 
 def _closest_axes(cosines: NDArray[np.float64]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """For each patient axis: the file axis along it and whether it runs with (1) or against (-1).
+    """Return for each patient axis the file axis along it, and its sign (1 or -1).
 
     The whole assignment is chosen at once; the best axis for each alone could name one twice.
     """

@@ -1,4 +1,4 @@
-"""Scans that were published as pictures: a folder of slices `NNN.png`, or one slice by itself.
+"""Read scans that were published as pictures: a folder of slices `NNN.png`, or one slice.
 
 A picture has no geometry. Its order is that of the numbers, its size and HU are those of the table
 of boxes and the recipe. DeepLesion publishes the slices around each marked one: those between are
@@ -25,7 +25,9 @@ _MOST_VOXELS = 1 << 30
 
 
 def picture_files(path: Path) -> dict[int, Path]:
-    """Number of a slice → its picture: those of a folder in order, or the one file by itself.
+    """Map the number of each slice to its picture, in order.
+
+    A file by itself is a scan of one slice.
 
     Raises:
         InputError: no pictures, a name without a number, or a number that is there twice.
@@ -36,23 +38,23 @@ def picture_files(path: Path) -> dict[int, Path]:
         number = re.search(r"(\d+)$", path.stem)
         return {int(number[1]) if number else 0: path}
     home = path.resolve()
-    found: dict[int, Path] = {}
+    by_number: dict[int, Path] = {}
     for file in sorted(path.iterdir()):
         if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
             continue
         if file.is_symlink() and file.resolve().parent != home:
             raise InputError(file, "is a link that leaves the folder", "put the file itself there")
         number = re.search(r"(\d+)$", file.stem)
-        if not number or int(number[1]) in found:
+        if not number or int(number[1]) in by_number:
             raise InputError(file, "does not end in a slice number of its own", "name it NNN.png")
-        found[int(number[1])] = file
-    if not found:
+        by_number[int(number[1])] = file
+    if not by_number:
         raise InputError(path, "holds no PNG or JPEG slices", "give the folder of the slices")
-    return {number: found[number] for number in sorted(found)}
+    return {number: by_number[number] for number in sorted(by_number)}
 
 
 def picture_shape(path: Path) -> tuple[int, int, int]:
-    """Slices from the first to the last number, rows and columns; only one header is read.
+    """Return the shape (slices, rows, columns) of a scan; only one header is read.
 
     Raises:
         InputError: as `picture_files`, or it is no readable picture.
@@ -83,7 +85,7 @@ def read_pictures(path: Path, rescale: Rescale | None) -> NDArray[np.generic]:
     shape = picture_shape(path)
     result: NDArray[np.generic] = np.empty(shape, np.int16 if whole else np.float32)
     for number, file in files.items():
-        stored = grey(file)
+        stored = read_grey(file)
         if stored.shape != shape[1:]:
             raise InputError(file, "is of another size than the first slice", COPY_AGAIN)
         if stored.dtype == np.uint8 and rescale is None:
@@ -92,9 +94,9 @@ def read_pictures(path: Path, rescale: Rescale | None) -> NDArray[np.generic]:
             )
         hu = stored.astype(np.float64) * rule.slope + rule.intercept
         result[number - first] = np.clip(hu, -32768, 32767) if whole else hu
-    there = np.array(list(files)) - first
-    for z in set(range(shape[0])) - set(there.tolist()):
-        result[z] = result[there[np.abs(there - z).argmin()]]
+    published = np.array(list(files)) - first
+    for z in set(range(shape[0])) - set(published.tolist()):
+        result[z] = result[published[np.abs(published - z).argmin()]]
     return result
 
 
@@ -111,7 +113,7 @@ def _opened(path: Path) -> Image.Image:
     return picture
 
 
-def grey(path: Path) -> NDArray[np.generic]:
+def read_grey(path: Path) -> NDArray[np.generic]:
     """Read one picture as it is, ``(rows, columns)``; black and white as 0 and 1.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Voxel bytes out of a file that may be truncated, damaged or hostile.
+"""Read voxel bytes out of a file that may be truncated, damaged or hostile.
 
 No reader library checks all of this: nibabel and SimpleITK ignore the checksum of a gzip stream,
 SimpleITK fills what is missing with zeros. So the length is compared with what the header promises
@@ -54,7 +54,7 @@ def open_file(path: Path) -> IO[bytes]:
 
 
 def unreadable(path: Path, error: OSError) -> InputError:
-    """Put what the operating system said about ``path`` into an ``InputError``."""
+    """Turn an error of the operating system about ``path`` into an ``InputError``."""
     if isinstance(error, FileNotFoundError):
         return InputError(path, "does not exist", "check the spelling of the path")
     if isinstance(error, PermissionError):
@@ -154,7 +154,7 @@ class Unpacked(io.RawIOBase):
         self._started = False
 
     def readable(self) -> bool:
-        """Say yes, for ``io``."""
+        """Return True, as ``io`` expects of a stream that can be read."""
         return True
 
     def read(self, size: int = -1) -> bytes:

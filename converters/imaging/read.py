@@ -89,13 +89,13 @@ def read_grid(scan: Path | DicomSeries) -> Volume:
     return replace(grid, array=np.broadcast_to(np.uint8(0), grid.array.shape))
 
 
-def same_grid(one: Volume, other: Volume) -> bool:
-    """Whether each voxel of the one is the same place as that of the other."""
-    return not _how_apart(one, other)
+def same_grid(first: Volume, second: Volume) -> bool:
+    """Check whether each voxel of two volumes is the same place in the patient."""
+    return not _how_apart(first, second)
 
 
 def check_same_grid(mask: Volume, scan: Volume, mask_path: Path, scan_path: Path) -> None:
-    """Make sure that each voxel of the mask is the same place as that of the scan.
+    """Refuse a mask whose voxels are not the same places as those of its scan.
 
     Raises:
         InputError: the shapes differ, or a corner is off by more than ``GRID_TOLERANCE_MM``.
@@ -137,7 +137,7 @@ def source_files(scan: Path | DicomSeries) -> list[Path]:
 
 
 def is_scan(path: Path) -> bool:
-    """Whether ``path`` looks like a scan: a file by its name, a folder by a DICOM image in it."""
+    """Check whether ``path`` looks like a scan: a file by its name, a folder by a DICOM image."""
     if path.is_dir():
         from converters.imaging.dicom import series as dicom
 
@@ -153,7 +153,7 @@ def find_scans(
     wanted: Callable[[Path], bool] = is_scan,
     closed: list[InputError] | None = None,
 ) -> list[Path]:
-    """All that looks like a scan in or below ``folder``, itself included, sorted.
+    """List all that looks like a scan in or below ``folder``, itself included, sorted.
 
     Hidden files are passed over; so are links to folders and links that leave ``folder``.
 
@@ -168,7 +168,7 @@ def find_scans(
     if not _is_folder(folder):
         raise InputError(folder, "is not a folder", "give the folder that holds the scans")
     home = folder.resolve()
-    found: list[Path] = []
+    scans: list[Path] = []
 
     def refuse(error: OSError) -> None:
         problem = unreadable(Path(error.filename), error)
@@ -180,18 +180,18 @@ def find_scans(
         here = Path(root)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = [here / name for name in names if not name.startswith(".")]
-        found += [
+        scans += [
             path
             for path in paths
             if wanted(path) and (not path.is_symlink() or path.resolve().is_relative_to(home))
         ]
         if wanted(here):
-            found.append(here)
-    return sorted(found)
+            scans.append(here)
+    return sorted(scans)
 
 
 def _stored(scan: Path | DicomSeries) -> Stored:
-    """Dispatch; nibabel and pydicom are imported only when a file needs them."""
+    """Read with the reader of the format; nibabel and pydicom are imported when needed."""
     path = open_scan(scan) if isinstance(scan, Path) else scan
     if not isinstance(path, Path):
         from converters.imaging.dicom import series as dicom

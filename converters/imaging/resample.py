@@ -1,4 +1,4 @@
-"""Resample a mask onto another grid by nearest neighbour: only ever done when asked for.
+"""Resample a mask onto another grid by nearest neighbour, when a user asks for it.
 
 SimpleITK is not used, for its rounding along a row lets a place midway between two voxels of the
 mask fall to either, even where all numbers are exact, as on a grid that is twice as fine.

@@ -1,10 +1,10 @@
-"""Rescale of stored values to HU."""
+"""Rescale stored values to HU."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class Rescale(BaseModel):
-    """From the grey of a picture to HU, in DICOM's terms: HU = slope * grey + intercept."""
+    """Map the grey of a picture to HU, in DICOM's terms: HU = slope * grey + intercept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What a file format hands over, before it becomes HU or labels on canonical axes."""
+"""Turn the voxels that a file format stores into HU or labels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ _UINT32 = np.iinfo(np.uint32)
 
 @dataclass(frozen=True)
 class Stored:
-    """Voxels in the file's own order.
+    """Hold voxels in the order of the file.
 
     Attributes:
         array: ``(k, j, i)``, C-contiguous, whatever real number type the file uses.
@@ -33,14 +33,14 @@ class Stored:
     body_part: str = ""
 
     @property
-    def as_meant(self) -> bool:
-        """Whether the values are meant as they are stored."""
+    def unscaled(self) -> bool:
+        """Return whether the values need no slope and no intercept."""
         return self.slope == 1.0 and self.intercept == 0.0
 
     def plane(self, index: int) -> NDArray[np.generic]:
-        """The values meant on one stored plane: as stored, or float64 where they are rescaled."""
+        """Return the values of one stored plane: as stored, or float64 where they are rescaled."""
         values: NDArray[np.generic] = self.array[index]
-        if self.as_meant:
+        if self.unscaled:
             return values
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused as infinite
             return np.asarray(values.astype(np.float64) * self.slope + self.intercept)
@@ -52,7 +52,7 @@ def intensities(stored: Stored, path: Path) -> NDArray[np.generic]:
     Raises:
         InputError: a value is not a finite number, or too large for float32.
     """
-    if stored.array.dtype == np.int16 and stored.as_meant:
+    if stored.array.dtype == np.int16 and stored.unscaled:
         return stored.array
     whole = np.empty(stored.array.shape, np.int16)
     for index in range(len(whole)):  # plane by plane: no second volume of floats
@@ -69,7 +69,7 @@ def labels(stored: Stored, path: Path) -> NDArray[np.generic]:
     Raises:
         InputError: a value is negative, not whole, or larger than 32 bits hold.
     """
-    if stored.array.dtype == np.uint8 and stored.as_meant:
+    if stored.array.dtype == np.uint8 and stored.unscaled:
         return stored.array
     highest = 0
     for index in range(len(stored.array)):
@@ -83,7 +83,7 @@ def labels(stored: Stored, path: Path) -> NDArray[np.generic]:
             )
         highest = max(highest, int(values.max()))
     dtype = np.min_scalar_type(highest)
-    if stored.array.dtype == dtype and stored.as_meant:
+    if stored.array.dtype == dtype and stored.unscaled:
         return stored.array
     result = np.empty(stored.array.shape, dtype)
     for index in range(len(result)):
@@ -92,14 +92,14 @@ def labels(stored: Stored, path: Path) -> NDArray[np.generic]:
 
 
 def _fit(values: NDArray[np.generic], low: int, high: int) -> bool:
-    """Whether every value is a whole number from ``low`` to ``high``; NaN is not."""
+    """Check whether every value is a whole number from ``low`` to ``high``; NaN is not."""
     if not (values.min() >= low and values.max() <= high):
         return False
     return values.dtype.kind in "iu" or bool((np.rint(values) == values).all())
 
 
 def _floats(stored: Stored, path: Path) -> NDArray[np.generic]:
-    ready = stored.array.dtype == np.float32 and stored.as_meant
+    ready = stored.array.dtype == np.float32 and stored.unscaled
     result = stored.array if ready else np.empty(stored.array.shape, np.float32)
     for index in range(len(result)):
         if not ready:

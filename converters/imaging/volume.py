@@ -1,4 +1,4 @@
-"""The canonical volume: axial slices as a radiologist looks at them, and the way back.
+"""Hold the canonical volume: axial slices as a radiologist looks at them, and the way back.
 
 Coordinates used everywhere in the project:
 
@@ -38,12 +38,18 @@ class Volume:
 
     @property
     def spacing(self) -> tuple[float, float, float]:
-        """Voxel size in mm along (column, row, slice)."""
+        """Return the voxel size in mm along (column, row, slice)."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
 
     def to_patient(self, voxels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map canonical voxels ``(n, 3)`` as (column, row, slice) to patient mm ``(n, 3)``, LPS."""
+        """Map canonical voxels ``(n, 3)`` as (column, row, slice) to patient mm ``(n, 3)``, LPS.
+
+        >>> affine = np.diag([0.5, 0.5, 2.0, 1.0])
+        >>> volume = Volume(np.zeros((3, 4, 5), np.int16), affine, np.eye(4))
+        >>> volume.to_patient(np.array([[4, 2, 1]])).tolist()
+        [[2.0, 1.0, 2.0]]
+        """
         return _transform(self.affine, voxels)
 
     def from_patient(self, points: NDArray[np.float64]) -> NDArray[np.float64]:

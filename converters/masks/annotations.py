@@ -1,4 +1,4 @@
-"""Where the lesions of a case are, whatever says so: labels, structures, SEG, RTSTRUCT or boxes.
+"""Read the lesions of a case from labels, structures, SEG, RTSTRUCT or boxes.
 
 Everything that reads a mask goes through here and comes out as the same lesions and components.
 """
@@ -34,8 +34,8 @@ from converters.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Marks:
-    """What the masks of a case say.
+class Annotations:
+    """Hold the lesions that the masks of a case mark.
 
     Attributes:
         shape: slices, rows, columns.
@@ -57,7 +57,7 @@ class Marks:
     notes: list[str]
 
 
-def find_marks(recipe: Recipe, case: CaseSource, resample: bool) -> Marks:
+def read_annotations(recipe: Recipe, case: CaseSource, resample: bool) -> Annotations:
     """Read a case's masks and find its lesions.
 
     Args:
@@ -82,10 +82,10 @@ def read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMasks
     """Read which voxels are of which class, and which of the organs (`names.ORGAN`).
 
     Args:
-        recipe, case, resample: as for `find_marks`.
+        recipe, case, resample: as for `read_annotations`.
 
     Raises:
-        InputError: as `find_marks`, or there are boxes only.
+        InputError: as `read_annotations`, or there are boxes only.
     """
     mask = _mask_of(recipe, case)
     if case.mask_kind in ("boxes", "cuboids"):
@@ -95,11 +95,11 @@ def read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMasks
     grid, notes = _read_labels(recipe, case, mask, resample)
     labels: NDArray[np.unsignedinteger] = grid.array  # type: ignore[assignment]
     roles = recipe.class_of_label | dict.fromkeys(recipe.organ_labels, ORGAN)
-    found = ClassMasks(grid, notes=notes)
+    masks = ClassMasks(grid, notes=notes)
     for role in sorted(set(roles.values())):
-        own = dict.fromkeys((number for number, r in roles.items() if r == role), 0)
-        found.inside[role] = classes_of(labels, own).view(np.bool_)
-    return found
+        members = dict.fromkeys((number for number, r in roles.items() if r == role), 0)
+        masks.inside[role] = classes_of(labels, members).view(np.bool_)
+    return masks
 
 
 def _mask_of(recipe: Recipe, case: CaseSource) -> Path:
@@ -133,7 +133,7 @@ def read_scan(case: CaseSource) -> tuple[Volume, list[Path]]:
 
 
 def scan_files(case: CaseSource) -> list[Path]:
-    """The files that make up a case's scan, sorted.
+    """List the files that make up the scan of a case, sorted.
 
     Raises:
         InputError: they cannot be determined.
@@ -144,7 +144,7 @@ def scan_files(case: CaseSource) -> list[Path]:
 
 
 def mask_files(case: CaseSource) -> list[tuple[str, Path]]:
-    """The files that make up a case's masks, in order, each with the name that its place gives it.
+    """List the files that make up the masks of a case, each with the name that its path gives.
 
     Raises:
         InputError: they cannot be determined.
@@ -169,12 +169,12 @@ def mask_files(case: CaseSource) -> list[tuple[str, Path]]:
     return [("", item.path) for item in objects]
 
 
-def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> Marks:
+def _of_labels(recipe: Recipe, case: CaseSource, path: Path, resample: bool) -> Annotations:
     mask, notes = _read_labels(recipe, case, path, resample)
     labels: NDArray[np.unsignedinteger] = mask.array  # type: ignore[assignment]
     lesions, components = find_lesions(labels, recipe.class_of_label, mask.spacing)
     shown = classes_of(labels, dict.fromkeys(recipe.organ_labels | set(recipe.class_of_label), 0))
-    return _marks(mask, lesions, components, shown.view(np.bool_), mask_files(case), notes)
+    return _annotations(mask, lesions, components, shown.view(np.bool_), mask_files(case), notes)
 
 
 def _read_labels(
@@ -216,15 +216,15 @@ def _read_classes(recipe: Recipe, case: CaseSource, resample: bool) -> ClassMask
     return rtstruct.read(recipe, scan, paths)
 
 
-def _of_classes(case: CaseSource, masks: ClassMasks) -> Marks:
+def _of_classes(case: CaseSource, masks: ClassMasks) -> Annotations:
     shown = np.zeros(masks.grid.array.shape, np.bool_)
     for inside in masks.inside.values():
         shown |= inside
-    own = {role: inside for role, inside in masks.inside.items() if role != ORGAN}
-    lesions, components = find_by_class(own, masks.grid.spacing)
+    lesion_masks = {role: inside for role, inside in masks.inside.items() if role != ORGAN}
+    lesions, components = find_by_class(lesion_masks, masks.grid.spacing)
     # finding the objects that belong to a scan reads all its headers: not twice
     files = [("", path) for path in masks.objects] or mask_files(case)
-    return _marks(masks.grid, lesions, components, shown, files, masks.notes)
+    return _annotations(masks.grid, lesions, components, shown, files, masks.notes)
 
 
 def find_by_class(
@@ -243,51 +243,51 @@ def find_by_class(
     components: list[Component] = []
     for label in sorted(inside):
         first = len(lesions)
-        found = find_lesions(inside[label].view(np.uint8), {1: label}, spacing)
-        lesions += [replace(item, lesion_id=item.lesion_id + first) for item in found[0]]
-        components += [replace(item, lesion_id=item.lesion_id + first) for item in found[1]]
+        of_class = find_lesions(inside[label].view(np.uint8), {1: label}, spacing)
+        lesions += [replace(item, lesion_id=item.lesion_id + first) for item in of_class[0]]
+        components += [replace(item, lesion_id=item.lesion_id + first) for item in of_class[1]]
     components.sort(key=lambda c: (c.slice_index, c.label, c.y, c.x, c.lesion_id))
     return lesions, components
 
 
-def _marks(
+def _annotations(
     grid: Volume,
     lesions: list[Lesion],
     components: list[Component],
     shown: NDArray[np.bool_],
     files: list[tuple[str, Path]],
     notes: list[str],
-) -> Marks:
+) -> Annotations:
     slices, rows, columns = shown.shape
     with_lesion = {c.slice_index for c in components}
     negative = [z for z in range(slices) if z not in with_lesion]
     shape = (slices, rows, columns)
-    return Marks(shape, grid.affine, lesions, components, shown, negative, files, notes)
+    return Annotations(shape, grid.affine, lesions, components, shown, negative, files, notes)
 
 
-def _of_boxes(recipe: Recipe, case: CaseSource, mask: Path) -> Marks:
+def _of_boxes(recipe: Recipe, case: CaseSource, mask: Path) -> Annotations:
     rows = [row for row in case.rows if isinstance(row, BoxRow)]
-    found = read_boxes(recipe, case.image, mask, rows)
-    shown = np.zeros(found.shape, np.bool_)
-    for c in found.components:
+    marked = read_boxes(recipe, case.image, mask, rows)
+    shown = np.zeros(marked.shape, np.bool_)
+    for c in marked.components:
         shown[c.slice_index, c.y : c.y + c.height, c.x : c.x + c.width] = True
-    return Marks(
-        shape=found.shape,
-        affine=np.diag([*found.spacing, 1.0]),
-        lesions=found.lesions,
-        components=found.components,
+    return Annotations(
+        shape=marked.shape,
+        affine=np.diag([*marked.spacing, 1.0]),
+        lesions=marked.lesions,
+        components=marked.components,
         shown=shown,
         negative_slices=[],  # the slices beside a marked one may show the lesion too
         files=mask_files(case),
-        notes=found.notes,
+        notes=marked.notes,
     )
 
 
-def _of_cuboids(recipe: Recipe, case: CaseSource, table: Path) -> Marks:
+def _of_cuboids(recipe: Recipe, case: CaseSource, table: Path) -> Annotations:
     grid = read_grid(case.image)
     rows = [row for row in case.rows if isinstance(row, Cuboid)]
     lesions, components = find_cuboids(recipe, grid, table, rows)
     shown = np.zeros(grid.array.shape, np.bool_)
     for c in components:
         shown[c.slice_index, c.y : c.y + c.height, c.x : c.x + c.width] = True
-    return _marks(grid, lesions, components, shown, mask_files(case), [NOTE])
+    return _annotations(grid, lesions, components, shown, mask_files(case), [NOTE])

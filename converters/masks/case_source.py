@@ -1,4 +1,4 @@
-"""The files of one case: the scan, and what says where its lesions are."""
+"""Name the files of one case: its scan and its annotations."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from converters.recipes.recipe import MaskKind
 
 @dataclass(frozen=True)
 class CaseSource:
-    """Where one case lies.
+    """Hold the paths of one case, and how its annotations are read.
 
     Attributes:
         case_id: name of the case in the dataset.

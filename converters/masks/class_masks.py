@@ -1,4 +1,4 @@
-"""What a source of masks says of one case: which voxels are of which class."""
+"""Hold the voxels of each class of one case."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from converters.imaging.volume import Volume
 
 @dataclass
 class ClassMasks:
-    """Voxels class by class: those of two classes may overlap.
+    """Hold voxels class by class; those of two classes may overlap.
 
     Attributes:
         grid: of the scan or of the masks; its array is not used but for its shape.
@@ -26,7 +26,7 @@ class ClassMasks:
     notes: list[str] = field(default_factory=list)
 
     def of(self, role: int) -> NDArray[np.bool_]:
-        """The voxels of a class, to be added to; empty at first."""
+        """Return the voxels of a class, to be added to; all False at first."""
         if role not in self.inside:
             self.inside[role] = np.zeros(self.grid.array.shape, np.bool_)
         return self.inside[role]
@@ -37,5 +37,5 @@ class ClassMasks:
 
 
 def resampled(before: int, after: int) -> str:
-    """Say that a mask was put onto another grid."""
+    """Return the note on a mask that was put onto another grid."""
     return f"the mask was resampled onto the scan's grid: {before} voxels became {after}"

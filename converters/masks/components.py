@@ -1,4 +1,4 @@
-"""Boxes and lesions from a voxel mask: the rule that everything else counts on."""
+"""Find the boxes and lesions in a voxel mask."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,6 +80,16 @@ def find_lesions(
 
     Returns:
         lesions in order of their id, and components in order of (slice, class, y, x).
+
+    Two slices of one lesion give two boxes, which share its id:
+
+    >>> mask = np.zeros((3, 8, 8), np.uint8)
+    >>> mask[0, 2:4, 1:5] = mask[1, 3, 4] = 7
+    >>> lesions, components = find_lesions(mask, {7: 0}, spacing=(0.5, 0.5, 2.0))
+    >>> [(lesion.lesion_id, lesion.voxels, lesion.volume_mm3) for lesion in lesions]
+    [(1, 9, 4.5)]
+    >>> [(c.lesion_id, c.slice_index, c.x, c.y, c.width, c.height) for c in components]
+    [(1, 0, 1, 2, 4, 2), (1, 1, 4, 3, 1, 1)]
     """
     by_class, (z0, y0, x0) = _classes(mask, classes)
     numbered = cc3d.connected_components(by_class, connectivity=26, out_dtype=np.uint32)
@@ -102,12 +112,12 @@ def find_lesions(
         for k, z, r, c in parts
     ]
     components.sort(key=lambda b: (b.slice_index, b.label, b.y, b.x, b.lesion_id))
-    own: dict[int, list[Component]] = {lesion_id: [] for lesion_id in id_of.values()}
+    by_lesion: dict[int, list[Component]] = {lesion_id: [] for lesion_id in id_of.values()}
     for component in components:
-        own[component.lesion_id].append(component)
+        by_lesion[component.lesion_id].append(component)
     voxel_mm3 = float(np.prod(spacing))
     lesions = []
-    for lesion_id, boxes in own.items():
+    for lesion_id, boxes in by_lesion.items():
         voxels = sum(b.area for b in boxes)
         lesions.append(
             Lesion(
@@ -137,7 +147,7 @@ def _classes(
 def _parts(
     numbered: NDArray[np.unsignedinteger],
 ) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
-    """The 8-connected parts of a slice: number of the lesion, rows, columns (in raster order)."""
+    """List the 8-connected parts of a slice: lesion number, rows, columns (in raster order)."""
     y, x = (np.flatnonzero(numbered.any(axis=axis)) for axis in (1, 0))
     crop = np.ascontiguousarray(numbered[y[0] : y[-1] + 1, x[0] : x[-1] + 1])
     # Touching lesions of two classes stay apart: cc3d joins equal values only.
@@ -145,8 +155,8 @@ def _parts(
     r, c = np.nonzero(parts)
     part = parts[r, c]
     order = np.argsort(part, kind="stable")
-    for own in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
-        yield int(crop[r[own[0]], c[own[0]]]), r[own] + y[0], c[own] + x[0]
+    for pixels in np.split(order, np.flatnonzero(np.diff(part[order])) + 1):
+        yield int(crop[r[pixels[0]], c[pixels[0]]]), r[pixels] + y[0], c[pixels] + x[0]
 
 
 def _component(
@@ -179,7 +189,7 @@ def _component(
 def longest_diameter(
     columns: NDArray[np.integer], rows: NDArray[np.integer], dx: float, dy: float
 ) -> float:
-    """Greatest distance in mm between two points on the outline of a set of pixels.
+    """Measure the greatest distance in mm between two points on the outline of a set of pixels.
 
     The outline is taken through the middles of the pixels' edges, as scikit-image's
     ``feret_diameter_max`` does: n pixels in a row are exactly n pixels long.
@@ -187,6 +197,9 @@ def longest_diameter(
     Args:
         columns, rows: pixel coordinates, px.
         dx, dy: pixel size along columns' and rows' direction, mm.
+
+    >>> longest_diameter(np.arange(10), np.zeros(10, int), dx=0.5, dy=0.5)
+    5.0
     """
     hull = cv2.convexHull(np.stack([columns, rows], axis=1).astype(np.int32))[:, 0, :]
     edges = np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
@@ -212,6 +225,11 @@ def encode_rle(
 
 
 def decode_rle(rle: str, height: int, width: int) -> NDArray[np.bool_]:
-    """Decode a COCO compressed RLE string to a ``(height, width)`` mask."""
+    """Decode a COCO compressed RLE string to a ``(height, width)`` mask.
+
+    >>> rle = encode_rle(np.array([0, 1, 1]), np.array([1, 1, 2]), height=2, width=3)
+    >>> decode_rle(rle, height=2, width=3).astype(int).tolist()
+    [[0, 1, 0], [0, 1, 1]]
+    """
     decoded = coco_mask.decode({"counts": rle.encode("ascii"), "size": [height, width]})
     return np.asarray(decoded).astype(bool)

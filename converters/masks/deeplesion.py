@@ -1,4 +1,4 @@
-"""Boxes without masks: DeepLesion's table `DL_info.csv`, and one `.tru` file a picture.
+"""Read boxes without masks: DeepLesion's table `DL_info.csv`, or one `.tru` file a picture.
 
 Both place a box by the corners of its measurement with the first pixel's centre at 1 (DeepLesion's
 own code subtracts it); `.tru` files give the same as fractions of the picture's size. The pixels
@@ -91,7 +91,7 @@ class Marked:
 
 
 def read_table(path: Path) -> Mapping[str, Sequence[BoxRow]]:
-    """Read a table of boxes: name of a picture, or of its folder, → rows.
+    """Read a table of boxes; return its rows by the name of a picture, or of its folder.
 
     `PATIENT_STUDY_SERIES_SLICE.png` belongs to the picture of that name and to the folder
     `PATIENT_STUDY_SERIES`.
@@ -130,7 +130,7 @@ def read_table(path: Path) -> Mapping[str, Sequence[BoxRow]]:
 
 
 def spacing_of(path: Path | None, rows: Sequence[BoxRow]) -> tuple[float, float, float] | None:
-    """Voxel size in mm along (column, row, slice) as a table states it, or None.
+    """Return the voxel size in mm along (column, row, slice) that a table states, or None.
 
     Raises:
         InputError: it is malformed.
@@ -207,7 +207,7 @@ def _notes(measured: bool, rows: Sequence[BoxRow]) -> list[str]:
 
 
 def _of_table(path: Path, rows: Sequence[BoxRow]) -> list[_Box]:
-    found = []
+    boxes = []
     for row in rows:
         corners = _numbers(path, row.line, "box", row.corners, 4)
         diameter = None
@@ -217,12 +217,12 @@ def _of_table(path: Path, rows: Sequence[BoxRow]) -> list[_Box]:
         if not number.isdigit():
             raise InputError(path, f"line {row.line}: names no slice", "correct the row")
         x1, y1, x2, y2 = (value - _ONE_BASED for value in corners)
-        found.append(_Box(int(number), row.code, (x1, y1, x2, y2), diameter))
-    return found
+        boxes.append(_Box(int(number), row.code, (x1, y1, x2, y2), diameter))
+    return boxes
 
 
 def _of_file(path: Path, number: int, shape: tuple[int, int, int]) -> list[_Box]:
-    """Rows `class ymin xmin ymax xmax`, in fractions."""
+    """Read rows of `class ymin xmin ymax xmax`, in fractions."""
     _, height, width = shape
     try:
         if path.stat().st_size > _MOST_BYTES:
@@ -232,7 +232,7 @@ def _of_file(path: Path, number: int, shape: tuple[int, int, int]) -> list[_Box]
         raise unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise InputError(path, "is not text", "give rows of class ymin xmin ymax xmax") from error
-    found = []
+    boxes = []
     for line, text in enumerate(lines, 1):
         if not text.strip():
             continue
@@ -242,8 +242,8 @@ def _of_file(path: Path, number: int, shape: tuple[int, int, int]) -> list[_Box]
             raise InputError(path, f"line {line}: holds no fractions", "correct the row")
         edges = (x1 * width, y1 * height, x2 * width, y2 * height)
         a, b, c, d = (value - _ONE_BASED for value in edges)
-        found.append(_Box(number, code, (a, b, c, d), None))
-    return found
+        boxes.append(_Box(number, code, (a, b, c, d), None))
+    return boxes
 
 
 def _numbers(path: Path, line: int, what: str, text: str, count: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""The segmentations or structure sets that belong to a scan.
+"""Find the segmentations or structure sets that belong to a scan.
 
 Of who the patient is, the name and ID are read for one purpose only: no name of a segment or ROI
 that holds a part of them may get into a message. No UID is ever shown.
@@ -26,7 +26,7 @@ _REFERENCES = [
 
 @dataclass(frozen=True)
 class Scan:
-    """What an object is held against.
+    """Hold the grid and the UIDs that an object is compared with.
 
     Attributes:
         path: of the scan.
@@ -106,16 +106,16 @@ def objects_of(scan: Scan, paths: Sequence[Path], kind: Kind) -> list[DicomObjec
         raise InputError(
             paths[0], f"holds no {kind.name}", "give the file, or the folder it lies in"
         )
-    found = [_object(scan, file, kind.tags) for file in files]
-    belonging = [item for item in found if item.resolved]
-    if not belonging and len(found) == 1:
-        belonging = found
+    objects = [_object(scan, file, kind.tags) for file in files]
+    belonging = [item for item in objects if item.resolved]
+    if not belonging and len(objects) == 1:
+        belonging = objects
     if not belonging and scan.frame:
-        belonging = [item for item in found if scan.frame in item.frames]
+        belonging = [item for item in objects if scan.frame in item.frames]
     if not belonging:
         raise InputError(
             paths[0],
-            f"holds {len(found)} objects of the kind {kind.name}, and none refers to the scan",
+            f"holds {len(objects)} objects of the kind {kind.name}, and none refers to the scan",
             "keep the one that belongs to it",
         )
     return belonging
@@ -123,7 +123,7 @@ def objects_of(scan: Scan, paths: Sequence[Path], kind: Kind) -> list[DicomObjec
 
 def _object(scan: Scan, path: Path, tags: Sequence[str]) -> DicomObject:
     header = dicom.load(path, [*_REFERENCES, *tags])
-    with dicom.plain_errors(path):
+    with dicom.as_input_errors(path):
         series = {str(item.get("SeriesInstanceUID", "")) for item in _series(header)}
         frames = {str(header.get("FrameOfReferenceUID", ""))}
         frames |= {

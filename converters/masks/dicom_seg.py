@@ -1,4 +1,4 @@
-"""DICOM SEG: binary, fractional and label map segmentations, placed on a scan by their geometry.
+"""Read DICOM SEG: binary, fractional and label map segmentations, placed by their geometry.
 
 Read with pydicom alone: nothing is needed but the pixels and the places of frames. The tests hold
 it against highdicom.
@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from converters.core.errors import InputError
 from converters.imaging.dicom.geometry import DUPLICATE_TOLERANCE_MM
 from converters.imaging.dicom.pixels import MAX_COMPRESSION, read_frames
-from converters.imaging.dicom.series import plain_errors
+from converters.imaging.dicom.series import as_input_errors
 from converters.imaging.orientation import canonical
 from converters.imaging.raw import COPY_AGAIN
 from converters.imaging.read import GRID_TOLERANCE_MM
@@ -51,7 +51,7 @@ _MOST_STEPS = 10_000  # in a stack of frames with gaps
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame: which segment it is of (0 in a label map), and where it lies.
+    """Describe one frame: its segment (0 in a label map) and its place.
 
     Attributes:
         index: within the file.
@@ -77,7 +77,7 @@ class _Segmentation:
     label_map: bool
 
     def pixels(self) -> Iterator[tuple[_Frame, int, NDArray[np.bool_]]]:
-        """Frame, role and ``(rows, columns)`` pixels inside, one frame in memory at a time."""
+        """Yield frame, role and ``(rows, columns)`` pixels inside, one frame at a time."""
         values = read_frames(self.item.path, [frame.index for frame in self.frames])
         for frame, value in zip(self.frames, values, strict=True):
             if value.shape != self.shape:
@@ -87,7 +87,7 @@ class _Segmentation:
                 yield frame, self.roles[frame.segment], np.asarray(inside)
                 continue
             for role in sorted(set(self.roles.values())):
-                numbers = [number for number, own in self.roles.items() if own == role]
+                numbers = [number for number, assigned in self.roles.items() if assigned == role]
                 yield frame, role, np.isin(value, numbers)
 
 
@@ -116,7 +116,7 @@ def read(recipe: Recipe, scan: Scan, paths: Sequence[Path], resample: bool) -> C
                 "is in another frame of reference than the scan",
                 "give the segmentation of this scan",
             )
-        with plain_errors(item.path):
+        with as_input_errors(item.path):
             segmentation = _segmentation(item, names, seen)
         matched = matched or bool(segmentation.roles)
         affines = np.array([frame.affine for frame in segmentation.frames])
@@ -199,12 +199,12 @@ def _first(holder: Dataset, keyword: str) -> Dataset:
 
 
 def _to_grid(affine: NDArray[np.float64], grid: Volume) -> NDArray[np.float64]:
-    """Pixel (column, row, 1) of a frame to canonical voxel, ``(3, 3)``."""
+    """Return the ``(3, 3)`` matrix from a frame's pixel (column, row, 1) to canonical voxels."""
     return np.asarray(np.linalg.inv(grid.affine) @ affine)[:3, [0, 1, 3]]
 
 
 def _on_grid(affine: NDArray[np.float64], shape: tuple[int, int], grid: Volume) -> bool:
-    """Whether each pixel of a frame is a voxel of the grid, be it flipped or turned."""
+    """Check whether each pixel of a frame is a voxel of the grid, be it flipped or turned."""
     exact = _to_grid(affine, grid)
     whole = np.rint(exact)
     if not (np.abs(whole[:, :2]).sum(axis=0) == 1).all() or whole[:, 0] @ whole[:, 1] != 0:
@@ -228,7 +228,7 @@ def _place(
 
 
 def _resample(masks: ClassMasks, segmentation: _Segmentation) -> None:
-    """Stack the frames on a grid of their own, and that onto the scan's."""
+    """Stack the frames on their grid, and resample that onto the grid of the scan."""
     path, frames = segmentation.item.path, segmentation.frames
     first = frames[0].affine
     normal = first[:3, 2]

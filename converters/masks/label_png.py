@@ -1,4 +1,4 @@
-"""Labels as a picture a slice, beside a DICOM series: the pixels are the label numbers (CHAOS).
+"""Read labels stored as a picture a slice beside a DICOM series, as CHAOS does.
 
 Pictures have no geometry. They belong to the slices in the order of the file names of both, which
 is how CHAOS is published; where that lies in the patient the series says.
@@ -12,23 +12,23 @@ from converters.core.errors import InputError
 from converters.core.naming import natural_key
 from converters.imaging.dicom import series as dicom
 from converters.imaging.orientation import canonical
-from converters.imaging.png_stack import SUFFIXES, grey
+from converters.imaging.png_stack import SUFFIXES, read_grey
 from converters.imaging.volume import Volume
 
 
 def files(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order of their names; none if it is no such folder."""
+    """List the pictures of a folder in natural order of their names; none if it is no folder."""
     if not folder.is_dir():
         return []
     home = folder.resolve()
-    found = [
+    pictures = [
         path
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES
         and not path.name.startswith(".")
         and path.resolve().parent == home
     ]
-    return sorted(found, key=lambda path: natural_key(path.name))
+    return sorted(pictures, key=lambda path: natural_key(path.name))
 
 
 def read(folder: Path, scan: Path) -> Volume:
@@ -57,7 +57,7 @@ def read(folder: Path, scan: Path) -> Volume:
     picture_of = dict(zip(named, pictures, strict=True))
     if len(picture_of) != len(slices):
         raise InputError(scan, "holds several slices in one file", "give one file a slice")
-    planes = [grey(picture_of[item.path]) for item in slices]
+    planes = [read_grey(picture_of[item.path]) for item in slices]
     for item, plane in zip(slices, planes, strict=True):
         path = picture_of[item.path]
         if plane.shape != item.shape:

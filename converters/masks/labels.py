@@ -1,4 +1,4 @@
-"""What label numbers a mask holds, and where: most of a mask is background, and is passed over."""
+"""Look up the label numbers of a mask, passing over its background."""
 
 from collections.abc import Mapping
 
@@ -21,14 +21,14 @@ def foreground(mask: NDArray[np.unsignedinteger]) -> Block:
 
 def numbers(mask: NDArray[np.unsignedinteger]) -> set[int]:
     """Return the label numbers in a mask, without the background's 0."""
-    found: set[int] = set()
+    labels: set[int] = set()
     for plane in mask[foreground(mask)]:
         if plane.dtype == np.uint8:
             counts = cv2.calcHist([np.ascontiguousarray(plane)], [0], None, [256], [0, 256])
-            found.update(np.flatnonzero(counts).tolist())
+            labels.update(np.flatnonzero(counts).tolist())
         else:
-            found.update(np.unique(plane).tolist())
-    return found - {0}
+            labels.update(np.unique(plane).tolist())
+    return labels - {0}
 
 
 def classes_of(
@@ -39,6 +39,9 @@ def classes_of(
     Args:
         mask: ``(slices, rows, columns)`` label numbers.
         classes: label number → class index.
+
+    >>> classes_of(np.array([[[0, 1, 2, 5]]], np.uint8), {1: 0, 5: 1}).tolist()
+    [[[0, 1, 0, 2]]]
     """
     size = 256 if mask.dtype == np.uint8 else int(mask.max(initial=0)) + 1
     table = np.zeros(size, np.min_scalar_type(max(classes.values(), default=0) + 1))

@@ -1,4 +1,4 @@
-"""Boxes in 3D without masks: LLD-MMRI's `Annotation.json`, a list of series for each patient.
+"""Read 3D boxes without masks: LLD-MMRI's `Annotation.json`.
 
 A cuboid holds its whole lesion, so towards its ends in z it is larger than what a slice shows.
 """
@@ -44,7 +44,7 @@ class Cuboid:
 
 
 def read_table(path: Path, phase: str) -> Mapping[str, Sequence[Cuboid]]:
-    """Read a table of cuboids: name of a series → its boxes.
+    """Read a table of 3D boxes; return those of each series by its name.
 
     Args:
         path: the JSON file.
@@ -57,12 +57,12 @@ def read_table(path: Path, phase: str) -> Mapping[str, Sequence[Cuboid]]:
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(path, "is too large for a table of boxes", "give the right file")
         patients = json.loads(path.read_bytes())["Annotation_info"]
-        found: dict[str, list[Cuboid]] = defaultdict(list)
+        by_series: dict[str, list[Cuboid]] = defaultdict(list)
         for series in (series for listed in patients.values() for series in listed):
             if not phase or series["phase"] == phase:
                 lesions = series["annotation"]["lesion"].values()
-                found[str(series["seriesUID"])] += [_cuboid(lesion) for lesion in lesions]
-        return dict(found)
+                by_series[str(series["seriesUID"])] += [_cuboid(lesion) for lesion in lesions]
+        return dict(by_series)
     except OSError as error:
         raise unreadable(path, error) from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -110,17 +110,17 @@ def find_cuboids(
     for row in rows:
         role = names.role(row.code)
         if role is not None and role >= 0:
-            own = _slices(grid, table, row, len(lesions) + 1, role)
-            components += own
+            on_slices = _slices(grid, table, row, len(lesions) + 1, role)
+            components += on_slices
             lesions.append(
                 Lesion(
                     lesion_id=len(lesions) + 1,
                     label=role,
                     voxels=0,
                     volume_mm3=None,
-                    max_axial_diameter_mm=own[0].diameter_mm,
-                    first_slice=own[0].slice_index,
-                    last_slice=own[-1].slice_index,
+                    max_axial_diameter_mm=on_slices[0].diameter_mm,
+                    first_slice=on_slices[0].slice_index,
+                    last_slice=on_slices[-1].slice_index,
                 )
             )
     components.sort(key=lambda c: (c.slice_index, c.label, c.y, c.x, c.lesion_id))

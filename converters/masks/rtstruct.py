@@ -1,4 +1,4 @@
-"""DICOM RTSTRUCT: contours in patient mm, filled on the slices of the scan they were drawn on.
+"""Read DICOM RTSTRUCT: contours in patient mm, filled on the slices that they were drawn on.
 
 A contour is placed by its points alone. What it says of the image it was drawn on is not needed,
 and in real files often leads nowhere.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from converters.core.errors import InputError
-from converters.imaging.dicom.series import plain_errors
+from converters.imaging.dicom.series import as_input_errors
 from converters.masks.class_masks import ClassMasks
 from converters.masks.dicom_objects import DicomObject, Kind, Scan, objects_of
 from converters.recipes.name_rules import Names, listed
@@ -59,7 +59,7 @@ def read(recipe: Recipe, scan: Scan, paths: Sequence[Path]) -> ClassMasks:
     seen: list[str] = []
     matched = False
     for item in objects:
-        with plain_errors(item.path):
+        with as_input_errors(item.path):
             rois = list(_rois(item.header))
         seen += [name for name, _ in rois]
         for name, contours in rois:
@@ -79,7 +79,7 @@ def read(recipe: Recipe, scan: Scan, paths: Sequence[Path]) -> ClassMasks:
 
 
 def _rois(header: Dataset) -> Iterator[tuple[str, list[Dataset]]]:
-    """Name and contours of each ROI."""
+    """Return the name and the contours of each ROI."""
     names = {
         int(roi.ROINumber): str(roi.get("ROIName", ""))
         for roi in header.get("StructureSetROISequence") or ()
@@ -94,7 +94,7 @@ def _rois(header: Dataset) -> Iterator[tuple[str, list[Dataset]]]:
 
 def _fill(masks: ClassMasks, role: int, item: DicomObject, contours: list[Dataset]) -> None:
     """Fill one ROI; those of one class are united."""
-    with plain_errors(item.path):
+    with as_input_errors(item.path):
         kinds = [str(contour.get("ContourGeometricType", "")) for contour in contours]
         drawn = [
             _polygon(item.path, contour.get("ContourData"))
@@ -127,7 +127,7 @@ def _fill(masks: ClassMasks, role: int, item: DicomObject, contours: list[Datase
 
 
 def _polygon(path: Path, data: Any) -> _Polygon:
-    """Corners of a contour in patient mm, ``(n, 3)``."""
+    """Return the corners of a contour in patient mm, ``(n, 3)``."""
     points = np.array(list(data) if data is not None else [], np.float64)
     if len(points) < 3 or len(points) % 3 or not np.isfinite(points).all():
         raise InputError(path, "has a contour that is not a list of points", "export it again")
@@ -135,7 +135,7 @@ def _polygon(path: Path, data: Any) -> _Polygon:
 
 
 def _known(kind: str) -> str:
-    """A kind of contour as DICOM names it; other text is not repeated."""
+    """Name a kind of contour as DICOM does; other text is not repeated."""
     return kind if kind in ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR") else "unnamed"
 
 

@@ -1,4 +1,4 @@
-"""One binary volume a structure: any value but 0 is inside."""
+"""Read masks of one binary volume a structure, in which any value but 0 is inside."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,17 +32,17 @@ def read(recipe: Recipe, parts: Sequence[tuple[str, Path]], scan: Volume | None)
     for name, path in parts:
         role = names.role(name)
         stored = read_volume(path)
-        found = replace(stored, array=stored.array != 0)
-        masks = masks or ClassMasks(found)
-        if scan is not None and not same_grid(found, scan):
-            moved = replace(scan, array=nearest(found, scan))
+        structure = replace(stored, array=stored.array != 0)
+        masks = masks or ClassMasks(structure)
+        if scan is not None and not same_grid(structure, scan):
+            moved = replace(scan, array=nearest(structure, scan))
             if role is not None:
-                before += int(np.count_nonzero(found.array))
+                before += int(np.count_nonzero(structure.array))
                 after += int(np.count_nonzero(moved.array))
-            found = moved
-        check_same_grid(found, masks.grid, path, parts[0][1])
+            structure = moved
+        check_same_grid(structure, masks.grid, path, parts[0][1])
         if role is not None:
-            masks.of(role)[...] |= found.array.astype(np.bool_, copy=False)
+            masks.of(role)[...] |= structure.array.astype(np.bool_, copy=False)
     if masks is None:
         raise ValueError("a case of structures has at least one")
     if before or after:

@@ -1,4 +1,4 @@
-"""Find the body in a scan: from its values alone, so that it can be found at inference too."""
+"""Find the body in a scan from its values alone, as inference must."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Where a picture lies on its canonical slice, and the way there and back.
+"""Map between a picture and its canonical slice.
 
 Coordinates along an axis are *edges*, as boxes use them: pixel n reaches from n to n + 1, so a box
 over the whole pixels a…b reaches from a to b + 1, and the middle of pixel n is at n + 0.5.
@@ -118,27 +118,32 @@ class Frame(BaseModel):
 
     @property
     def resampled(self) -> bool:
-        """Whether picture pixels are other than canonical ones."""
+        """Return whether picture pixels differ from canonical ones."""
         return (self.width, self.height) != (self.columns, self.rows)
 
     @property
     def region(self) -> Region:
-        """What it shows of the canonical slice."""
+        """Return the rectangle that it shows of the canonical slice, px."""
         return Region(self.left, self.top, self.left + self.columns, self.top + self.rows)
 
     @property
     def first_pixel(self) -> tuple[float, float]:
-        """Middle of the picture's first pixel as canonical voxel (column, row)."""
+        """Return the middle of the picture's first pixel as canonical voxel (column, row)."""
         x, y = self.columns / self.width / 2, self.rows / self.height / 2
         return self.left + x - 0.5, self.top + y - 0.5
 
     def spacing(self, canonical: tuple[float, ...]) -> tuple[float, ...]:
-        """Spacing of the picture in mm, from that of the volume along (column, row, …)."""
+        """Return the pixel size of the picture in mm, from that of the volume (column, row, …)."""
         x, y, *others = canonical
         return x * self.columns / self.width, y * self.rows / self.height, *others
 
     def to_picture(self, xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map boxes ``(n, 4)`` from edges of the canonical slice to edges of the picture, px."""
+        """Map boxes ``(n, 4)`` from edges of the canonical slice to edges of the picture, px.
+
+        >>> frame = Frame.over(Region(10, 20, 110, 120), spacing=(0.5, 0.5), spacing_mm=1.0)
+        >>> frame.to_picture(np.array([[30.0, 40.0, 50.0, 60.0]])).tolist()
+        [[10.0, 10.0, 20.0, 20.0]]
+        """
         return np.asarray((xyxy - self._offset) * (self._size / self._covered))
 
     def to_slice(self, xyxy: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The pictures of a scan: one way for conversion and for inference."""
+"""Make the pictures of a scan, in the same way for conversion and for inference."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SAME_SLICE = 1e-3  # slices; a step this close to whole ones is whole: headers r
 
 @dataclass(frozen=True)
 class Pictures(Sequence[NDArray[np.uint8]]):
-    """The pictures of a scan, made when they are asked for: one slice in memory at a time.
+    """Make the pictures of a scan when they are asked for, with one slice in memory at a time.
 
     ``pictures[z]`` is that of canonical slice z: ``(height, width)`` grey, or
     ``(height, width, 3)`` with the channels in the order of the representation: (z - step, z,
@@ -65,7 +65,7 @@ class Pictures(Sequence[NDArray[np.uint8]]):
 def pictures(
     volume: Volume, representation: Representation, source: Path | str, organ: Region | None = None
 ) -> Pictures:
-    """Settle how a scan's pictures are to be made.
+    """Prepare the pictures of a scan: find its body, its frame and its windows.
 
     Args:
         volume: the scan.

@@ -1,4 +1,4 @@
-"""What a picture is made of: the input representation, shared by datasets and models."""
+"""Describe the pictures that datasets hold and that models see."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -83,14 +83,14 @@ Channels = Annotated[
 
 
 class Representation(BaseModel):
-    """How a scan becomes the pictures that a detector sees.
+    """Describe the pictures that are made of a scan for a detector.
 
     A recipe, and so a dataset, and a model each have one, and inference makes pictures by the
     model's.
 
     Attributes:
         window: of the grey values; `windows` channels bring their own.
-        channels: `gray`, `adjacent:MM` or `windows` (or three of one's own, see `Windows`).
+        channels: `gray`, `adjacent:MM` or `windows` (or three others, see `Windows`).
         crop: `none`; `body`: the rectangle that holds the body on every slice, found from the scan
             alone; `organ`: the one that holds the mask's organs and lesions, which only a scan with
             a mask has.
@@ -109,7 +109,7 @@ class Representation(BaseModel):
     modality: str = "CT"
 
     def describe(self) -> str:
-        """Say for people what the pictures are."""
+        """Describe the pictures for people, in one line."""
         parts = [str(self.window)]
         if isinstance(self.channels, Windows):
             parts = [f"{name}: {window}" for name, window in self.channels.windows.items()]
@@ -123,14 +123,14 @@ class Representation(BaseModel):
 
     @property
     def shown_window(self) -> AnyWindow:
-        """The window of the channel that people are shown, the middle one."""
+        """Return the window of the channel that people are shown, the middle one."""
         if isinstance(self.channels, Windows):
             return list(self.channels.windows.values())[1]
         return self.window
 
     @property
     def planes(self) -> int:
-        """Number of channels of a picture."""
+        """Return the number of channels of a picture, 1 or 3."""
         return 1 if self.channels == "gray" else 3
 
 

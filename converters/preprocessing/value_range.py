@@ -1,4 +1,4 @@
-"""Which values a scan holds: enough to tell HU from what is none."""
+"""Measure the range of values in a scan, which tells HU from other values."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""From a scan's values to 8-bit grey: the window, the same for training and for inference."""
+"""Map the values of a scan to 8-bit grey, in the same way for training and for inference."""
 
 from functools import lru_cache
 from typing import Annotated, Any, Self
@@ -15,6 +15,9 @@ class Window(BaseModel):
     Attributes:
         level: centre, in HU.
         width: full width, in HU; [level - width/2, level + width/2] maps to 0…255.
+
+    >>> Window(level=60, width=200).apply(np.array([-1000, -40, 60, 160, 3000], np.int16)).tolist()
+    [0, 0, 128, 255, 255]
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,7 +44,7 @@ class Window(BaseModel):
 
 @lru_cache(maxsize=16)
 def _table(window: Window) -> NDArray[np.uint8]:
-    """The grey of every int16, ordered as the uint16 bit patterns are."""
+    """Return the grey of every int16, in the order of the uint16 bit patterns."""
     every_hu = np.arange(-32768, 32768, dtype=np.float64)
     return window._map(np.roll(every_hu, 32768))
 
@@ -70,7 +73,11 @@ class Percentiles(BaseModel):
         return self
 
     def of(self, values: NDArray[np.integer | np.floating]) -> Window:
-        """Return the window over these values (linear between ranks, as numpy's default)."""
+        """Return the window over these values (linear between ranks, as numpy's default).
+
+        >>> print(Percentiles(percentiles=(1, 99)).of(np.arange(101)))
+        level 50, width 98 HU
+        """
         low, high = (float(v) for v in np.percentile(values, self.percentiles))
         # A scan of one value throughout has no contrast to show: any width will do.
         return Window(level=(low + high) / 2, width=(high - low) or 1.0)

@@ -1,4 +1,4 @@
-"""Recipes as the user names them: a shipped one by its name, or a file."""
+"""Find recipes by name or file, adapt them to a request, and describe them."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -7,8 +7,6 @@ from textwrap import fill
 from typing import Any
 
 from pydantic import ValidationError
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from converters.core.errors import InputError
 from converters.recipes.classes import merge_classes, organ_classes
@@ -17,7 +15,7 @@ from datasets_yaml import recipe_files
 
 _KEY_WIDTH = 10
 
-_KINDS = {
+MASK_NOUNS = {
     "labels": "label volume",
     "structures": "volume a structure",
     "seg": "DICOM-SEG",
@@ -44,16 +42,16 @@ def find_recipe(name: str) -> Recipe:
 
 
 def wanted_recipe(recipe: Recipe, targets: str, classes: str | None) -> Recipe:
-    """Turn a recipe to what is to be found.
+    """Adapt the classes of a recipe to a request.
 
     Args:
         recipe: as written.
         targets: `lesions`, or `organs` for boxes of the organs.
-        classes: other classes made of its classes, see `merge_classes`; None: as they are. Sets
-            without lesions stay without.
+        classes: merging of its classes, see `merge_classes`; None keeps them. Sets without lesions
+            stay without.
 
     Raises:
-        InputError: another target, no organs, or classes that the recipe does not know.
+        InputError: an unknown target, no organs, or classes that the recipe does not know.
     """
     if targets not in ("lesions", "organs"):
         raise InputError("--targets", f"`{targets}` is no target", "use lesions or organs")
@@ -69,7 +67,7 @@ def with_pictures(
     crop: str | None = None,
     spacing: float | None = None,
 ) -> Recipe:
-    """Replace what a recipe says of its pictures by what the command line says; None keeps it.
+    """Change how a recipe makes its pictures; None keeps a setting.
 
     Args:
         recipe: to start from.
@@ -81,20 +79,20 @@ def with_pictures(
     Raises:
         InputError: one of them is not understood, or the recipe names no organ to crop to.
     """
-    given: dict[str, tuple[str, Any, str]] = {}
+    changes: dict[str, tuple[str, Any, str]] = {}
     if window is not None:
-        given["window"] = "--window", _window(window), "write LEVEL,WIDTH: 60,200; or 1%,99%"
+        changes["window"] = "--window", _window(window), "write LEVEL,WIDTH: 60,200; or 1%,99%"
     if channels is not None:
-        given["channels"] = (
+        changes["channels"] = (
             "--channels",
             channels,
             "use gray, adjacent:MM as in adjacent:2, or windows",
         )
     if crop is not None:
-        given["crop"] = "--crop", crop, "use none, body, or organ with a recipe that names organs"
+        changes["crop"] = "--crop", crop, "use none, body, or organ with a recipe that names organs"
     if spacing is not None:
-        given["spacing_mm"] = "--spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
-    for key, (option, value, remedy) in given.items():
+        changes["spacing_mm"] = "--spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
+    for key, (option, value, remedy) in changes.items():
         try:
             recipe = Recipe.model_validate(recipe.model_dump() | {key: value})
         except ValidationError as error:
@@ -110,26 +108,14 @@ def _window(text: str) -> dict[str, Any]:
     return {"level": first, "width": second}
 
 
-def datasets_table() -> Table:
-    """List every recipe with its classes and licence."""
-    table = Table(
-        box=SIMPLE_HEAD,
-        caption="Organs in brackets: with --targets organs. `detect datasets NAME` says more.",
-    )
-    table.caption_justify = "left"
-    for column in ("name", "title", "modality", "classes", "masks", "licence"):
-        table.add_column(column, overflow="fold")
-    for file in recipe_files().values():
-        recipe = load_recipe(file)
-        table.add_row(
-            recipe.name,
-            recipe.title,
-            recipe.representation.modality,
-            ", ".join(recipe.classes) or f"[{len(recipe.organs)} organs]",
-            _kind(recipe),
-            recipe.licence,
-        )
-    return table
+def shipped_recipes() -> list[Recipe]:
+    """Load every recipe that `detect` ships, in order of the names."""
+    return [load_recipe(file) for file in recipe_files().values()]
+
+
+def mask_noun(recipe: Recipe) -> str:
+    """Name the kind of annotation that a recipe reads."""
+    return MASK_NOUNS[recipe.mask_kind]
 
 
 def describe_dataset(name: str) -> str:
@@ -156,7 +142,7 @@ def describe_dataset(name: str) -> str:
 
 
 def commands(name: str, recipe: Recipe) -> list[str]:
-    """The commands from the unpacked dataset to a trained model."""
+    """List the commands from the unpacked dataset to a trained model."""
     root, out = recipe.name.upper().replace("-", "_"), f"data/{recipe.name}"
     targets = "" if recipe.classes else " --targets organs"
     lines = [
@@ -173,21 +159,17 @@ def commands(name: str, recipe: Recipe) -> list[str]:
     return lines
 
 
-def _kind(recipe: Recipe) -> str:
-    return _KINDS[recipe.mask_kind]
-
-
 def _facts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     yield "modality", recipe.representation.modality
     yield "pictures", recipe.representation.describe()
     yield "classes", ", ".join(recipe.classes)
     for merging, groups in recipe.merges.items():
-        made = ", ".join(f"{new} = {' + '.join(old)}" for new, old in groups.items())
-        yield "merging", f"{merging}: {made}"
+        sums = ", ".join(f"{new} = {' + '.join(old)}" for new, old in groups.items())
+        yield "merging", f"{merging}: {sums}"
     yield "organs", ", ".join(recipe.organs)
     yield "normal", recipe.normal
     yield "scans", recipe.image
-    yield "masks", f"{recipe.mask} ({_kind(recipe)})"
+    yield "masks", f"{recipe.mask} ({mask_noun(recipe)})"
     yield "layout", recipe.layout
     for group in recipe.patients:
         yield "patients", f"{', '.join(group)} are one person"

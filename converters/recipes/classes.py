@@ -1,4 +1,4 @@
-"""Other classes than a recipe names: several as one, or the organs in place of the lesions."""
+"""Change the classes of a recipe: merge several, or take the organs in place of the lesions."""
 
 from typing import Any
 

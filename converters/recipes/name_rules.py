@@ -1,4 +1,4 @@
-"""What a recipe makes of the names of structures, segments and ROIs."""
+"""Map the names of structures, segments and ROIs to the classes of a recipe."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ _LONGEST = 40  # characters of a name in a message
 
 
 class Names:
-    """The class of a name.
+    """The names of a recipe, and the class of each.
 
     An exact name goes before one with `*`; then `ignore` before classes before organs, and the
     earlier before the later.
@@ -28,19 +28,19 @@ class Names:
         self._exact: dict[str, int | None] = {}
         self._patterns: list[tuple[re.Pattern[str], int | None]] = []
         for role, names in groups:
-            for name in map(_plain, map(str, names)):
+            for name in map(_folded, map(str, names)):
                 if "*" in name:
                     self._patterns.append((_pattern(name), role))
                 else:
                     self._exact.setdefault(name, role)
 
     def role(self, *names: str) -> int | None:
-        """The class index that one of the names has, `ORGAN`, or None for what is not wanted.
+        """Return the class index of the first known name, `ORGAN`, or None for what is not wanted.
 
         Args:
             names: of one thing, the more telling first.
         """
-        for name in map(_plain, names):
+        for name in map(_folded, names):
             if name in self._exact:
                 return self._exact[name]
             for pattern, role in self._patterns:
@@ -49,35 +49,35 @@ class Names:
         return None
 
     def knows(self, name: str) -> bool:
-        """Whether the recipe says anything of the name, be it that it is to be ignored."""
-        name = _plain(name)
+        """Return whether the recipe lists the name, be it as one to ignore."""
+        name = _folded(name)
         return name in self._exact or any(p.fullmatch(name) for p, _ in self._patterns)
 
 
-def listed(wanted: Recipe, found: Iterable[str], secrets: Iterable[str] = ()) -> str:
-    """Write down names found in files, those nearest to the recipe's first.
+def listed(wanted: Recipe, names: Iterable[str], secrets: Iterable[str] = ()) -> str:
+    """List names from files for a message, those nearest to the recipe's first.
 
     Args:
         wanted: the recipe.
-        found: the names.
+        names: to write down.
         secrets: who the patient is: a name that holds a part of it is not shown.
     """
     groups = (*wanted.classes.values(), *wanted.organs.values())
-    words = [_plain(str(name)).strip("*") for names in groups for name in names]
+    words = [_folded(str(name)).strip("*") for group in groups for name in group]
     parts = [p for text in secrets for p in re.split(r"[^\w]+", text.casefold()) if len(p) > 2]
     shown = {
         "".join(c if c.isprintable() else "?" for c in name)[:_LONGEST]
-        for name in found
+        for name in names
         if not any(part in name.casefold() for part in parts)
     }
-    near = {n for word in words for n in get_close_matches(word, map(_plain, shown), n=3)}
-    order = sorted(shown, key=lambda name: (_plain(name) not in near, name))
+    near = {n for word in words for n in get_close_matches(word, map(_folded, shown), n=3)}
+    order = sorted(shown, key=lambda name: (_folded(name) not in near, name))
     more = len(order) - _SHOWN
     text = ", ".join(f"`{name}`" for name in order[:_SHOWN])
     return (text or "none") + (f" and {more} more" if more > 0 else "")
 
 
-def _plain(name: str) -> str:
+def _folded(name: str) -> str:
     return name.strip().casefold()
 
 

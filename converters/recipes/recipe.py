@@ -1,4 +1,4 @@
-"""What a dataset's files look like and mean: one YAML file a dataset."""
+"""Read recipes: YAML files that state how a dataset lies on disk and what its labels mean."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Text = Annotated[str, BeforeValidator(str)]
 
 
 class Code(BaseModel):
-    """What a medical coding scheme calls a class, for the DICOM objects of `detect predict`.
+    """The code of a class in a medical coding scheme, for the DICOM objects of `detect predict`.
 
     Attributes:
         value: the code, as `109841003`.
@@ -46,7 +46,7 @@ class Code(BaseModel):
 
 
 class Recipe(Represented):
-    """How to read one dataset. See `datasets_yaml/lits.yaml` for an example with comments.
+    """A recipe; `datasets_yaml/lits.yaml` is an example with comments.
 
     Attributes:
         representation: how pictures are made; its keys (`window`, `channels`, `crop`, …) lie among
@@ -123,14 +123,14 @@ class Recipe(Represented):
     @model_validator(mode="before")
     @classmethod
     def _numbers_or_names(cls, data: Any) -> Any:
-        """Read the values as what the kind of mask makes of them: YAML gives text alone."""
+        """Read values as numbers or names by the kind of mask; YAML gives text."""
         if not isinstance(data, dict):
             return data
         value = _number if data.get("mask_kind", "labels") == "labels" else _name
-        given = {
+        groups = {
             key: _each(data[key], value) for key in ("classes", "organs", "ignore") if key in data
         }
-        return data | given
+        return data | groups
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":
@@ -181,29 +181,29 @@ class Recipe(Represented):
                     raise ValueError(f"`{key}` names class `{name}` twice")
 
     def holds(self, captured: str) -> bool:
-        """Whether a captured case is one of the recipe's `cases`."""
+        """Return whether a captured case is one of the recipe's `cases`."""
         return not self.cases or (
             captured.isdecimal() and any(int(captured) in part for part in _numbers(self.cases))
         )
 
     @property
     def class_names(self) -> list[str]:
-        """Class names in order of their index."""
+        """Return the class names in order of their index."""
         return list(self.classes)
 
     @property
     def class_of_label(self) -> dict[int, int]:
-        """Label number in the mask → class index."""
+        """Map label numbers in the mask to class indices."""
         return {int(n): i for i, labels in enumerate(self.classes.values()) for n in labels}
 
     @property
     def organ_labels(self) -> set[int]:
-        """Label numbers of organs."""
+        """Return the label numbers of organs."""
         return {int(n) for labels in self.organs.values() for n in labels}
 
     @property
     def known_labels(self) -> set[int]:
-        """Every label number that a mask may hold, background included."""
+        """Return every label number that a mask may hold, background included."""
         return {0, *self.class_of_label, *self.organ_labels, *map(int, self.ignore)}
 
 
@@ -250,13 +250,13 @@ def _explain(error: ValidationError) -> tuple[str, str]:
 
 
 def _numbers(text: str) -> list[range]:
-    """`1-500, 507` as ranges."""
-    found = []
+    """Parse ranges such as `1-500, 507`."""
+    ranges = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         if not (m := re.fullmatch(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", part)):
             raise ValueError(f"`cases`: `{part}` is no number or range; write for example 1-500")
-        found.append(range(int(m[1]), int(m[2] or m[1]) + 1))
-    return found
+        ranges.append(range(int(m[1]), int(m[2] or m[1]) + 1))
+    return ranges
 
 
 def _each(value: Any, function: Callable[[Any], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Path templates of recipes: where files lie, and what their names say."""
+"""Match the path templates of recipes, which capture names of cases and patients."""
 
 import re
 
@@ -28,10 +28,10 @@ def template_pattern(template: str) -> re.Pattern[str]:
 
 
 def check_templates(image: str, mask: str, case_id: str, kind: str) -> None:
-    """Make sure that a recipe's templates hold what its kind of mask needs.
+    """Check that a recipe's templates hold the placeholders that its kind of mask needs.
 
     Raises:
-        ValueError: one does not.
+        ValueError: a template lacks something.
     """
     spared = {"boxes": ("mask",), "cuboids": ("mask", "case_id")}.get(kind, ())
     for field, template in (("image", image), ("mask", mask), ("case_id", case_id)):

@@ -1,6 +1,5 @@
 """Measure the speed of a detector and the memory of this process."""
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -59,5 +58,7 @@ def peak_mib(device: torch.device) -> float:
     if status.is_file():  # not getrusage, which on Linux begins with the peak of the parent
         line = next(s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
         return int(line.split()[1]) / 2**10
+    import resource  # which Windows lacks
+
     unit = 1 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from converters.core.files import replacing
+from converters.core.files import atomic_file
 from detect.benchmarking.results import Row, Summary
 
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of making its list of fonts
@@ -85,7 +85,7 @@ def _new() -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
 
 

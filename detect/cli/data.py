@@ -259,7 +259,8 @@ def datasets(
     ] = None,
 ) -> int:
     """List the known public datasets, or describe one."""
-    from converters.recipes.catalog import datasets_table, describe_dataset
+    from converters.recipes.catalog import describe_dataset
+    from detect.cli.tables import datasets_table
 
     show(describe_dataset(name) if name else datasets_table())
     return 0

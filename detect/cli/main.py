@@ -2,13 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
-from typer.exceptions import Abort, TyperException
 
+from converters.core.distribution import NAME, program_version
 from converters.core.errors import InputError
 from detect.cli import data, scans, scoring, training
 from detect.cli import weights as weight_files
+
+try:
+    from typer.exceptions import TyperException as RequestError
+except ImportError:  # before 0.26, which roboflow asks for
+    from click import ClickException as RequestError  # type: ignore[assignment]
 
 INTERRUPTED = 130  # exit code, as shells have it
 
@@ -18,6 +24,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="CT scans with voxel lesion masks in; trained, honestly measured 2D detectors out.",
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{NAME} {program_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None: ...
+
+
 for verb in (
     scans.demo,
     data.convert,
@@ -52,12 +77,12 @@ def _run(arguments: Sequence[str] | None) -> int:
         return int(result or 0)
     except InputError as error:
         return _wrong(str(error))
-    except TyperException as error:
+    except RequestError as error:
         return _wrong(" ".join(error.format_message().split()))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _wrong(f"{where}{error.strerror or error}. Mend that and run the command again.")
-    except (KeyboardInterrupt, Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _wrong("interrupted; run the same command again to go on", code=INTERRUPTED)
 
 

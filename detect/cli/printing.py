@@ -29,7 +29,7 @@ def print_metrics(metrics: Any, point: Any, notes: Sequence[str]) -> None:
 def print_lesions(result: Any) -> None:
     """Print the lesions of each case."""
     for case, rows in result.rows.items():
-        note = " (there already)" if case in result.skipped else ""
+        note = " (there already)" if case in result.existing else ""
         note += f"; {result.notes[case]}" if case in result.notes else ""
         show(f"{result.folder / case}: {len(rows)} lesions{note}")
         for row in rows:
@@ -55,7 +55,7 @@ def list_warnings(result: Any) -> None:
     for case, lines in result.warnings.items():
         for line in lines:
             typer.echo(f"warning: {result.folder / case}: {line}", err=True)
-    for reason in result.passed_over:
+    for reason in result.skipped:
         typer.echo(f"skipped: {reason}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""Verbs on new scans, and the walk through all of it: predict, watch, demo."""
+"""Verbs on new scans, `predict` and `watch`, and the walk through all steps, `demo`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,26 +6,37 @@ from typing import Annotated, Any
 import typer
 
 from converters.core.errors import InputError
-from detect.cli.options import Augment, Device, Out, Overwrite, Quiet, Runtime, Scheduler, Workers
+from detect.cli.options import (
+    Augment,
+    Device,
+    Models,
+    Out,
+    Overwrite,
+    Quiet,
+    Runtime,
+    Scheduler,
+    Workers,
+)
 from detect.cli.printing import list_errors, list_warnings, print_lesions, print_study, show
 
-Models = Annotated[
-    list[Path], typer.Option(help="Model folder of `detect train`; several are an ensemble.")
-]
 Confidence = Annotated[
-    float | None, typer.Option(help="Report boxes from here [the model's operating point].")
+    float | None,
+    typer.Option(help="Report boxes with this score or more [the model's operating point]."),
 ]
 DicomSr = Annotated[
-    bool, typer.Option("--dicom-sr", help="Write a DICOM SR of a series; it names the patient.")
+    bool,
+    typer.Option("--dicom-sr", help="Write a DICOM SR for each series; it names the patient."),
 ]
 DicomSeg = Annotated[
-    bool, typer.Option("--dicom-seg", help="And a DICOM SEG of the boxes; so does it.")
+    bool,
+    typer.Option("--dicom-seg", help="Write a DICOM SEG for each series; it names the patient."),
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse scans unlike those the model was trained on.")
 ]
 KeepIdentifiers = Annotated[
-    bool, typer.Option("--keep-identifiers", help="Name DICOM cases by their folders, not a hash.")
+    bool,
+    typer.Option("--keep-identifiers", help="Name DICOM cases by their folders, not by a hash."),
 ]
 
 
@@ -33,19 +44,19 @@ def predict(
     model: Models,
     out: Out,
     scans: Annotated[
-        list[Path] | None, typer.Argument(help="Scan files, DICOM folders, or folders.")
+        list[Path] | None, typer.Argument(help="Scan files, DICOM folders, or folders of many.")
     ] = None,
     study: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="URL",
-            help="Or a DICOMweb study: dicomweb+https://HOST:PORT/dicom-web/studies/UID.",
+            help="Take the scans of a DICOMweb study: dicomweb+https://HOST:PORT/…/studies/UID.",
         ),
     ] = None,
     store: Annotated[
         bool,
-        typer.Option("--store", help="Store the SR (and with --dicom-seg the SEG) in that study."),
+        typer.Option("--store", help="Store the SR, and with --dicom-seg the SEG, in that study."),
     ] = False,
     confidence: Confidence = None,
     dicom_sr: DicomSr = False,
@@ -61,33 +72,34 @@ def predict(
     quiet: Quiet = False,
 ) -> int:
     """Find lesions in new scans and place them in patient space."""
+    from detect.inference.job import PredictSettings
+
     if bool(scans) == (study is not None):
         raise InputError("detect predict", "wants scans or --from", "give one of the two")
     if store and study is None:
         raise InputError("--store", "stores in the study of --from", "give that, too")
-    options: dict[str, Any] = {
-        "out": out,
-        "confidence": confidence,
-        "dicom_sr": dicom_sr,
-        "dicom_seg": dicom_seg,
-        "keep_identifiers": keep_identifiers,
-        "strict": strict,
-        "device": device,
-        "runtime": runtime,
-        "augment": augment,
-        "workers": workers,
-        "scheduler": scheduler,
-        "overwrite": overwrite,
-    }
+    settings = PredictSettings(
+        models=model,
+        out=out,
+        confidence=confidence,
+        dicom_sr=dicom_sr,
+        dicom_seg=dicom_seg,
+        keep_identifiers=keep_identifiers,
+        device=device,
+        runtime=runtime,
+        augment=augment,
+        strict=strict,
+        overwrite=overwrite,
+    )
     if study is not None:
         from detect.workflows.predict_study import predict_study
 
-        found = predict_study(model, study, store=store, **options)
-        print_study(found, store)
-        return list_errors(found.prediction.errors)
-    from detect.workflows.predict import predict as run
+        of_study = predict_study(settings, study, store=store, workers=workers, scheduler=scheduler)
+        print_study(of_study, store)
+        return list_errors(of_study.prediction.errors)
+    from detect.workflows.predict import predict_scans
 
-    result = run(model, scans or [], **options)
+    result = predict_scans(settings, scans or [], workers=workers, scheduler=scheduler)
     print_lesions(result)
     list_warnings(result)
     return list_errors(result.errors)
@@ -99,10 +111,10 @@ def watch(
     out: Out,
     settle: Annotated[
         float,
-        typer.Option(min=0, help="Seconds without a change, after which a scan is complete."),
+        typer.Option(min=0, help="Seconds without a change after which a scan is complete."),
     ] = 10,
     once: Annotated[
-        bool, typer.Option("--once", help="Process what is there and complete, and end.")
+        bool, typer.Option("--once", help="Process the scans that are complete, and end.")
     ] = False,
     confidence: Confidence = None,
     dicom_sr: DicomSr = False,
@@ -113,44 +125,42 @@ def watch(
     runtime: Runtime = "torch",
     augment: Augment = False,
     overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors alone.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> int:
     """Find lesions in scans as they arrive in a folder, each once, until Ctrl-C."""
+    from detect.inference.job import PredictSettings
     from detect.workflows.watch import Listener
     from detect.workflows.watch import watch as run
 
-    def tell(outcome: Any) -> None:
+    def print_outcome(outcome: Any) -> None:
         note = f"; {outcome.note}" if outcome.note else ""
-        there = " (there already)" if outcome.there else f": {len(outcome.rows)} lesions"
-        show(f"{out / outcome.case}{there}{note}")
+        lesions = " (there already)" if outcome.existing else f": {len(outcome.rows)} lesions"
+        show(f"{out / outcome.case}{lesions}{note}")
         for warning in outcome.warnings:
             show(f"  warning: {warning}")
 
-    def complain(error: InputError) -> None:
+    def print_error(error: InputError) -> None:
         list_errors([error])
 
-    def pass_over(reason: InputError) -> None:
+    def print_skipped(reason: InputError) -> None:
         show(f"skipped: {reason}")
 
-    nothing = Listener(lambda _: None, complain, lambda _: None)
-    listener = nothing if quiet else Listener(tell, complain, pass_over)
-    result = run(
-        inbox,
-        model,
+    silent = Listener(lambda _: None, print_error, lambda _: None)
+    settings = PredictSettings(
+        models=model,
         out=out,
-        listener=listener,
-        settle=settle,
-        once=once,
         confidence=confidence,
         dicom_sr=dicom_sr,
         dicom_seg=dicom_seg,
         keep_identifiers=keep_identifiers,
-        strict=strict,
         device=device,
         runtime=runtime,
         augment=augment,
+        strict=strict,
         overwrite=overwrite,
     )
+    listener = silent if quiet else Listener(print_outcome, print_error, print_skipped)
+    result = run(inbox, settings, listener=listener, settle=settle, once=once)
     if not quiet:
         show(
             f"{result.done} scans processed, {result.again} there already,"

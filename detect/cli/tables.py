@@ -1,17 +1,40 @@
-"""The tables of the command line: models, weight files, benchmarks."""
+"""Build the tables of the command line: datasets, models, weight files, benchmarks."""
 
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from converters.core.progress import progress
-from detect.benchmarking.results import Summary, write_range
-from detect.detectors.registry import FAMILIES, count_parameters, model_names
-from detect.workflows.weights import list_weights
+from converters.recipes.catalog import mask_noun, shipped_recipes
 from weights import resolve
+
+if TYPE_CHECKING:  # imports torch, which the table of datasets does not need
+    from detect.benchmarking.results import Summary
+
+
+def datasets_table() -> Table:
+    """List every recipe with its classes and licence."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        caption="Organs in brackets: with --targets organs. `detect datasets NAME` says more.",
+    )
+    table.caption_justify = "left"
+    for column in ("name", "title", "modality", "classes", "masks", "licence"):
+        table.add_column(column, overflow="fold")
+    for recipe in shipped_recipes():
+        table.add_row(
+            recipe.name,
+            recipe.title,
+            recipe.representation.modality,
+            ", ".join(recipe.classes) or f"[{len(recipe.organs)} organs]",
+            mask_noun(recipe),
+            recipe.licence,
+        )
+    return table
 
 
 def models_table(classes: int) -> Table:
@@ -20,6 +43,8 @@ def models_table(classes: int) -> Table:
     Args:
         classes: number of lesion classes, which changes the heads.
     """
+    from detect.detectors.registry import FAMILIES, count_parameters, model_names
+
     table = Table(
         box=SIMPLE_HEAD,
         caption=f"Parameters in millions for {classes} classes: unfused in training, fused after."
@@ -47,8 +72,10 @@ def models_table(classes: int) -> Table:
     return table
 
 
-def summaries_table(summaries: Sequence[Summary]) -> Table:
+def summaries_table(summaries: Sequence["Summary"]) -> Table:
     """Show the main columns of `benchmark.md`."""
+    from detect.benchmarking.results import write_range
+
     table = Table(
         box=SIMPLE_HEAD,
         caption="best: at the best F1 on the scored set; frozen: at the confidence from val",
@@ -75,6 +102,8 @@ def summaries_table(summaries: Sequence[Summary]) -> Table:
 
 def weights_table() -> Table:
     """List the known weight files, where to fetch them, and which of them are here."""
+    from detect.workflows.weights import list_weights
+
     table = Table(
         box=SIMPLE_HEAD,
         caption=f"Files belong into {resolve.folder()}; `detect weights add FILE` puts them there.",

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from converters.core.errors import InputError
-from converters.core.files import replacing
+from converters.core.files import atomic_file
 
 SAME_ARCHITECTURE = 0.7  # share of tensors that must fit; another class count still leaves 0.9
 CHECKPOINTS = (".pt", ".pth", ".ckpt")
@@ -111,7 +111,7 @@ def transfer(network: torch.nn.Module, state: State, path: Path) -> None:
 
 def save_network(network: torch.nn.Module, path: Path) -> None:
     """Write a network's tensors as safetensors, atomically: no path, name or code goes along."""
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(
             save({k: v.contiguous().cpu() for k, v in network.state_dict().items()})
         )

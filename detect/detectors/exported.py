@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from converters.core.errors import InputError
-from converters.core.files import replacing, write_json
+from converters.core.files import atomic_file, write_json
 from detect.detectors.card import ModelCard
 from detect.detectors.predictor import Exported, Runtime, Steps
 from detect.detectors.protocol import Predictor
@@ -134,7 +134,7 @@ def write_export(
 ) -> None:
     """Add an export to a bundle; `exports.json` is written last and makes it whole."""
     for file, content in files.items():
-        with replacing(bundle / FOLDER / file) as temporary:
+        with atomic_file(bundle / FOLDER / file) as temporary:
             temporary.write_bytes(content)
     whole = known.model_copy(update={"exports": {**known.exports, name: export}})
     write_json(bundle / FOLDER / FILE_NAME, whole.model_dump(mode="json", by_alias=True))

@@ -1,1 +1,1 @@
-"""Scans from a DICOMweb server, and results back to it."""
+"""Retrieve scans from a DICOMweb server, and store results on it."""

@@ -1,4 +1,4 @@
-"""What stands after --from: a study, or one series of it, on a DICOMweb server."""
+"""Parse the address of a study, or of one series of it, on a DICOMweb server (`--from`)."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _LONGEST_UID = 64
 
 @dataclass(frozen=True)
 class Address:
-    """Where a study is.
+    """Address of a study or a series.
 
     Attributes:
         base: URL of the service, without a slash at its end.
@@ -26,21 +26,21 @@ class Address:
     series: str | None
 
     def series_path(self, series: str) -> str:
-        """Path of one series below `base`."""
+        """Return the path of one series below `base`."""
         return f"/studies/{self.study}/series/{series}"
 
 
 def parse_address(url: str) -> Address:
-    """Take a `dicomweb+http(s)` URL apart.
+    """Parse a `dicomweb+http(s)` URL.
 
     Raises:
-        InputError: it is none, or holds a password; it is never repeated.
+        InputError: it is not such a URL, or holds a password; the error never quotes it.
     """
     try:
         parts = urlsplit(url)
         scheme, host, _ = _SCHEMES.get(parts.scheme.lower()), parts.hostname, parts.port
     except ValueError:  # a port that is no number, brackets that do not match
-        raise InputError(OPTION, "is no URL", f"give {_SHAPE}") from None
+        raise InputError(OPTION, "is not a URL", f"give {_SHAPE}") from None
     if "@" in parts.netloc:
         raise InputError(
             OPTION,
@@ -59,7 +59,7 @@ def parse_address(url: str) -> Address:
 
 
 def is_uid(text: object) -> bool:
-    """Whether something is a UID: no other text may get into a path."""
+    """Return whether something is a UID: no other text may get into a path."""
     return (
         isinstance(text, str)
         and len(text) <= _LONGEST_UID

@@ -1,4 +1,4 @@
-"""Who asks: from the environment alone, so that no password stands on a command line."""
+"""Read the credentials for a server from the environment: no password is an argument."""
 
 import os
 from base64 import b64encode
@@ -16,9 +16,9 @@ USER, PASSWORD, TOKEN = (
 
 
 class Credentials(AuthBase):
-    """Signs requests, or lets them go unsigned.
+    """Authentication of requests, by an Authorization header or none.
 
-    Either way it must be true, or requests would look for others in `.netrc`.
+    It is always set, as requests would look for a password in `.netrc` otherwise.
     """
 
     def __init__(self, header: str | None) -> None:
@@ -27,7 +27,7 @@ class Credentials(AuthBase):
 
     @property
     def given(self) -> bool:
-        """Whether there are any."""
+        """Whether requests carry credentials."""
         return self._header is not None
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
@@ -41,7 +41,7 @@ def from_environment() -> Credentials:
     """Read `DETECT_DICOMWEB_USER` and `_PASSWORD`, or `_TOKEN`.
 
     Raises:
-        InputError: they are half there, both there, or cannot be sent.
+        InputError: user and password are not both set, both kinds are set, or one cannot be sent.
     """
     user, password = os.environ.get(USER, ""), os.environ.get(PASSWORD, "")
     token = os.environ.get(TOKEN, "").strip()  # `$(cat file)` keeps no line end, others do
@@ -49,11 +49,11 @@ def from_environment() -> Credentials:
         raise InputError(TOKEN, f"is set beside {USER} and {PASSWORD}", "unset one or the other")
     if token:
         if not (token.isascii() and token.isprintable() and " " not in token):
-            raise InputError(TOKEN, "is no bearer token", "set it to the bare token")
+            raise InputError(TOKEN, "is not a bearer token", "set it to the bare token")
         return Credentials(f"Bearer {token}")
     if bool(user) != bool(password):
-        missing, there = (PASSWORD, USER) if user else (USER, PASSWORD)
-        raise InputError(missing, f"is not set, but {there} is", "set both, or neither")
+        missing, present = (PASSWORD, USER) if user else (USER, PASSWORD)
+        raise InputError(missing, f"is not set, but {present} is", "set both, or neither")
     if ":" in user:
         raise InputError(USER, "holds a colon, which no user's name can", "correct it")
     if not user:

@@ -1,4 +1,4 @@
-"""The parts of a multipart/related answer, each straight into a file."""
+"""Write the parts of a multipart/related answer to files as they arrive."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,24 +15,24 @@ MOST_PARTS = 20_000
 
 
 def boundary(content_type: str) -> bytes:
-    """The boundary that a Content-Type states.
+    """Return the boundary that a Content-Type states.
 
     Raises:
         ServerError: it is none of a multipart answer.
     """
     kind, options = parse_options_header(content_type)
-    found = options.get(b"boundary", b"")
-    if kind.lower() != b"multipart/related" or not found:
+    between = options.get(b"boundary", b"")
+    if kind.lower() != b"multipart/related" or not between:
         raise ServerError(
             "answers with something else than multipart/related", "check that it speaks WADO-RS"
         )
-    return found
+    return between
 
 
 def write_parts(pieces: Iterable[bytes], between: bytes, folder: Path) -> int:
     """Write each part into `folder` under its SHA-256.
 
-    That name does not depend on the order in which they come; no name is taken from outside.
+    The name does not depend on the order in which they arrive, and is never the server's.
 
     Args:
         pieces: of the body.
@@ -40,10 +40,10 @@ def write_parts(pieces: Iterable[bytes], between: bytes, folder: Path) -> int:
         folder: empty.
 
     Returns:
-        how many parts there were.
+        The number of parts.
 
     Raises:
-        ServerError: the last boundary never came, or it is no multipart body.
+        ServerError: the last boundary never came, or it is not a multipart body.
     """
     writer = _Writer(folder)
     try:
@@ -68,7 +68,7 @@ def write_parts(pieces: Iterable[bytes], between: bytes, folder: Path) -> int:
 
 
 class _Writer:
-    """What the parser calls."""
+    """Callbacks of the parser that write each part to a file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.count, self.finished = folder, 0, False

@@ -1,4 +1,4 @@
-"""From a study on a server to one folder a series (QIDO-RS and WADO-RS)."""
+"""Retrieve the series of a study on a server, each into a folder (QIDO-RS and WADO-RS)."""
 
 import shutil
 from collections import Counter
@@ -24,17 +24,17 @@ _MODALITY, _SERIES, _INSTANCES = "00080060", "0020000E", "00201209"
 
 @dataclass
 class Retrieved:
-    """What came of a study.
+    """Series that were retrieved of a study.
 
     Attributes:
-        folders: of the series, and what to call each: `series 2 of 3`.
+        folders: folder of each series → how to call it: `series 2 of 3`.
         errors: one for each series that could not be retrieved.
-        passed_over: series of other modalities, which were not retrieved.
+        skipped: series of other modalities, which were not retrieved.
     """
 
     folders: dict[Path, str] = field(default_factory=dict)
     errors: list[InputError] = field(default_factory=list)
-    passed_over: list[InputError] = field(default_factory=list)
+    skipped: list[InputError] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def retrieve(
     *,
     keep_identifiers: bool = False,
 ) -> Retrieved:
-    """Fetch the series of a study, or the one series, into folders of their own.
+    """Fetch the series of a study, or one series, each into its folder.
 
     Args:
         server: to ask.
@@ -72,27 +72,29 @@ def retrieve(
             listed = [_Series(address.series, modality, 0)]
     except ServerError as error:
         raise error.at(OPTION) from None
-    names = {own: f"series {n} of {len(listed)}" for n, own in enumerate(listed, 1)}
-    wanted = [own for own in listed if own.modality in ("", modality)]
-    result.passed_over = [
-        InputError(f"{OPTION}, {names[own]}", f"is {own.modality}", f"only {modality} is fetched")
-        for own in listed
-        if own not in wanted
+    names = {series: f"series {n} of {len(listed)}" for n, series in enumerate(listed, 1)}
+    wanted = [series for series in listed if series.modality in ("", modality)]
+    result.skipped = [
+        InputError(
+            f"{OPTION}, {names[series]}", f"is {series.modality}", f"only {modality} is fetched"
+        )
+        for series in listed
+        if series not in wanted
     ]
     if not wanted:
-        kinds = Counter(own.modality for own in listed)
-        there = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        kinds = Counter(series.modality for series in listed)
+        present = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
         raise InputError(
             OPTION,
-            f"the study holds no {modality} series (there are: {there or 'none at all'})",
+            f"the study holds no {modality} series (there are: {present or 'none at all'})",
             "check the study's UID",
         )
     with progress("retrieve", len(wanted)) as advance:
-        for own in wanted:
-            name = names[own]
-            folder = into / (own.uid if keep_identifiers else name.replace(" ", "-"))
+        for series in wanted:
+            name = names[series]
+            folder = into / (series.uid if keep_identifiers else name.replace(" ", "-"))
             try:
-                _fetch(server, address, own, folder)
+                _fetch(server, address, series, folder)
                 result.folders[folder] = name
             except ServerError as error:
                 if address.series is not None:
@@ -103,51 +105,51 @@ def retrieve(
 
 
 def _list_series(server: Server, address: Address) -> list[_Series]:
-    """The series of a study; servers may give them a page at a time."""
-    found: dict[str, _Series] = {}
+    """List the series of a study; servers may give them a page at a time."""
+    listed: dict[str, _Series] = {}
     while True:
-        page = f"?offset={len(found)}" if found else ""
+        page = f"?offset={len(listed)}" if listed else ""
         content, more = server.get_json(f"/studies/{address.study}/series{page}")
-        before = len(found)
+        before = len(listed)
         for item in content if isinstance(content, list) else []:
             uid = _value(item, _SERIES)
             if not is_uid(uid):
                 raise ServerError("lists series without a UID", "see the server's log")
             kind, count = _value(item, _MODALITY), _value(item, _INSTANCES)
             code = isinstance(kind, str) and len(kind) <= 16 and kind.isascii() and kind.isalnum()
-            own = _Series(uid, kind if code else "", count if isinstance(count, int) else 0)
-            found.setdefault(uid, own)
-        if len(found) > MOST_SERIES:
+            series = _Series(uid, kind if code else "", count if isinstance(count, int) else 0)
+            listed.setdefault(uid, series)
+        if len(listed) > MOST_SERIES:
             raise ServerError(f"lists more than {MOST_SERIES} series", "give a single one")
-        if not more or len(found) == before:
-            return list(found.values())
+        if not more or len(listed) == before:
+            return list(listed.values())
 
 
 def _value(item: Any, tag: str) -> Any:
-    """The first value of a tag in DICOM JSON; None where there is none."""
+    """Return the first value of a tag in DICOM JSON, or None."""
     try:
         return item[tag]["Value"][0]
     except (KeyError, IndexError, TypeError):
         return None
 
 
-def _fetch(server: Server, address: Address, own: _Series, folder: Path) -> None:
-    """Retrieve one series: whole, and it and nothing else."""
+def _fetch(server: Server, address: Address, series: _Series, folder: Path) -> None:
+    """Retrieve one series: all of its objects, and no others."""
 
     def use(response: requests.Response) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # of an attempt that broke off
         folder.mkdir()
         between = boundary(response.headers.get("Content-Type", ""))
         count = write_parts(chunks(response, MOST_BYTES, folder), between, folder)
-        if count < own.instances:
+        if count < series.instances:
             raise ServerError(
-                f"sends {count} of {own.instances} objects", "try again later", again=True
+                f"sends {count} of {series.instances} objects", "try again later", again=True
             )
 
     try:
-        server.get(address.series_path(own.uid), _ACCEPT, use)
+        server.get(address.series_path(series.uid), _ACCEPT, use)
         for path in folder.iterdir():
-            _check_belongs(path, address.study, own.uid)
+            _check_belongs(path, address.study, series.uid)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -158,11 +160,11 @@ def _check_belongs(path: Path, study: str, series: str) -> None:
     tags = ["StudyInstanceUID", "SeriesInstanceUID"]
     try:
         header = dicom.load(path, tags) if dicom.is_dicom(path) else None
-        with dicom.plain_errors(path):
-            found = [str(header.get(tag, "")) for tag in tags] if header else None
+        with dicom.as_input_errors(path):
+            uids = [str(header.get(tag, "")) for tag in tags] if header else None
     except InputError:
-        found = None
-    if found is None:
-        raise ServerError("sends what is no DICOM object", "see the server's log")
-    if found != [study, series]:
+        uids = None
+    if uids is None:
+        raise ServerError("sends something that is not a DICOM object", "see the server's log")
+    if uids != [study, series]:
         raise ServerError("sends objects of another study or series", "see the server's log")

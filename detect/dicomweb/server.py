@@ -1,7 +1,7 @@
-"""One DICOMweb server: requests that end, in one answer or one line.
+"""Send requests to a DICOMweb server; each ends in an answer or in an error of one line.
 
-A server is a stranger. Its answers are bounded in size and time, it cannot send us elsewhere, and
-none of its texts, nor those of the libraries below, which quote addresses, gets into a message.
+The server is not trusted. Its answers are bounded in size and time, and redirects are not followed.
+No text of the server, nor of the libraries below (which quote addresses), gets into a message.
 """
 
 import logging
@@ -35,10 +35,10 @@ _CHUNK = 1 << 20
 
 
 class ServerError(Exception):
-    """What a server did wrong.
+    """A fault of the server.
 
     Args:
-        problem: without a full stop and without a subject, as in `InputError`.
+        problem: what it did wrong, without a subject and a full stop, as in `InputError`.
         remedy: what to do about it.
         again: whether to try again.
         wait: seconds that it asks for.
@@ -49,9 +49,9 @@ class ServerError(Exception):
         super().__init__(problem)
         self.problem, self.remedy, self.again, self.wait = problem, remedy, again, wait
 
-    def at(self, where: str) -> InputError:
-        """The line for the user."""
-        return InputError(where, f"the server {self.problem}", self.remedy)
+    def at(self, place: str) -> InputError:
+        """Return the error for the user."""
+        return InputError(place, f"the server {self.problem}", self.remedy)
 
 
 class Server:
@@ -59,7 +59,7 @@ class Server:
 
     Args:
         base: its URL, without a slash at the end.
-        credentials: who asks.
+        credentials: of the user.
     """
 
     def __init__(self, base: str, credentials: Credentials) -> None:
@@ -77,10 +77,10 @@ class Server:
         self._session.close()
 
     def get_json(self, path: str) -> tuple[Any, bool]:
-        """GET DICOM JSON: its content (None for no content), and whether there is more to ask for.
+        """GET DICOM JSON; returns its content (None if empty), and whether more pages follow.
 
         Raises:
-            ServerError: in the end there was no such answer.
+            ServerError: the last attempt gave no such answer.
         """
 
         def once() -> tuple[Any, bool]:
@@ -92,10 +92,10 @@ class Server:
         return insist(once)
 
     def get(self, path: str, accept: str, use: Callable[[requests.Response], T]) -> T:
-        """GET something and `use` its answer, anew where the connection breaks in the middle.
+        """GET a path and `use` the answer; both are repeated where the connection breaks.
 
         Raises:
-            ServerError: in the end there was no whole answer.
+            ServerError: the last attempt gave no whole answer.
         """
 
         def once() -> T:
@@ -146,7 +146,7 @@ class Server:
             ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
             raise ServerError(
-                "gives an answer that is no HTTP", "check host, port and http or https"
+                "gives an answer that is not HTTP", "check host, port and http or https"
             ) from None
         try:
             self._check(response)
@@ -156,15 +156,15 @@ class Server:
         return response
 
     def _request(self, method: str, url: str, **what: Any) -> requests.Response:
-        """Send a request, in a thread that is left alone where the head of the answer drips."""
+        """Send a request in a thread that is abandoned if the head of the answer takes too long."""
         answer: Future[requests.Response] = Future()
 
         def ask() -> None:
             try:
-                own = self._session.request(
+                response = self._session.request(
                     method, url, stream=True, allow_redirects=False, timeout=TIMEOUT, **what
                 )
-                answer.set_result(own)
+                answer.set_result(response)
             except Exception as error:
                 answer.set_exception(error)
 
@@ -202,7 +202,7 @@ class Server:
 
 
 def insist(once: Callable[[], T]) -> T:
-    """Try until it works, with growing pauses, as long as that makes sense.
+    """Repeat a request with growing pauses, as long as its errors may be temporary.
 
     Raises:
         ServerError: of the last attempt.
@@ -218,12 +218,12 @@ def insist(once: Callable[[], T]) -> T:
 
 
 def chunks(response: requests.Response, most: int, folder: Path | None = None) -> Iterator[bytes]:
-    """The body of an answer in pieces.
+    """Yield the body of an answer in pieces.
 
     Args:
         response: opened and not yet read.
         most: bytes.
-        folder: on whose disk it must have room.
+        folder: the disk it is on must have room for the body.
 
     Raises:
         ServerError: it is too large, too slow, compressed, or breaks off.
@@ -257,7 +257,7 @@ def chunks(response: requests.Response, most: int, folder: Path | None = None) -
 
 @contextmanager
 def _ending(response: requests.Response) -> Iterator[None]:
-    """Let the reading of an answer end in time."""
+    """End the reading of an answer after `LONGEST` seconds."""
     late = threading.Event()
 
     def end() -> None:
@@ -289,7 +289,7 @@ def _too_long() -> ServerError:
 
 
 def broken_off() -> ServerError:
-    """An answer that ends before its end."""
+    """Return the error for an answer that is cut short."""
     return ServerError("breaks off in the middle", "try again later", again=True)
 
 

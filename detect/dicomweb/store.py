@@ -1,4 +1,4 @@
-"""Results into the study that they belong to (STOW-RS)."""
+"""Store results in the study that they belong to (STOW-RS)."""
 
 import secrets
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def store(server: Server, address: Address, files: Sequence[Path]) -> None:
 
 
 def _refused(answer: Any) -> list[str]:
-    """The failure reasons (PS3.3, C.14) in a response, in hexadecimal."""
+    """Return the failure reasons (PS3.3, C.14) in a response, in hexadecimal."""
     response = answer[0] if isinstance(answer, list) and answer else answer
     failed = response.get(_FAILED) if isinstance(response, dict) else None
     items = failed.get("Value") if isinstance(failed, dict) else None

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.jsonable import from_to, plain
+from converters.core.jsonable import name_range_ends, to_jsonable
 from converters.dataset.provenance import Origins
 from detect.evaluation.bootstrap import DRAWS, LEVEL, draw_patients, interval
 from detect.evaluation.cases import CaseLevel, case_level, case_table
@@ -137,7 +137,7 @@ class Study:
                 name: None if np.isnan(ends).any() else list(ends)
                 for name, ends in self.intervals.items()
             },
-            "by_diameter_mm": [from_to(asdict(row)) for row in self.by_diameter],
+            "by_diameter_mm": [name_range_ends(asdict(row)) for row in self.by_diameter],
             "by_coco_area": self.by_coco_area,
             "curves": self.curves,
             "confusion": self.confusion
@@ -162,7 +162,7 @@ class Study:
             "lesions": {
                 **asdict(lesions.all),
                 "by_class": lesions.by_class,
-                "by_diameter_mm": [from_to(asdict(row)) for row in lesions.by_diameter],
+                "by_diameter_mm": [name_range_ends(asdict(row)) for row in lesions.by_diameter],
                 "froc_scan": lesions.froc_scan,
             },
             "cases": {
@@ -177,7 +177,7 @@ class Study:
             },
             "conventions": CONVENTIONS,
         }
-        ready: dict[str, object] = plain(content)
+        ready: dict[str, object] = to_jsonable(content)
         return ready
 
 

@@ -1,4 +1,4 @@
-"""Run a detector over a scan, slice by slice."""
+"""Run a detector over the slices of a scan, and link its boxes to lesions."""
 
 from dataclasses import replace
 
@@ -6,15 +6,29 @@ from converters.core.boxes import Boxes
 from converters.core.stages import ahead
 from converters.preprocessing.pictures import Pictures
 from detect.detectors.protocol import Predictor
-from detect.linking.linking import LinkedLesion, Linking, link, one_finding_each, only_linked
+from detect.linking.linking import LinkedLesion, Linking, class_agnostic_nms, link, only_linked
 
-BATCH, GPU_BATCH = 16, 64  # slices a call
+CPU_BATCH, GPU_BATCH = 16, 64  # slices a call
+
+
+def batch_size(runtime: str, device: str) -> int:
+    """Return how many slices a detector is given in one call.
+
+    Args:
+        runtime: of `RUNTIMES`; exports run on the CPU.
+        device: `auto`, `cpu`, or a GPU's number.
+    """
+    if runtime != "torch":
+        return CPU_BATCH
+    from detect.detectors.device import choose_device  # torch, which exports run without
+
+    return GPU_BATCH if choose_device(device).type == "cuda" else CPU_BATCH
 
 
 def detect_slices(
-    detector: Predictor, pictures: Pictures, confidence: float, batch: int = BATCH
+    detector: Predictor, pictures: Pictures, confidence: float, batch: int = CPU_BATCH
 ) -> list[Boxes]:
-    """Find boxes on each slice, while the pictures of the next ones are made.
+    """Detect boxes on each slice, while a thread makes the pictures of the next slices.
 
     Args:
         detector: trained.
@@ -25,12 +39,12 @@ def detect_slices(
     Returns:
         For each slice its boxes in px of the canonical slice, best score first, one for each place.
     """
-    found: list[Boxes] = []
+    raw: list[Boxes] = []
     slices = range(len(pictures))
     parts = [slices[start : start + batch] for start in slices[::batch]]
     for images in ahead(lambda part: [pictures[z] for z in part], parts):
-        found += detector.predict(images)
-    sure = [one_finding_each(boxes[boxes.score >= confidence]) for boxes in found]
+        raw += detector.predict(images)
+    sure = [class_agnostic_nms(boxes[boxes.score >= confidence]) for boxes in raw]
     return [replace(boxes, xyxy=pictures.frame.to_slice(boxes.xyxy)) for boxes in sure]
 
 
@@ -39,9 +53,9 @@ def find_lesions(
     pictures: Pictures,
     confidence: float,
     linking: Linking,
-    batch: int = BATCH,
+    batch: int = CPU_BATCH,
 ) -> tuple[list[Boxes], list[LinkedLesion]]:
-    """Find lesions in a scan: the boxes of its slices, and those linked in 3D.
+    """Detect the boxes of each slice, and link them to lesions in 3D.
 
     Boxes of findings that the linking drops are left out.
     """

@@ -1,4 +1,4 @@
-"""`ensembles.json` in a bundle: what was chosen on val for it and others as one."""
+"""`ensembles.json` in a bundle: operating point and linking of ensembles with this model."""
 
 from pathlib import Path
 from typing import Literal
@@ -13,12 +13,12 @@ from detect.linking.linking import Linking
 FILE_NAME = "ensembles.json"
 
 
-class Chosen(BaseModel):
-    """What was chosen for an ensemble.
+class EnsembleChoice(BaseModel):
+    """Operating point and linking that were chosen for an ensemble on val.
 
     Attributes:
-        members: names of the models, for people.
-        operating_point: from which fused boxes count.
+        members: names of the models, for readers of the file.
+        operating_point: fused boxes with this confidence or more count.
         linking: of fused boxes through slices.
     """
 
@@ -33,21 +33,21 @@ class Ensembles(BaseModel):
     """The content of `ensembles.json`.
 
     Attributes:
-        ensembles: by the hash over the weights of all members: after another training of one of
-            them there is nothing chosen any more.
+        ensembles: choices by the hash over the weights of all members: a choice is void once one
+            of them is trained again.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     schema_name: Literal["detect-ensembles/1"] = Field("detect-ensembles/1", alias="schema")
-    ensembles: dict[str, Chosen] = Field(default_factory=dict)
+    ensembles: dict[str, EnsembleChoice] = Field(default_factory=dict)
 
 
-def read_chosen(bundle: Path, weights_sha256: str) -> Chosen | None:
-    """What a bundle keeps of an ensemble; None where nothing was chosen.
+def read_choice(bundle: Path, weights_sha256: str) -> EnsembleChoice | None:
+    """Read what was chosen for an ensemble; None where nothing was.
 
     Args:
-        bundle: of the member that keeps it.
+        bundle: of the member that keeps the choice.
         weights_sha256: over the weights of all members.
 
     Raises:
@@ -56,8 +56,8 @@ def read_chosen(bundle: Path, weights_sha256: str) -> Chosen | None:
     return _read(bundle).ensembles.get(weights_sha256)
 
 
-def keep_chosen(bundle: Path, weights_sha256: str, chosen: Chosen) -> None:
-    """Keep what was chosen for an ensemble, and what is kept of others; see `read_chosen`."""
+def write_choice(bundle: Path, weights_sha256: str, chosen: EnsembleChoice) -> None:
+    """Add a choice to `ensembles.json`, beside those of other ensembles; see `read_choice`."""
     known = _read(bundle)
     whole = Ensembles(ensembles={**known.ensembles, weights_sha256: chosen})
     write_json(bundle / FILE_NAME, whole.model_dump(mode="json", by_alias=True))
@@ -71,5 +71,5 @@ def _read(bundle: Path) -> Ensembles:
         return Ensembles()
     except ValidationError as error:
         raise InputError(
-            path, "is no list of ensembles", "delete it, and run `detect operating-point` again"
+            path, "is not a list of ensembles", "delete it, and run `detect operating-point` again"
         ) from error

@@ -12,7 +12,7 @@ FUSION_IOU = 0.55  # boxes of one lesion, as in the paper of weighted box fusion
 
 
 def weighted_box_fusion(members: Sequence[Boxes], overlap: float = FUSION_IOU) -> Boxes:
-    """Fuse what several detectors of equal weight found on one picture.
+    """Fuse the boxes of several detectors of equal weight on one picture.
 
     By falling score, each box joins the cluster of its class whose fused box it overlaps best, by
     more than an IoU, or starts one. A fused box has the mean corners of its cluster, weighted by
@@ -26,9 +26,9 @@ def weighted_box_fusion(members: Sequence[Boxes], overlap: float = FUSION_IOU) -
     Returns:
         The fused boxes, best score first.
     """
-    xyxy = np.concatenate([own.xyxy for own in members])
-    label = np.concatenate([own.label for own in members])
-    score = np.concatenate([own.score for own in members])
+    xyxy = np.concatenate([boxes.xyxy for boxes in members])
+    label = np.concatenate([boxes.label for boxes in members])
+    score = np.concatenate([boxes.score for boxes in members])
     clusters: list[list[int]] = []
     fused = np.zeros((0, 4))
     labels = np.zeros(0, np.int64)
@@ -43,7 +43,8 @@ def weighted_box_fusion(members: Sequence[Boxes], overlap: float = FUSION_IOU) -
             fused = np.append(fused, xyxy[k : k + 1], axis=0)
             labels = np.append(labels, label[k])
     agreed = [
-        float(score[own].mean()) * min(len(own), len(members)) / len(members) for own in clusters
+        float(score[cluster].mean()) * min(len(cluster), len(members)) / len(members)
+        for cluster in clusters
     ]
     order = np.argsort(-np.array(agreed), kind="stable")
     return Boxes(fused, labels, np.array(agreed))[order]
@@ -55,21 +56,21 @@ def _mean_box(xyxy: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[
 
 
 class Ensemble:
-    """Several detectors of the same classes and pictures as one."""
+    """An ensemble: several detectors of the same classes and pictures, used as one detector."""
 
     def __init__(self, members: Sequence[Predictor]) -> None:
-        """Take the detectors; what they see is what the first one sees."""
+        """Keep the detectors; the spec of the first one is that of all."""
         self.members = members
         self.spec = members[0].spec
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
-        """Fuse what the members find; see `Detector.predict`.
+        """Fuse the boxes of the members; see `Detector.predict`.
 
-        A member speaks once for each place: its own second boxes there, mostly of low score, would
-        drag down what all agree on.
+        Each member gives one box for each place: its second boxes there, mostly of low score, would
+        lower the score that all agree on.
         """
-        found = [member.predict(images) for member in self.members]
+        detections = [member.predict(images) for member in self.members]
         return [
-            weighted_box_fusion([nms(boxes, FUSION_IOU) for boxes in own])
-            for own in zip(*found, strict=True)
+            weighted_box_fusion([nms(boxes, FUSION_IOU) for boxes in of_image])
+            for of_image in zip(*detections, strict=True)
         ]

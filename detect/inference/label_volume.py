@@ -1,4 +1,4 @@
-"""Where the boxes of lesions lie in the file as it is stored, and a label volume of them."""
+"""Write `lesions.nii.gz`: the boxes of lesions as labels on the voxels of the scan's file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,14 +29,14 @@ def file_extent(
 
 
 def file_shape(volume: Volume) -> tuple[int, int, int]:
-    """Extent of the file along (i, j, k)."""
+    """Return the extent of the file along (i, j, k)."""
     extent = np.abs(volume.to_file[:3, :3]) @ volume.array.shape[::-1]
     i, j, k = (int(size) for size in extent)
     return i, j, k
 
 
 def regions(volume: Volume, boxes: Sequence[Boxes], lesion: LinkedLesion) -> list[Region]:
-    """The voxels of a lesion's boxes in the file: those whose centre lies inside, at least one.
+    """Return the file voxels of a lesion's boxes: those whose centre lies inside, at least one.
 
     Args:
         volume: the scan.
@@ -44,7 +44,7 @@ def regions(volume: Volume, boxes: Sequence[Boxes], lesion: LinkedLesion) -> lis
         lesion: made of some of them.
     """
     shape = np.array(file_shape(volume))
-    found: list[Region] = []
+    boxes_in_file: list[Region] = []
     for z, b in lesion.members:
         x1, y1, x2, y2 = boxes[z].xyxy[b]
         low, high = file_extent(volume, np.array([x1, y1, z]), np.array([x2, y2, z + 1.0]))
@@ -54,17 +54,17 @@ def regions(volume: Volume, boxes: Sequence[Boxes], lesion: LinkedLesion) -> lis
         start = start.clip(0, shape - 1).astype(int)
         stop = np.maximum(stop.clip(0, shape).astype(int), start + 1)
         i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-        found.append((k, j, i))
-    return found
+        boxes_in_file.append((k, j, i))
+    return boxes_in_file
 
 
 def write_label_volume(
     path: Path, volume: Volume, boxes: Sequence[Boxes], lesions: Sequence[LinkedLesion]
 ) -> None:
-    """Write a NIfTI on the scan's own voxels: 0, or the `lesion_id` of the box that fills them.
+    """Write a NIfTI on the voxels of the scan's file: 0, or the `lesion_id` of the box there.
 
-    Where boxes overlap, the surer lesion is seen. The labels are uint8, or uint16 where there are
-    more lesions than that holds; it ends at 65,535: the least sure ones beyond are left out.
+    Where boxes overlap, the surer lesion counts. The labels are uint8, or uint16 where there are
+    more than 255 lesions. Of more than 65,535 lesions the least sure ones are left out.
 
     Args:
         path: `.nii.gz`.

@@ -1,4 +1,4 @@
-"""The model, or ensemble of models, that a prediction or an evaluation uses."""
+"""The model, or the ensemble of models, of a prediction or an evaluation."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,31 +13,34 @@ from converters.imaging.volume import Volume
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, read_model_card
 from detect.detectors.exported import load_predictor
 from detect.detectors.protocol import Predictor
-from detect.inference.ensembles import read_chosen
+from detect.inference.ensembles import read_choice
 from detect.inference.fusion import FUSION_IOU, Ensemble
 from detect.inference.tta import VIEWS, Augmented
 from detect.linking.linking import DEFAULT, Linking
 
-FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point of its own
+ModelPaths = str | Path | Sequence[str | Path]
+"""The folder of one model, or of several that are used as an ensemble."""
+
+FALLBACK_CONFIDENCE = 0.25  # for a model without an operating point
 MEAN_RULE = "mean of the members' confidences"
 FUSION = f"weighted box fusion from IoU {FUSION_IOU:g} on, equal weights"
 LONGEST_NAME = 64  # characters that DICOM has for the name of a model
 
 
 @dataclass(frozen=True)
-class UsedModels:
-    """What finds the boxes, from which confidence on, and how they become lesions.
+class ModelSet:
+    """One model or several, with the confidence and the linking that they are used with.
 
     Attributes:
-        bundles, cards: of the members, by the hash of their weights: the order in which they are
-            given makes no difference.
-        point: of the model; of an ensemble the one chosen for it as a whole, else the mean of the
-            members' confidences. None where no member has one.
-        confidence: boxes from here on are reported.
-        rule: where the confidence comes from.
-        linking: chosen with the point, or the members', or the default where they do not agree.
+        bundles, cards: of the members, sorted by the hash of their weights: the order in which
+            they are given makes no difference.
+        point: operating point of the model; of an ensemble the one chosen for it as a whole, else
+            the mean of the members' confidences. None where no member has one.
+        confidence: boxes with this score or more are reported.
+        rule: how the confidence was chosen.
+        linking: chosen with the point, else that of all members, else the default.
         runtime: that runs the networks.
-        augment: each slice is seen in several ways, see `Augmented`.
+        augment: run test-time augmentation, see `Augmented`.
     """
 
     bundles: list[Path]
@@ -51,25 +54,26 @@ class UsedModels:
 
     @property
     def spec(self) -> ModelSpec:
-        """Of the first member; classes and representation are those of all."""
+        """Spec of the first member; its classes and representation are those of all members."""
         return self.cards[0].spec
 
     @cached_property
     def card(self) -> ModelCard:
-        """The member's card; that of an ensemble names all members and has a hash of its own."""
+        """Card of the model; that of an ensemble names all members and hashes all weights."""
         first = self.cards[0]
         if len(self.cards) == 1:
             return first
         names = " + ".join(sorted(card.spec.model for card in self.cards))
         if len(names) > LONGEST_NAME:
             names = f"ensemble of {len(self.cards)}"
-        own = [card.parameters for card in self.cards]
+        counts = [card.parameters for card in self.cards]
         of_one_dataset = all(card.dataset_sha256 == first.dataset_sha256 for card in self.cards)
         return first.model_copy(
             update={
                 "spec": first.spec.model_copy(update={"family": "ensemble", "model": names}),
                 "parameters": Parameters(
-                    unfused=sum(one.unfused for one in own), fused=sum(one.fused for one in own)
+                    unfused=sum(count.unfused for count in counts),
+                    fused=sum(count.fused for count in counts),
                 ),
                 "weights_sha256": joint_hash(self.cards),
                 "operating_point": self.point,
@@ -82,22 +86,22 @@ class UsedModels:
 
     @property
     def folder_name(self) -> str:
-        """Of an ensemble, for its outputs: no two of other weights share one."""
+        """Folder name for the outputs of an ensemble, another one for other weights."""
         names = "+".join(sorted(bundle.resolve().name for bundle in self.bundles))
         if len(names) > LONGEST_NAME:
             names = f"ensemble-of-{len(self.bundles)}"
         return f"{names}-{self.card.weights_sha256[:8]}"
 
     def warnings(self, volume: Volume) -> list[str]:
-        """How a scan differs from those that the members were trained on, each line once."""
-        told = (
+        """List how a scan differs from those that the members were trained on, each line once."""
+        of_members = (
             warnings_for(volume, card.trained_on, card.spec.representation) for card in self.cards
         )
-        return list(dict.fromkeys(line for lines in told for line in lines))
+        return list(dict.fromkeys(line for lines in of_members for line in lines))
 
     @property
     def unchecked(self) -> str:
-        """One line where a member does not say what it was trained on, else empty."""
+        """One line if a member does not say what it was trained on, else empty."""
         silent = any(card.trained_on is None for card in self.cards)
         unknown = sorted({u for c in self.cards if c.trained_on for u in c.trained_on.unknown})
         if silent:
@@ -108,7 +112,7 @@ class UsedModels:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """For `detections.json`."""
+        """Models, confidence, linking and runtime, as in `detections.json`."""
         facts: dict[str, Any] = {
             "model": self.card.spec.model,
             "weights_sha256": self.card.weights_sha256,
@@ -126,7 +130,7 @@ class UsedModels:
                 {
                     "model": card.spec.model,
                     "weights_sha256": card.weights_sha256,
-                    "confidence": _own(card),
+                    "confidence": _confidence(card),
                     "trained_on": _scope(card),
                 }
                 for card in self.cards
@@ -134,18 +138,25 @@ class UsedModels:
         return facts
 
 
-def choose_models(
-    models: Sequence[Path],
+def model_paths(models: ModelPaths) -> list[Path]:
+    """Return the folders of one model or several."""
+    return [Path(path) for path in ([models] if isinstance(models, str | Path) else models)]
+
+
+def read_models_for_scans(
+    models: ModelPaths,
     confidence: float | None,
     runtime: str = "torch",
     augment: bool = False,
-) -> UsedModels:
-    """Settle on one or more bundles for new scans; see `use_models`.
+) -> ModelSet:
+    """Read one or more bundles for the prediction on new scans; see `read_models`.
 
     Raises:
-        InputError: as there, or a bundle sees only crops to an organ.
+        InputError: as there, the confidence is no score, or a bundle sees only crops to an organ.
     """
-    used = use_models(models, confidence, runtime, augment)
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise InputError("--confidence", f"{confidence} is not a score", "use a number from 0 to 1")
+    used = read_models(models, confidence, runtime, augment)
     for bundle, card in zip(used.bundles, used.cards, strict=True):
         if card.spec.representation.crop == "organ":
             raise InputError(
@@ -156,18 +167,18 @@ def choose_models(
     return used
 
 
-def use_models(
-    models: Sequence[Path],
+def read_models(
+    models: ModelPaths,
     confidence: float | None = None,
     runtime: str = "torch",
     augment: bool = False,
-) -> UsedModels:
+) -> ModelSet:
     """Read the cards of one or more bundles and settle confidence and linking.
 
     Raises:
         InputError: a bundle is wrong, or does not fit the others.
     """
-    read = [(bundle, read_model_card(bundle)) for bundle in models]
+    read = [(bundle, read_model_card(bundle)) for bundle in model_paths(models)]
     first, first_card = read[0]
     seen: set[str] = set()
     for bundle, card in read:
@@ -183,29 +194,29 @@ def use_models(
     if confidence is None:
         confidence = point.confidence if point else FALLBACK_CONFIDENCE
         rule = point.rule if point else "none was chosen on val"
-    return UsedModels(bundles, cards, point, confidence, rule, linking, runtime, augment)
+    return ModelSet(bundles, cards, point, confidence, rule, linking, runtime, augment)
 
 
 def _settle(first: Path, cards: Sequence[ModelCard]) -> tuple[OperatingPoint | None, Linking]:
-    """Operating point and linking of a model, or of an ensemble, whose first member keeps them."""
+    """Return operating point and linking of a model, or of an ensemble (from its first member)."""
     if len(cards) == 1:
         return cards[0].operating_point, cards[0].linking
-    if chosen := read_chosen(first, joint_hash(cards)):
+    if chosen := read_choice(first, joint_hash(cards)):
         return chosen.operating_point, chosen.linking
     agreed = all(card.linking == cards[0].linking for card in cards)
     linking = cards[0].linking if agreed else DEFAULT
     if not any(card.operating_point for card in cards):
         return None, linking
-    mean = sum(map(_own, cards)) / len(cards)
+    mean = sum(map(_confidence, cards)) / len(cards)
     return OperatingPoint(confidence=mean, rule=MEAN_RULE), linking
 
 
 def joint_hash(cards: Sequence[ModelCard]) -> str:
-    """SHA-256 over those of the weights of all members, in their order."""
+    """Compute the SHA-256 over the weight hashes of all members, in their order."""
     return hashlib.sha256("".join(card.weights_sha256 for card in cards).encode()).hexdigest()
 
 
-def load_models(used: UsedModels, device: str, threads: int | None = None) -> Predictor:
+def load_models(used: ModelSet, device: str, threads: int | None = None) -> Predictor:
     """Load the detector, or the ensemble; see `load_predictor`."""
     detectors: list[Predictor] = [
         load_predictor(bundle, device, used.runtime, threads) for bundle in used.bundles
@@ -219,7 +230,7 @@ def _scope(card: ModelCard) -> dict[str, Any] | None:
     return card.trained_on.model_dump(mode="json") if card.trained_on else None
 
 
-def _own(card: ModelCard) -> float:
+def _confidence(card: ModelCard) -> float:
     return card.operating_point.confidence if card.operating_point else FALLBACK_CONFIDENCE
 
 

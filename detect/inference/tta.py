@@ -1,4 +1,4 @@
-"""Test-time augmentation: a detector sees each picture in several ways, and its boxes are fused."""
+"""Test-time augmentation: detect on each picture in several views, and fuse the boxes."""
 
 from collections.abc import Sequence
 
@@ -14,27 +14,29 @@ VIEWS = ["as it is", "mirrored left to right", f"with a margin of {MARGIN:g}"]
 
 
 class Augmented:
-    """A detector, in any runtime, that sees each picture as it is, mirrored, and smaller.
+    """A detector, in any runtime, that is given each picture as it is, mirrored, and smaller.
 
-    Mirrored left to right, a body is still one, with its organs on the other side; upside down it
-    is none that a detector has seen.
+    Mirrored left to right, a body still looks like a body, with its organs on the other side.
+    Upside down it does not look like anything that a detector was trained on.
     """
 
     def __init__(self, predictor: Predictor) -> None:
-        """Take the detector."""
+        """Keep the detector."""
         self.predictor = predictor
         self.spec = predictor.spec
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
-        """Fuse what is found in each view; see `Detector.predict`."""
+        """Fuse the boxes of all views; see `Detector.predict`."""
         plain = self.predictor.predict(images)
-        mirrored = self.predictor.predict([np.ascontiguousarray(own[:, ::-1]) for own in images])
-        smaller = self.predictor.predict([_with_margin(own) for own in images])
-        found = []
+        mirrored = self.predictor.predict(
+            [np.ascontiguousarray(image[:, ::-1]) for image in images]
+        )
+        smaller = self.predictor.predict([_with_margin(image) for image in images])
+        fused = []
         for image, *views in zip(images, plain, mirrored, smaller, strict=True):
             back = [views[0], _mirrored(views[1], image), _without_margin(views[2], image)]
-            found.append(weighted_box_fusion([nms(own, FUSION_IOU) for own in back]))
-        return found
+            fused.append(weighted_box_fusion([nms(boxes, FUSION_IOU) for boxes in back]))
+        return fused
 
 
 def _mirrored(boxes: Boxes, image: NDArray[np.uint8]) -> Boxes:
@@ -49,8 +51,8 @@ def _margin(image: NDArray[np.uint8]) -> int:
 
 
 def _with_margin(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    own = _margin(image)
-    return np.pad(image, [(own, own), (own, own), (0, 0)][: image.ndim])
+    margin = _margin(image)
+    return np.pad(image, [(margin, margin), (margin, margin), (0, 0)][: image.ndim])
 
 
 def _without_margin(boxes: Boxes, image: NDArray[np.uint8]) -> Boxes:

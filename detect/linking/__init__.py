@@ -1,1 +1,1 @@
-"""Linking of the boxes of neighbouring slices to 3D lesions."""
+"""Link the boxes of neighbouring slices to 3D lesions."""

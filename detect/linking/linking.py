@@ -15,11 +15,11 @@ TOP = 3  # boxes in the mean of the score rule `top`
 
 
 class Linking(BaseModel):
-    """How boxes become lesions.
+    """Parameters by which boxes become lesions.
 
     Attributes:
-        iou: of boxes that continue each other. A lesion's outline moves and tapers from slice to
-            slice, so the default is well below a hit's 0.5.
+        iou: from this overlap on boxes continue each other. A lesion's outline moves and tapers
+            from slice to slice, so the default is well below the 0.5 of a hit.
         max_distance: boxes that overlap less continue each other too if their centres are nearer
             than this, in mean sides (roots of the areas) of the two; 0: overlap alone decides.
         max_gap: slices in between on which the detector may have missed the lesion.
@@ -64,8 +64,8 @@ class LinkedLesion:
         return (self.low + self.high) / 2 - 0.5
 
 
-def one_finding_each(boxes: Boxes) -> Boxes:
-    """Drop a box where a surer one lies in the same place, whatever their classes."""
+def class_agnostic_nms(boxes: Boxes) -> Boxes:
+    """Drop each box that overlaps a surer one by more than `SAME_PLACE_IOU`, of any class."""
     order = np.argsort(-boxes.score, kind="stable")
     kept: list[int] = []
     for k in order:
@@ -112,21 +112,21 @@ def link(slices: Sequence[Boxes], linking: Linking = DEFAULT) -> list[LinkedLesi
 def only_linked(
     slices: Sequence[Boxes], lesions: Sequence[LinkedLesion]
 ) -> tuple[list[Boxes], list[LinkedLesion]]:
-    """Leave out boxes that are in no lesion; the lesions' members are numbered anew."""
+    """Leave out boxes that are in no lesion, and renumber the members of the lesions."""
     members = {member for lesion in lesions for member in lesion.members}
-    kept = [[b for b in range(len(own)) if (z, b) in members] for z, own in enumerate(slices)]
-    boxes = [own[np.array(b, dtype=np.int64)] for own, b in zip(slices, kept, strict=True)]
+    kept = [[b for b in range(len(boxes)) if (z, b) in members] for z, boxes in enumerate(slices)]
+    left = [boxes[np.array(b, dtype=np.int64)] for boxes, b in zip(slices, kept, strict=True)]
     renumbered = [
         replace(lesion, members=[(z, kept[z].index(b)) for z, b in lesion.members])
         for lesion in lesions
     ]
-    return boxes, renumbered
+    return left, renumbered
 
 
 def _closeness(
     a: NDArray[np.float64], b: NDArray[np.float64], linking: Linking
 ) -> NDArray[np.float64]:
-    """How well every box of `b` continues each of `a`: IoU, else -distance, else -inf."""
+    """Rate how well every box of `b` continues each of `a`: IoU, else -distance, else -inf."""
     overlap = iou(a, b)
     centre_a, centre_b = ((x[:, :2] + x[:, 2:]) / 2 for x in (a, b))
     side_a, side_b = (np.sqrt(np.prod(x[:, 2:] - x[:, :2], axis=1)) for x in (a, b))

@@ -1,4 +1,4 @@
-"""A seeded, procedural abdomen CT with liver lesions: data that needs no download."""
+"""Paint a seeded abdomen CT with liver lesions: data that needs no download."""
 
 from detect.phantom.cases import CLASSES, make_case, make_phantom
 

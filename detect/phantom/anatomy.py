@@ -1,4 +1,4 @@
-"""An abdomen in the late arterial phase, in HU, from soft shapes.
+"""Paint an abdomen in the late arterial phase, in HU, from soft shapes.
 
 HU values are textbook ranges for a late arterial phase, some 35 s after the injection: aorta
 250-350; portal vein 100-150; liver 60-80 with hepatic veins still unenhanced; spleen 100-130 and
@@ -29,7 +29,7 @@ from detect.phantom.trunk import Trunk, make_trunk
 
 @dataclass(frozen=True)
 class Body:
-    """What the lesions need to know of an abdomen.
+    """Hold what lesions are painted into: the HU of an abdomen and its liver.
 
     Attributes:
         hu: ``(slices, rows, columns)`` HU, painted on in place.

@@ -1,4 +1,4 @@
-"""The phantom's patients: who has which lesions, the scanner's blur and noise, and the files."""
+"""Make the patients of the phantom: their lesions, the blur and noise of a scanner, the files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The four lesion types of the LiMT classes, as they look in the late arterial phase.
+"""Paint the four lesion types of the LiMT classes as in the late arterial phase.
 
 * HCC: enhances beyond the liver, a mosaic inside; about half show a dark capsule.
 * Metastasis: an enhancing rim around a hypovascular or necrotic centre; usually several.

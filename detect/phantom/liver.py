@@ -1,4 +1,4 @@
-"""The liver, its vessels and the gallbladder."""
+"""Paint the liver, its vessels and the gallbladder."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Soft shapes on a voxel grid: everything the phantom's anatomy is painted with.
+"""Draw soft shapes on a voxel grid, for the anatomy of the phantom.
 
 A *field* is an array that is negative inside a shape and positive outside. Lengths are in mm, with
 x to the patient's left, y to the back and z to the head, from the middle of the scan.
@@ -22,7 +22,7 @@ SLICE_STEP = 5.0  # mm
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels lie.
+    """Hold the coordinates of the voxels.
 
     Attributes:
         x: ``(slices, rows, columns)`` mm, bent a little so that no organ is a perfect ellipse.
@@ -41,13 +41,13 @@ class Grid:
     def box(self, center: Point, radius: float) -> Box:
         """Find the voxels within ``radius`` mm of ``center`` along each axis, bends allowed for."""
         steps = (SLICE_STEP, self.pixel, self.pixel)
-        found = []
+        ranges = []
         for count, step, middle in zip(self.shape, steps, center[::-1], strict=True):
             at = middle / step + (count - 1) / 2
             reach = (radius + 14.0) / step
             low = min(max(int(at - reach), 0), count)
-            found.append(slice(low, max(min(int(at + reach) + 2, count), low)))
-        return found[0], found[1], found[2]
+            ranges.append(slice(low, max(min(int(at + reach) + 2, count), low)))
+        return ranges[0], ranges[1], ranges[2]
 
     def at(self, box: Box) -> tuple[Array, Array, Array]:
         """Return x, y and z of the voxels in ``box``."""

@@ -1,4 +1,4 @@
-"""The wall of the trunk, its bones, and the spaces that they leave for the organs."""
+"""Paint the wall of the trunk and its bones."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from detect.phantom.shapes import Array, Grid, ellipsoid, paint, soft, tube
 
 @dataclass(frozen=True)
 class Trunk:
-    """The spaces inside.
+    """Hold the spaces that wall and bones leave for the organs.
 
     Attributes:
         cavity: ``(slices, rows, columns)`` mm outside the inner face of the wall; negative within.

@@ -5,13 +5,13 @@ import hashlib
 import math
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from converters.core.distribution import program_version
 from detect.report.colours import ON_DARK, ON_LIGHT
 
 UNKNOWN = "–"
@@ -51,7 +51,7 @@ def render_page(template: str, **values: Any) -> str:
         script=Markup(script),  # noqa: S704 - our own file
         style_hash=_hash(style),
         script_hash=_hash(script),
-        version=version("detect"),
+        version=program_version(),
         **values,
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from converters.core.drawing import shown
+from converters.core.drawing import grey_channel
 from converters.dataset.split import Split
 from detect.report.findings import Detections, Finding
 
@@ -72,7 +72,7 @@ def choose_pictures(
     matter = [*dict.fromkeys(finding.picture for finding in worst), *_with_boxes(split, detectors)]
     for limit, pictures in ((budget, matter), (surroundings, _around(split, set(matter)))):
         new = dict.fromkeys(k for k in pictures if k not in chosen)
-        for k, picture in encoded(lambda k: as_data_uri(shown(split.read(k))), new):
+        for k, picture in encoded(lambda k: as_data_uri(grey_channel(split.read(k))), new):
             if spent >= limit:
                 break
             chosen[k] = picture

@@ -1,6 +1,5 @@
-"""The folder of synthetic scans, and `OUT.partial`, where it comes to be."""
+"""Write the folder of synthetic scans by way of `OUT.partial`."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from converters.conversion.case import hash_mask, hash_scan
 from converters.core.errors import InputError
 from converters.core.files import write_text
+from converters.core.output_folder import ResumableFolder
 from converters.dataset.manifest import tool_versions
 from converters.masks.case_source import CaseSource
 from detect.synthesis.scans import CaseRecord, Request
@@ -17,7 +17,7 @@ FILE_NAME = "synthesis.json"
 
 
 class Synthesis(BaseModel):
-    """How a folder of synthetic scans came about; kept in it as `synthesis.json`.
+    """Record the origin of a folder of synthetic scans, as its `synthesis.json`.
 
     Attributes:
         request: what was asked for.
@@ -32,62 +32,42 @@ class Synthesis(BaseModel):
     failed: dict[str, str]
 
 
-class Workplace:
-    """`OUT.partial`: the request, a record of each finished case, and `scans/`, the later OUT."""
+class Workplace(ResumableFolder):
+    """The `OUT.partial` of a synthesis: `done/` holds a record of each finished case."""
 
     def __init__(self, out: Path) -> None:
-        """Name the folder; nothing is touched yet."""
-        self.out = out.absolute()
-        self.folder = self.out.with_name(f"{self.out.name}.partial")
-        self.scans = self.folder / "scans"
+        """Name the folders; nothing is touched yet."""
+        super().__init__(out.absolute(), "scans")
 
     def open(self, request: Request) -> None:
         """Keep what the same request left there; clear anything else away."""
-        plan = self.folder / "plan"
-        text = f"{request.model_dump_json()}\n{tool_versions()}\n"
-        if not (
-            plan.is_file() and plan.read_text(encoding="utf-8") == text and self.scans.is_dir()
-        ):
-            self.discard()
-            write_text(plan, text)
+        self.resume(f"{request.model_dump_json(by_alias=True)}\n{tool_versions()}\n")
         for name in ("images", "masks"):
-            (self.scans / name).mkdir(parents=True, exist_ok=True)
+            (self.content / name).mkdir(exist_ok=True)
 
     def done(self, case: CaseSource) -> CaseRecord | None:
-        """What an earlier run made of a case, if its files are still the same."""
-        file = self.folder / "done" / f"{case.case_id}.json"
+        """Return the record of a case from an earlier run, if its files are still the same."""
+        file = self.staging / "done" / f"{case.case_id}.json"
         if not file.is_file():
             return None
         record = CaseRecord.model_validate_json(file.read_bytes())
-        return record if is_of(record, case) else None
+        return record if is_unchanged(record, case) else None
 
     def keep(self, record: CaseRecord) -> None:
         """Note that a case is done."""
-        write_text(self.folder / "done" / f"{record.case_id}.json", record.model_dump_json())
+        write_text(self.staging / "done" / f"{record.case_id}.json", record.model_dump_json())
 
-    def publish(self, names: Sequence[str]) -> None:
-        """Put the scans of these names at OUT, in place of what was there; leave nothing else."""
+    def sweep(self, names: Sequence[str]) -> None:
+        """Remove scans of other names: of killed runs, and of cases that failed half-way."""
         wanted = {f"{name}.nii.gz" for name in names}
         for kind in ("images", "masks"):
-            for file in list((self.scans / kind).iterdir()):
-                if file.name not in wanted:  # of killed runs, and of cases that failed half-way
+            for file in list((self.content / kind).iterdir()):
+                if file.name not in wanted:
                     file.unlink()
-        if self.out.exists():
-            replaced = self.folder / "replaced"
-            if replaced.exists():
-                shutil.rmtree(replaced)
-            self.out.rename(replaced)
-        self.scans.rename(self.out)
-        self.discard()
-
-    def discard(self) -> None:
-        """Remove the working folder."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
 
 
-def is_of(record: CaseRecord, case: CaseSource) -> bool:
-    """Whether a record was made of these files."""
+def is_unchanged(record: CaseRecord, case: CaseSource) -> bool:
+    """Check whether a record was made of the files of a case."""
     try:
         return (record.image_sha256, record.mask_sha256) == (hash_scan(case), hash_mask(case))
     except InputError:  # reading it will say what is wrong
@@ -95,7 +75,7 @@ def is_of(record: CaseRecord, case: CaseSource) -> bool:
 
 
 def read_synthesis(out: Path) -> Synthesis | None:
-    """Read what a folder holds; None where it holds no synthetic scans."""
+    """Read the `synthesis.json` of a folder; return None where there is none."""
     try:
         return Synthesis.model_validate_json((out / FILE_NAME).read_bytes())
     except (OSError, ValidationError):

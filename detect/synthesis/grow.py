@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from detect.synthesis.kinds import KINDS, Kind, Tissue, share
-from detect.synthesis.organ import Mask, Organ, study_organ
+from detect.synthesis.organ import Mask, Organ, measure_organ
 from detect.synthesis.patch import Array, Mm, Patch, make_patch
 from detect.synthesis.place import GAP_MM, draw_centre, draw_diameter
 from detect.synthesis.shape import REACH, draw_outline
@@ -73,7 +73,7 @@ def grow_lesions(
 
     Args:
         hu: ``(slices, rows, columns)`` HU, whole numbers or float32.
-        organ: voxels of the organ, or what `study_organ` made of them (for growing many times).
+        organ: voxels of the organ, or what `measure_organ` made of them (for growing many times).
         spacing: voxel size in mm along (column, row, slice), as `Volume.spacing`.
         rng: random numbers; the same ones give the same lesions.
         kinds: names in `KINDS` to choose from.
@@ -82,7 +82,7 @@ def grow_lesions(
         push: displace the tissue around a lesion (mass effect).
     """
     if not isinstance(organ, Organ) and organ is not None:
-        organ = study_organ(hu, organ, spacing, avoid)
+        organ = measure_organ(hu, organ, spacing, avoid)
     wanted = int(rng.integers(count[0], count[1] + 1))
     main = kinds[int(rng.integers(len(kinds)))]
     names = [
@@ -94,9 +94,9 @@ def grow_lesions(
     if organ is None:
         return Grown(new, labels, lesions, wanted)
     values = np.asarray(hu[organ.box], np.float32)
-    own = labels[organ.box]
+    organ_labels = labels[organ.box]
     for name in names:
-        grown = _grow(rng, values, own, organ, name, push)
+        grown = _grow(rng, values, organ_labels, organ, name, push)
         if grown is not None:
             lesions.append(grown)
     changed = values if new.dtype.kind == "f" else np.rint(values)
@@ -147,7 +147,7 @@ def _grow(
 
 
 def _fits(solid: Mask, taken: Mask, organ: Organ, patch: Patch) -> bool:
-    """Whether a lesion is of one piece, clear of others, and not across bright vessels."""
+    """Check that a lesion is of one piece, clear of others, and not across bright vessels."""
     voxels = int(solid.sum())
     if voxels < _FEWEST or ndimage.label(solid, np.ones((3, 3, 3)))[1] != 1:
         return False
@@ -164,7 +164,7 @@ def _fits(solid: Mask, taken: Mask, organ: Organ, patch: Patch) -> bool:
 
 
 def _room(organ: Organ, labels: NDArray[np.uint8], patch: Patch) -> Array:
-    """mm from each voxel to what must stay where it is: the organ's surface, other lesions."""
+    """Measure the mm from each voxel to the organ's surface and to other lesions."""
     taken = labels[patch.box] > 0
     room = organ.depth[patch.box]
     if taken.any():

@@ -1,4 +1,4 @@
-"""The four lesion types of the LiMT classes, as they look in the late arterial phase.
+"""Describe the four lesion types of the LiMT classes in the late arterial phase.
 
 HU are relative to the parenchyma (but for the cyst's), so that they fit any phase. After the
 American College of Radiology's LI-RADS (HCC) and K. M. Horton et al., RadioGraphics 1999
@@ -21,7 +21,7 @@ SCANNER_MM = 0.6  # standard deviation of the blur of a soft-tissue kernel
 
 @dataclass(frozen=True)
 class Tissue:
-    """What a lesion's HU are relative to.
+    """Describe the tissue that the HU of a lesion are relative to.
 
     Attributes:
         level: HU of the parenchyma around it.
@@ -57,13 +57,17 @@ class Kind:
 
 
 def share(distance: Array, edge_mm: float) -> Array:
-    """How much of each point is inside, 0...1, for an edge that is blurred so much."""
+    """Return the share of each point that is inside, 0...1, for a blurred edge."""
     width = float(np.hypot(edge_mm, SCANNER_MM)) * np.sqrt(2)
     return np.asarray(0.5 * erfc(distance / np.float32(width)), np.float32)
 
 
 def _hcc(rng: np.random.Generator, at: Patch, distance: Array, radius: float, of: Tissue) -> Array:
-    """Brighter than the liver (+25...60), a mosaic; often a dark core (-10...-30) and capsule."""
+    """Paint an HCC.
+
+    It is a mosaic brighter than the liver (+25...60), often with a dark core (-10...-30) and a
+    capsule.
+    """
     mosaic = uneven(rng, at.axes, max(0.45 * radius, 4.0), 1.7 * radius)
     depth = np.float32(8 if radius > 8 else 4)  # small ones are even
     hu = of.level + float(rng.uniform(25, 60)) + depth * mosaic
@@ -81,7 +85,10 @@ def _hcc(rng: np.random.Generator, at: Patch, distance: Array, radius: float, of
 def _metastasis(
     rng: np.random.Generator, at: Patch, distance: Array, radius: float, of: Tissue
 ) -> Array:
-    """A mottled dark centre (-30...-60), in a rim (0...+25) in about half of those with room."""
+    """Paint a metastasis.
+
+    It has a mottled dark centre (-30...-60), in a rim (0...+25) in about half of those with room.
+    """
     mottled = uneven(rng, at.axes, float(rng.uniform(3, 6)), 1.7 * radius)
     mottled += uneven(rng, at.axes, max(0.7 * radius, 4.0), 1.7 * radius)
     grain = uneven(rng, at.axes, 2.0, 1.7 * min(radius, 15))
@@ -98,14 +105,17 @@ def _metastasis(
 
 
 def _cyst(rng: np.random.Generator, at: Patch, distance: Array, radius: float, of: Tissue) -> Array:
-    """Water, 0...20 HU whatever the liver's, and nothing in it."""
+    """Paint a cyst: water, 0...20 HU whatever the liver's, and nothing in it."""
     return np.full_like(distance, rng.uniform(0, 20))
 
 
 def _hemangioma(
     rng: np.random.Generator, at: Patch, distance: Array, radius: float, of: Tissue
 ) -> Array:
-    """Darker than the liver (-15...-35), with nodules at its edge nearly as bright as blood."""
+    """Paint a hemangioma.
+
+    It is darker than the liver (-15...-35), with nodules at its edge nearly as bright as blood.
+    """
     hu = of.level - _below(of, float(rng.uniform(15, 35))) + np.float32(3) * uneven(
         rng, at.axes, max(0.5 * radius, 3.0), 1.7 * radius
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the masks of synthetic scans mean: a recipe to read them by, beside them."""
+"""Write the recipe by which the masks of synthetic scans are read."""
 
 import re
 from collections import defaultdict
@@ -20,7 +20,7 @@ KIND_LABELS = {name: kind.label + ORGAN_LABEL for name, kind in KINDS.items()}
 
 
 def choose_organ(recipe: Recipe, name: str | None) -> str:
-    """The organ that lesions grow in: the one named, the only one, or the liver.
+    """Choose the organ that lesions grow in: the one named, the only one, or the liver.
 
     Raises:
         InputError: there is no such organ.
@@ -39,7 +39,7 @@ def choose_organ(recipe: Recipe, name: str | None) -> str:
 
 
 def with_organ(recipe: Recipe, organ: str) -> Recipe:
-    """The recipe with that organ alone; its other organs are ignored."""
+    """Return the recipe with that organ alone; its other organs are ignored."""
     others = [n for name, labels in recipe.organs.items() if name != organ for n in labels]
     return Recipe.model_validate(
         recipe.model_dump()
@@ -52,16 +52,16 @@ def with_organ(recipe: Recipe, organ: str) -> Recipe:
 
 
 def real_labels(recipe: Recipe) -> dict[str, int]:
-    """Class of the source → its label in the masks: a kind's where it has the name of one."""
-    own = [name for name in recipe.classes if name not in KIND_LABELS]
-    numbers = {name: max(KIND_LABELS.values()) + 1 + i for i, name in enumerate(own)}
+    """Map each class of the source to its label in the masks: a kind's where the names agree."""
+    others = [name for name in recipe.classes if name not in KIND_LABELS]
+    numbers = {name: max(KIND_LABELS.values()) + 1 + i for i, name in enumerate(others)}
     return {name: (KIND_LABELS | numbers)[name] for name in recipe.classes}
 
 
 def output_recipe(
     source: Recipe, organ: str, kinds: Sequence[str], with_real: bool, classes: str | None
 ) -> Recipe:
-    """Make the recipe that reads the synthetic scans; who is who is added by `with_people`.
+    """Make the recipe that reads the synthetic scans; who is who is added by `with_patients`.
 
     Args:
         source: of the scans.
@@ -76,7 +76,7 @@ def output_recipe(
     real = real_labels(source) if with_real else {}
     codes = load_recipe(recipe_files()["limt"]).codes | source.codes
     named = {name: n for name, n in KIND_LABELS.items() if name in kinds or name in real} | real
-    made = Recipe.model_validate(
+    output = Recipe.model_validate(
         {
             "representation": source.representation,
             "name": f"{source.name}-synthetic",
@@ -96,19 +96,19 @@ def output_recipe(
             "citation": source.citation,
         }
     )
-    merged = merge_classes(made, classes) if classes else made
+    merged = merge_classes(output, classes) if classes else output
     _check(source, merged, real, {KIND_LABELS[name] for name in kinds})
     return merged
 
 
-def _check(source: Recipe, made: Recipe, real: Mapping[str, int], grown: set[int]) -> None:
+def _check(source: Recipe, output: Recipe, real: Mapping[str, int], grown: set[int]) -> None:
     remedy = "use --classes lesion for one class of all, or --only-normal cases or slices"
     for name, number in real.items():
-        if number in made.ignore:
+        if number in output.ignore:
             raise InputError(
                 "--classes", f"leaves out `{name}`: real lesions would count as normal", remedy
             )
-    for labels in made.classes.values():
+    for labels in output.classes.values():
         alone = [n for n in real if real[n] in labels and n not in KIND_LABELS]
         if alone and not grown.intersection(int(n) for n in labels):
             raise InputError(
@@ -119,13 +119,13 @@ def _check(source: Recipe, made: Recipe, real: Mapping[str, int], grown: set[int
             )
 
 
-def with_people(
-    made: Recipe, source: Recipe, scans: Mapping[str, str], patient_of: Mapping[str, str]
+def with_patients(
+    output: Recipe, source: Recipe, scans: Mapping[str, str], patient_of: Mapping[str, str]
 ) -> Recipe:
-    """Say who is who, so that nobody is on two sides, not even beside the source itself.
+    """Add the patients to the recipe, so that nobody is on two sides of a split.
 
     Args:
-        made: see `output_recipe`.
+        output: see `output_recipe`.
         source: of the scans.
         scans: synthetic scan → case of the source.
         patient_of: case of the source → patient.
@@ -137,12 +137,12 @@ def with_people(
         groups[patient_of[case]].append(scan)
         if m := re.fullmatch(pattern, case):
             captured[m[1]].append(scan)
-    shared = {source.name: {scan: case for case, own in captured.items() for scan in own}}
+    shared = {source.name: {scan: case for case, names in captured.items() for scan in names}}
     for name, known in _shared(source).items():
-        same = {scan: there for here, there in known.items() for scan in captured.get(here, [])}
+        same = {scan: theirs for ours, theirs in known.items() for scan in captured.get(ours, [])}
         if same or not known:
             shared[name] = same
-    return made.model_copy(
+    return output.model_copy(
         update={
             "patients": [group for group in groups.values() if len(group) > 1],
             # empty says that nobody knows who is who: such sets are refused together
@@ -153,17 +153,17 @@ def with_people(
 
 
 def _shared(source: Recipe) -> dict[str, dict[str, str]]:
-    """Recipe → case of the source → case there, from what either says; empty: not known."""
-    found = {name: dict(known) for name, known in source.shared_patients.items()}
+    """Map each recipe to its cases by those of the source; an empty map: not known who is who."""
+    shared = {name: dict(known) for name, known in source.shared_patients.items()}
     for path in recipe_files().values():
         other = load_recipe(path)
         known = other.shared_patients.get(source.name)
         if known is not None:
-            found.setdefault(other.name, {here: there for there, here in known.items()})
-    return found
+            shared.setdefault(other.name, {ours: theirs for theirs, ours in known.items()})
+    return shared
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The recipe as YAML that `load_recipe` reads."""
+    """Return the recipe as YAML that `load_recipe` reads."""
     content: dict[str, Any] = recipe.model_dump(mode="json", exclude_defaults=True)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

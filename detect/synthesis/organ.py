@@ -1,4 +1,4 @@
-"""What there is to know of an organ before lesions grow in it."""
+"""Measure an organ before lesions grow in it."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ _NOISE_BLOCK_MM = 60.0  # noise is measured on a block of such sides: more tells
 
 @dataclass(frozen=True)
 class Organ:
-    """An organ without lesions, and what its parenchyma looks like.
+    """Hold an organ without lesions, and the look of its parenchyma.
 
     All arrays are cut to `box`.
 
@@ -51,7 +51,7 @@ class Organ:
     limits: tuple[float, float]
 
 
-def study_organ(
+def measure_organ(
     hu: NDArray[np.generic], organ: Mask, spacing: Mm, avoid: Mask | None = None
 ) -> Organ | None:
     """Measure an organ once; lesions can then be grown in it many times.
@@ -104,7 +104,7 @@ def study_organ(
 
 
 def _fast(values: Array, where: Mask, step: Mm) -> Array:
-    """HU less their mean over the neighbourhood, of which only `where` counts."""
+    """Subtract from HU their mean over the neighbourhood, of which only `where` counts."""
     sigmas = [_SLOW_MM / size for size in step]
     total = ndimage.gaussian_filter(np.where(where, values, np.float32(0)), sigmas)
     weight = ndimage.gaussian_filter(where.astype(np.float32), sigmas)

@@ -1,4 +1,4 @@
-"""The neighbourhood of one lesion: its voxels, and the finer points it is drawn on.
+"""Lay out the neighbourhood of a lesion: its voxels, and the finer points it is drawn on.
 
 A lesion is drawn in mm on points finer than the voxels and averaged over each: thick slices get
 their partial volume, and the same lesion comes out at any spacing.
@@ -19,7 +19,7 @@ _SPLIT = 5  # a voxel is never split into more along an axis
 
 @dataclass(frozen=True)
 class Patch:
-    """Where a lesion is drawn; axes in the order slice, row, column.
+    """Hold the points that a lesion is drawn on; axes in the order slice, row, column.
 
     Attributes:
         box: its voxels in the volume.
@@ -34,7 +34,7 @@ class Patch:
     step: Mm
 
     def average(self, points: Array) -> Array:
-        """From points to voxels."""
+        """Average the values of points over their voxels."""
         a, b, c = self.split
         z, y, x = points.shape
         return np.asarray(
@@ -43,7 +43,7 @@ class Patch:
 
     @property
     def offsets(self) -> tuple[Array, Array, Array]:
-        """mm of the voxel centres from the lesion's centre, to be broadcast."""
+        """Return the mm of the voxel centres from the lesion's centre, to be broadcast."""
         z, y, x = (
             axis.reshape(-1, n).mean(axis=1) for axis, n in zip(self.axes, self.split, strict=True)
         )

@@ -1,4 +1,4 @@
-"""Where a lesion may grow, and how large."""
+"""Draw the place and the size of a lesion."""
 
 import numpy as np
 from scipy.stats import norm

@@ -1,4 +1,4 @@
-"""One case of a source: read it, grow lesions into it, write the scans."""
+"""Read one case of a source, grow lesions into it, and write the scans."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from converters.conversion.case import hash_mask
 from converters.core.errors import InputError, nearest
@@ -22,7 +22,7 @@ from converters.recipes.name_rules import ORGAN
 from converters.recipes.recipe import Recipe
 from detect.synthesis.grow import Grown, grow_lesions
 from detect.synthesis.labelling import KIND_LABELS, ORGAN_LABEL, real_labels
-from detect.synthesis.organ import Mask, study_organ
+from detect.synthesis.organ import Mask, measure_organ
 from detect.synthesis.place import GAP_MM
 
 OnlyNormal = Literal["cases", "slices"]
@@ -31,11 +31,11 @@ _FEWEST_SLICES = 3  # fewer are no volume to grow in
 
 
 class Request(BaseModel):
-    """What was asked for; with another one the scans are others.
+    """Hold what was asked for; the scans depend on all of it.
 
     Attributes:
         recipe: of the source, with the one organ that lesions grow in.
-        made: of the scans to be made, without who is who.
+        output: recipe of the scans to be written, without who is who; `made` in the file.
         kinds: that grow.
         lesions: fewest and most a scan.
         copies: scans of each case.
@@ -44,10 +44,10 @@ class Request(BaseModel):
         seed: of everything random.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     recipe: Recipe
-    made: Recipe
+    output: Recipe = Field(alias="made")
     kinds: list[str]
     lesions: tuple[int, int]
     copies: int
@@ -93,7 +93,7 @@ class ScanRecord(BaseModel):
 
 
 class CaseRecord(BaseModel):
-    """What was made of one case.
+    """Record the scans that were made of one case.
 
     Attributes:
         case_id, patient_id: of the source.
@@ -175,7 +175,7 @@ def _read(request: Request, case: CaseSource) -> tuple[_Source, list[Path]]:
 
 
 def _without_lesions(source: _Source) -> list[slice]:
-    """Runs of slices that show the organ and no lesion, nor the unmarked end of one."""
+    """List the runs of slices that show the organ and no lesion, nor the unmarked end of one."""
     step = source.scan.spacing[2]
     marked = source.real.any(axis=(1, 2))
     near = int(GAP_MM // step)
@@ -193,8 +193,8 @@ def _grow_copies(
     affine = source.scan.affine.copy()
     affine[:3, 3] += affine[:3, 2] * part.start
     inside, spacing = source.organ[part], source.scan.spacing
-    organ = study_organ(hu, inside, spacing, real > 0)
-    made = []
+    organ = measure_organ(hu, inside, spacing, real > 0)
+    records = []
     for copy in range(1, request.copies + 1):
         name = f"{case_id}-synth{copy}{suffix}"
         # the name and no order: what grows here must not depend on what grew elsewhere
@@ -207,7 +207,7 @@ def _grow_copies(
         labels = np.where(grown.labels > 0, grown.labels + np.uint8(ORGAN_LABEL), labels)
         write_nifti(folder / "images" / f"{name}.nii.gz", grown.hu, affine)
         write_nifti(folder / "masks" / f"{name}.nii.gz", labels.astype(np.uint8), affine)
-        made.append(
+        records.append(
             ScanRecord(
                 name=name,
                 first_slice=part.start,
@@ -215,24 +215,26 @@ def _grow_copies(
                 lesions=_records(grown, affine),
             )
         )
-    return made
+    return records
 
 
 def _records(grown: Grown, affine: NDArray[np.float64]) -> list[LesionRecord]:
-    centres = [affine[:3, :3] @ np.asarray(one.centre) + affine[:3, 3] for one in grown.lesions]
+    centres = [
+        affine[:3, :3] @ np.asarray(lesion.centre) + affine[:3, 3] for lesion in grown.lesions
+    ]
     return [
         LesionRecord(
-            kind=one.kind,
-            diameter_mm=round(one.diameter_mm, 2),
+            kind=lesion.kind,
+            diameter_mm=round(lesion.diameter_mm, 2),
             centre_mm=tuple(round(float(mm), 2) for mm in centre),
-            voxels=one.voxels,
+            voxels=lesion.voxels,
         )
-        for one, centre in zip(grown.lesions, centres, strict=True)
+        for lesion, centre in zip(grown.lesions, centres, strict=True)
     ]
 
 
 def check_kinds(kinds: Sequence[str]) -> list[str]:
-    """The kinds in the order of their labels.
+    """Sort the kinds by their labels.
 
     Raises:
         InputError: an unknown one, or none.

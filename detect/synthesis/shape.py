@@ -1,4 +1,4 @@
-"""Outlines of lesions: a few ellipsoids run into one, with a wavy surface."""
+"""Draw outlines of lesions: a few ellipsoids run into one, with a wavy surface."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ REACH = 1.7  # radii: no outline goes further from its centre
 
 @dataclass(frozen=True)
 class Form:
-    """What outlines of a kind have in common.
+    """Hold what the outlines of a kind have in common.
 
     Attributes:
         lobes: fewest and most.
@@ -78,7 +78,7 @@ def _ellipsoid(
     radii: NDArray[np.float64],
     rotation: NDArray[np.float64],
 ) -> Array:
-    """Distance to an ellipsoid, exact on its surface and to first order near it."""
+    """Return the distance to an ellipsoid, exact on its surface and to first order near it."""
     z, y, x = (axis - np.float32(c) for axis, c in zip(patch.axes, centre, strict=True))
     once: Array | float = 0.0
     twice: Array | float = 0.0

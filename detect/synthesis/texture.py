@@ -1,4 +1,4 @@
-"""Random fields: unevenness in mm, and noise that looks like a scan's own."""
+"""Draw random fields: unevenness in mm, and noise that looks like that of a scan."""
 
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ def uneven(
 
 @dataclass(frozen=True)
 class Noise:
-    """How an organ's noise hangs together.
+    """Hold the strength and the correlation of an organ's noise.
 
     Attributes:
         correlation: ``(2 lags + 1, …)`` over slices, rows, columns; 1 in the middle.
@@ -84,11 +84,13 @@ def measure_noise(residual: Array, where: NDArray[np.bool_]) -> Noise:
     middle = tuple(lags)
     if products[middle] <= 0:
         return Noise(np.ones((1, 1, 1), np.float32), sigma)
-    found = products / np.maximum(pairs, 1) / (products[middle] / pairs[middle])
+    correlation = products / np.maximum(pairs, 1) / (products[middle] / pairs[middle])
     for axis, lag in enumerate(lags):  # far lags are estimated badly and matter little
         taper = np.cos(np.pi / 2 * np.arange(-lag, lag + 1) / (lag + 1)) ** 2
-        found = found * np.expand_dims(taper, [other for other in range(3) if other != axis])
-    return Noise(found.astype(np.float32), sigma)
+        correlation = correlation * np.expand_dims(
+            taper, [other for other in range(3) if other != axis]
+        )
+    return Noise(correlation.astype(np.float32), sigma)
 
 
 def _correlate(values: Array, sizes: list[int], lags: tuple[int, ...]) -> Array:

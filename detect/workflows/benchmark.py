@@ -1,10 +1,7 @@
 """Train several models, score them with the one evaluator, and set them side by side."""
 
-import fcntl
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +10,8 @@ from typing import Any
 
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json, write_text
+from converters.core.locks import exclusive_lock
+from converters.core.output_folder import is_free
 from converters.core.progress import SilentReporter, reporter
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import fold_splits
@@ -26,6 +25,7 @@ from detect.detectors.settings import TrainSettings, apply_protocol, resolve_set
 from detect.workflows.benchmark_worker import Job, run_job
 
 REQUEST = "request.json"
+LOCK_FILE = ".lock"
 PATIENCE = 15.0  # s that the processes of a killed benchmark have to end
 
 
@@ -210,36 +210,21 @@ def _locked(out: Path) -> Iterator[int]:
     """Make the folder and keep other benchmarks out of it; yields the lock's file descriptor."""
     if not out.name.strip("."):
         raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
-    if out.exists() and not (out / REQUEST).is_file() and not _is_empty(out):
+    if not is_free(out) and not (out / REQUEST).is_file():
         raise InputError(out, "is no benchmark", "give another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    lock = os.open(out, os.O_RDONLY)
-    try:
-        begin = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() - begin > PATIENCE:
-                    raise InputError(
-                        out, "is being worked on by another benchmark", "wait until it ends"
-                    ) from error
-                time.sleep(0.1)
+    busy = InputError(out, "is being worked on by another benchmark", "wait until it ends")
+    with exclusive_lock(out / LOCK_FILE, busy, PATIENCE) as lock:
         yield lock
-    finally:
-        os.close(lock)
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _open(out: Path, request: dict[str, Any], overwrite: bool) -> None:
     """Go on with what lies at `out`, or begin."""
     if overwrite:
         for entry in out.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK_FILE:
+                entry.unlink()
     if (out / REQUEST).is_file():
         try:
             before = dict(json.loads((out / REQUEST).read_bytes()))

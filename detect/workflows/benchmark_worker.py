@@ -68,7 +68,7 @@ def run_job(job: Job, held: int) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
-        pass_fds=(held,),
+        pass_fds=(held,) if os.name == "posix" else (),
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise AssertionError("both are pipes")

@@ -1,11 +1,11 @@
-"""`detect demo`: the whole path on data that needs no download, from scans on disk to lesions."""
+"""Run `detect demo`: from scans on disk to lesions, on data that needs no download."""
 
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from converters.conversion.convert import convert
-from converters.core.errors import InputError
+from converters.core.output_folder import check_output
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from converters.imaging.nifti import write_nifti
 from converters.recipes.catalog import find_recipe
@@ -23,7 +23,7 @@ SETTINGS = TrainSettings(epochs=9, batch=8, imgsz=160, lr=2e-3, warmup_epochs=1)
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made.
+    """Hold the results of the demo.
 
     Attributes:
         folder: of everything.
@@ -86,11 +86,8 @@ def demo(
         workers: processes of the conversion.
         overwrite: replace an earlier demo at `out`.
     """
+    check_output(out, overwrite, "an earlier demo", (out / "dataset" / MANIFEST).is_file())
     if out.exists():
-        if not overwrite:
-            raise InputError(out, "exists", "give another --out, or --overwrite")
-        if not (out / "dataset" / MANIFEST).is_file() and any(out.iterdir()):
-            raise InputError(out, "is no earlier demo", "give another --out")
         shutil.rmtree(out)
     dataset = phantom_dataset(out, patients, workers=workers)
     run = out / "runs" / model
@@ -104,7 +101,7 @@ def demo(
 
 
 def _write_new_scan(path: Path, index: int) -> None:
-    """Write the first patient from `index` on who has a lesion, and who is in no split."""
+    """Write the scan of the first patient from `index` on who has a lesion."""
     while True:
         hu, mask, affine = make_case(0, index)
         if mask.max() > 1:

@@ -7,7 +7,7 @@ from converters.core.files import sha256
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from detect.evaluation.score_split import detect_split
-from detect.inference.model_set import FUSION, MEAN_RULE, UsedModels, load_models, use_models
+from detect.inference.model_set import FUSION, MEAN_RULE, ModelSet, load_models, read_models
 from detect.inference.tta import VIEWS
 from detect.workflows.model_data import common_part
 from detect.workflows.write_evaluation import EvaluateResult, check_out, write_evaluation
@@ -47,7 +47,7 @@ def evaluate(
         InputError: the model does not suit the dataset, one of them cannot be read, or a patient
             is in two splits.
     """
-    used = use_models(
+    used = read_models(
         [model] if isinstance(model, Path) else model, runtime=runtime, augment=augment
     )
     dataset = open_dataset(data)
@@ -83,7 +83,7 @@ def evaluate(
     )
 
 
-def _notes(used: UsedModels, dataset: Dataset) -> tuple[str, ...]:
+def _notes(used: ModelSet, dataset: Dataset) -> tuple[str, ...]:
     """What a reader of an ensemble's numbers has to know."""
     if len(used.cards) == 1:
         return ()

@@ -1,4 +1,4 @@
-"""`detect export`: what is exported decides which formats there are."""
+"""Export a dataset or a model; `detect export` takes either."""
 
 from pathlib import Path
 

@@ -10,10 +10,10 @@ from converters.dataset.manifest import FILE_NAME as MANIFEST
 from converters.dataset.split import Split, check_sides, load_split
 from converters.dataset.stratify import SPLITS
 from detect.detectors.card import ModelCard, ModelSpec
-from detect.inference.model_set import UsedModels
+from detect.inference.model_set import ModelSet
 
 
-def common_part(used: UsedModels, dataset: Dataset, split: str) -> Split:
+def common_part(used: ModelSet, dataset: Dataset, split: str) -> Split:
     """Read a split that suits all of the models; see `part_of`.
 
     Raises:

@@ -13,8 +13,8 @@ from detect.detectors.operating_rule import Rule
 from detect.evaluation.findings.score import fit_linking
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.score_split import choose_point, detect_split, score
-from detect.inference.ensembles import Chosen, keep_chosen
-from detect.inference.model_set import load_models, use_models
+from detect.inference.ensembles import EnsembleChoice, write_choice
+from detect.inference.model_set import load_models, read_models
 from detect.workflows.model_data import common_part
 
 
@@ -56,7 +56,7 @@ def set_operating_point(
     Raises:
         InputError: the model or the dataset is wrong, or val gives nothing to choose by.
     """
-    used = use_models([model] if isinstance(model, Path) else model)
+    used = read_models(model)
     dataset = open_dataset(data)
     val = common_part(used, dataset, "val")
     classes = used.spec.classes
@@ -73,8 +73,8 @@ def set_operating_point(
     bundle, card = used.bundles[0], used.card
     if len(used.cards) > 1:
         members = [member.spec.model for member in used.cards]
-        chosen = Chosen(members=members, operating_point=point, linking=linking)
-        keep_chosen(bundle, card.weights_sha256, chosen)
+        chosen = EnsembleChoice(members=members, operating_point=point, linking=linking)
+        write_choice(bundle, card.weights_sha256, chosen)
         return OperatingPointResult(point, metrics, note)
     if trained_here:
         write_json(bundle / "metrics.json", {"split": "val", **metrics.to_json()})

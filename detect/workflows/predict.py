@@ -1,4 +1,4 @@
-"""Find lesions in new scans: any number of them, one bad one never stops the others."""
+"""Find lesions in new scans: any number of them, and a scan that fails never stops the others."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from converters.core.errors import InputError
-from converters.core.files import remove_unfinished
 from converters.core.open_pool import open_pool
+from converters.core.output_folder import remove_unfinished
 from converters.core.pool import run_all
 from converters.core.progress import progress
 from converters.core.stages import overlapped
@@ -21,43 +21,50 @@ from detect.detectors.exported import FILE_NAME as LIST_OF_EXPORTS
 from detect.detectors.exported import FOLDER as EXPORTS
 from detect.detectors.runtimes.packages import default_threads
 from detect.inference.case_names import name_cases
-from detect.inference.find_scans import find as find_sources
-from detect.inference.job import make_job
-from detect.inference.model_set import load_models
-from detect.inference.process_scan import Job, Outcome, Todo, find, listed, process, read, write
+from detect.inference.find_scans import ScanTask, discover_scans
+from detect.inference.job import Job, PredictSettings, prepare_job
+from detect.inference.model_set import ModelPaths, model_paths
+from detect.inference.process_scan import (
+    Outcome,
+    as_input_error,
+    process_scan,
+    read_scan,
+    search_scan,
+    write_scan,
+)
 from detect.workflows.prediction_summary import write_summary
 
 
 @dataclass(frozen=True)
 class PredictResult:
-    """What a prediction run did.
+    """Lesions and errors of a prediction run.
 
     Attributes:
         folder: of the outputs.
         rows: lesions of each case, `case` → rows as in `detections.json`.
         errors: one for each scan that could not be processed.
-        skipped: cases that were there already, from the same scan and model.
+        existing: cases whose results existed already, from the same scan and model.
         notes: what was asked for and could not be written, and why, by case.
-        passed_over: what is no scan to process, such as localizers, and why.
-        warnings: why a scan may be none for the model, by case, where there is anything.
+        skipped: why a series or an object is no scan to process, such as a localizer, one each.
+        warnings: why a scan may not suit the model, by case, where there is a reason.
         unchecked: what of the scans could not be checked, in one line, else empty.
     """
 
     folder: Path
     rows: dict[str, list[dict[str, Any]]]
     errors: list[InputError]
-    skipped: list[str]
+    existing: list[str]
     notes: dict[str, str] = field(default_factory=dict)
-    passed_over: list[InputError] = field(default_factory=list)
+    skipped: list[InputError] = field(default_factory=list)
     warnings: dict[str, Sequence[str]] = field(default_factory=dict)
     unchecked: str = ""
 
 
 def predict(
-    model: Path | Sequence[Path],
-    scans: Sequence[Path],
+    model: ModelPaths,
+    scans: Sequence[str | Path],
     *,
-    out: Path,
+    out: str | Path,
     confidence: float | None = None,
     dicom_sr: bool = False,
     dicom_seg: bool = False,
@@ -92,72 +99,96 @@ def predict(
     Raises:
         InputError: the model or the request is wrong as a whole.
     """
-    models = [model] if isinstance(model, Path) else list(model)
-    if scheduler is not None:  # no worker has this process's working folder
-        models, scans, out = _absolute(models), _absolute(scans), out.absolute()
-    job = make_job(
-        models,
-        out,
+    settings = PredictSettings(
+        models=model_paths(model),
+        out=Path(out),
         confidence=confidence,
         dicom_sr=dicom_sr,
         dicom_seg=dicom_seg,
+        keep_identifiers=keep_identifiers,
         device=device,
         runtime=runtime,
         augment=augment,
         strict=strict,
         overwrite=overwrite,
     )
-    used = job.used
-    found = find_sources(scans, used.spec.representation.modality, out)
-    errors = found.errors
-    names = name_cases(found.scans, keep_identifiers)
-    todo = [Todo(own.path, names.get(own), own.series, own.warnings) for own in found.scans]
-    outcomes: dict[Todo, Outcome | Exception] = {}
-    with progress("scans", len(todo)) as advance:
-        for item, outcome in _process(job, todo, workers, scheduler):
-            outcomes[item] = outcome
+    return predict_scans(
+        settings, [Path(scan) for scan in scans], workers=workers, scheduler=scheduler
+    )
+
+
+def predict_scans(
+    settings: PredictSettings,
+    scans: Sequence[Path],
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+) -> PredictResult:
+    """Find lesions in scans, with the settings as one object; see `predict`."""
+    if scheduler is not None:  # workers have another working folder
+        models, out = _absolute(settings.models), settings.out.absolute()
+        settings, scans = replace(settings, models=models, out=out), _absolute(scans)
+    job = prepare_job(settings)
+    discovered = discover_scans(scans, job.models.spec.representation.modality, job.out)
+    tasks = name_cases(discovered.scans, settings.keep_identifiers)
+    outcomes: dict[ScanTask, Outcome | Exception] = {}
+    with progress("scans", len(tasks)) as advance:
+        for task, outcome in _process(job, tasks, workers, scheduler):
+            outcomes[task] = outcome
             advance("")
     done: list[Outcome] = []
-    for item in todo:  # in their order, whoever finished first
-        own = outcomes[item]
-        if isinstance(own, Outcome):
-            done.append(own)
+    errors = discovered.errors
+    for task in tasks:  # in their order, not in that of their completion
+        outcome = outcomes[task]
+        if isinstance(outcome, Outcome):
+            done.append(outcome)
         else:
-            errors.append(listed(item, own))
-    rows = {own.case: own.rows for own in done}
-    made = {own.case for own in done if not own.there}
-    skipped = [case for case in rows if case not in made]
-    notes = {own.case: own.note for own in done if own.note}
-    warnings = {own.case: own.warnings for own in done if own.warnings}
-    count = {"failed": len(errors), "passed_over": len(found.skipped)}
-    if error := write_summary(out, rows, warnings, used.spec.classes, **count):
+            errors.append(as_input_error(task, outcome))
+    rows = {outcome.case: outcome.rows for outcome in done}
+    written = {outcome.case for outcome in done if not outcome.existing}
+    result = PredictResult(
+        folder=job.out,
+        rows=rows,
+        errors=errors,
+        existing=[case for case in rows if case not in written],
+        notes={outcome.case: outcome.note for outcome in done if outcome.note},
+        skipped=discovered.skipped,
+        warnings={outcome.case: outcome.warnings for outcome in done if outcome.warnings},
+        unchecked=job.models.unchecked,
+    )
+    count = {"failed": len(errors), "skipped": len(discovered.skipped)}
+    if error := write_summary(job.out, rows, result.warnings, job.models.spec.classes, **count):
         errors.append(error)
-    return PredictResult(out, rows, errors, skipped, notes, found.skipped, warnings, used.unchecked)
+    return result
 
 
 def _process(
-    job: Job, todo: Sequence[Todo], workers: int, scheduler: str | None
-) -> Iterator[tuple[Todo, Outcome | Exception]]:
+    job: Job, tasks: Sequence[ScanTask], workers: int, scheduler: str | None
+) -> Iterator[tuple[ScanTask, Outcome | Exception]]:
     """Process all scans, in this process or in others; yields them as they finish.
 
     Raises:
         InputError: the models cannot be loaded, or the workers are at fault.
     """
-    workers = min(workers, len(todo))
+    workers = min(workers, len(tasks))
     if scheduler is None and workers <= 1:
-        detector = load_models(job.used, job.device)
-        stages = partial(read, job), partial(find, job, detector), partial(write, job)
-        yield from zip(todo, overlapped(todo, *stages), strict=True)
+        stages = (
+            partial(read_scan, job),
+            partial(search_scan, job, job.load()),
+            partial(write_scan, job),
+        )
+        yield from zip(tasks, overlapped(tasks, *stages), strict=True)
         return
     job.out.mkdir(parents=True, exist_ok=True)  # for all workers to see
     if scheduler is None:
         job = replace(job, threads=max(1, default_threads() // workers))
         pool = open_pool(workers, None, {}, [])
     else:
-        pool = open_pool(workers, scheduler, _needs(job.used.runtime), _shared(job, todo))
+        needs = _needed_versions(job.settings.runtime)
+        pool = open_pool(workers, scheduler, needs, _shared_paths(job, tasks))
     assert pool is not None  # noqa: S101  (more than one worker, or a scheduler)
     try:
-        yield from run_all(partial(process, job), todo, pool)
+        yield from run_all(partial(process_scan, job), tasks, pool)
     finally:
         pool.close()
         remove_unfinished(job.out, job.token)
@@ -167,20 +198,20 @@ def _absolute(paths: Sequence[Path]) -> list[Path]:
     return [path.absolute() for path in paths]
 
 
-def _needs(runtime: str) -> dict[str, str]:
-    """What the boxes depend on beside the models."""
-    own = {"torch": [], "onnx": ["onnxruntime"]}.get(runtime, ["openvino"])
-    parts = ["numpy", "torch", "torchvision", "transformers", "ultralytics", *own]
-    needs = tool_versions()
-    for part in parts:
+def _needed_versions(runtime: str) -> dict[str, str]:
+    """Return the versions of the packages that the boxes depend on beside the models."""
+    runtimes = {"torch": [], "onnx": ["onnxruntime"]}.get(runtime, ["openvino"])
+    versions = tool_versions()
+    for package in ["numpy", "torch", "torchvision", "transformers", "ultralytics", *runtimes]:
         with suppress(PackageNotFoundError):  # then loading the models says so
-            needs[part] = version(part)
-    return needs
+            versions[package] = version(package)
+    return versions
 
 
-def _shared(job: Job, todo: Sequence[Todo]) -> list[Path]:
-    """What a worker of a cluster must see as this process does: models, scans and outputs."""
-    cards = [bundle / MODEL_CARD for bundle in job.used.bundles]
-    exports = [bundle / EXPORTS / LIST_OF_EXPORTS for bundle in job.used.bundles]
-    above = os.path.commonpath([item.scan.parent for item in todo]) if todo else job.out
+def _shared_paths(job: Job, tasks: Sequence[ScanTask]) -> list[Path]:
+    """Return the paths that a worker of a cluster must see: models, scans and outputs."""
+    bundles = job.models.bundles
+    cards = [bundle / MODEL_CARD for bundle in bundles]
+    exports = [bundle / EXPORTS / LIST_OF_EXPORTS for bundle in bundles]
+    above = os.path.commonpath([task.path.parent for task in tasks]) if tasks else job.out
     return [*cards, *exports, Path(above), job.out]

@@ -1,4 +1,4 @@
-"""What stands beside the cases in a folder of results: one table and one page of all of them."""
+"""Write `summary.csv` and `report.html` for a prediction run."""
 
 import csv
 import io
@@ -18,22 +18,22 @@ def write_summary(
     classes: Sequence[str],
     *,
     failed: int,
-    passed_over: int = 0,
+    skipped: int = 0,
 ) -> InputError | None:
-    """Write `summary.csv` and `report.html`; returns why they could not be written.
+    """Write `summary.csv` and `report.html`; returns an error if they cannot be written.
 
-    That is listed like a scan that failed: the cases are done, and nothing else is lost.
+    The error is listed like that of a scan that failed, as the cases themselves are complete.
 
     Args:
         out: folder of the results; the report shows all that lies in it.
         rows: lesions of each case of the table.
         warnings: of the cases that have any.
         classes: of the models.
-        failed, passed_over: how many scans; the report says so.
+        failed, skipped: numbers of scans, for the report.
     """
     try:
         write_text(out / "summary.csv", _table(rows, warnings, classes))
-        write_text(out / "report.html", prediction_report(out, failed, passed_over))
+        write_text(out / "report.html", prediction_report(out, failed, skipped))
     except OSError as error:
         problem = f"cannot be written to ({error.strerror or error})"
         return InputError(out, problem, "make room, then run the same command again")
@@ -45,13 +45,13 @@ def _table(
     warnings: Mapping[str, Sequence[str]],
     classes: Sequence[str],
 ) -> str:
-    """One row a case: lesions of each class, the highest score, and warnings."""
+    """Return a CSV of one row a case: lesions of each class, the highest score, and warnings."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["case", "lesions", *classes, "highest_score", "warnings"])
-    for case, own in rows.items():
-        counts = [sum(row["class"] == name for row in own) for name in classes]
-        highest = max((row["score"] for row in own), default=0.0)
-        told = "; ".join(warnings.get(case, ()))
-        table.writerow([case, len(own), *counts, f"{highest:.4f}", told])
+    for case, lesions in rows.items():
+        counts = [sum(row["class"] == name for row in lesions) for name in classes]
+        highest = max((row["score"] for row in lesions), default=0.0)
+        notes = "; ".join(warnings.get(case, ()))
+        table.writerow([case, len(lesions), *counts, f"{highest:.4f}", notes])
     return text.getvalue()

@@ -4,12 +4,11 @@ The patients are the phantom's, with its own simple lesions, and in the same liv
 `detect.synthesis` grew: of other sizes (those of LiTS), shapes, edges and textures.
 """
 
-import shutil
 from pathlib import Path
 
 from converters.conversion.convert import convert
 from converters.core.errors import InputError
-from converters.core.files import write_text
+from converters.core.output_folder import ResumableFolder
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from converters.recipes.catalog import find_recipe
 from converters.recipes.recipe import load_recipe
@@ -59,8 +58,10 @@ def pretrain(
     file = resolve.folder() / synthetic_file(model)
     if file.exists() and not overwrite:
         raise InputError(file, "is here already", "use it with --weights synthetic, or --overwrite")
-    work = resolve.folder() / f".{file.stem}.partial"
-    _open(work, f"{patients} {settings.model_dump_json(exclude={'device', 'workers'})}")
+    folder = ResumableFolder(resolve.folder() / f".{file.stem}")
+    plan = f"{patients} {settings.model_dump_json(exclude={'device', 'workers'})}"
+    folder.resume(f"{plan}\n{tool_versions()}\n")
+    work = folder.staging
     data = _phantom_dataset(work, patients)
     run, partial = work / "run", work / "run.partial"
     resume = (partial / "weights" / "resume.pt").is_file()
@@ -75,16 +76,8 @@ def pretrain(
         )
     file.unlink(missing_ok=True)
     add_weights(run / read_model_card(run).weights, file.name)
-    shutil.rmtree(work)
+    folder.discard()
     return file
-
-
-def _open(work: Path, asked: str) -> None:
-    """Keep what the same request left there; clear anything else away."""
-    plan, text = work / "plan", f"{asked}\n{tool_versions()}\n"
-    if not (plan.is_file() and plan.read_text(encoding="utf-8") == text):
-        shutil.rmtree(work, ignore_errors=True)
-        write_text(plan, text)
 
 
 def _phantom_dataset(work: Path, patients: int) -> Path:

@@ -1,4 +1,4 @@
-"""`detect synthesize`: scans with lesions that grew in the organs of other scans."""
+"""Run `detect synthesize`: grow lesions in the organs of other scans."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,18 +11,19 @@ from converters.conversion.gather import sound_cases
 from converters.core.errors import InputError
 from converters.core.files import write_json, write_text
 from converters.core.open_pool import open_pool
-from converters.core.pool import run_all, users_fault
+from converters.core.output_folder import is_free, write_errors
+from converters.core.pool import as_input_error, run_all
 from converters.core.progress import progress
 from converters.masks.case_source import CaseSource
 from converters.recipes.recipe import Recipe
-from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_of, read_synthesis
+from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_unchanged, read_synthesis
 from detect.synthesis.kinds import KINDS
 from detect.synthesis.labelling import (
     choose_organ,
     output_recipe,
     recipe_text,
     with_organ,
-    with_people,
+    with_patients,
 )
 from detect.synthesis.scans import CaseRecord, OnlyNormal, Request, check_kinds, synthesize_case
 
@@ -32,7 +33,7 @@ _MOST = 100  # lesions a scan, and copies: more is a slip of the hand
 
 @dataclass(frozen=True)
 class SynthesizeResult:
-    """What was made.
+    """Hold the scans that were made.
 
     Attributes:
         recipe: file that reads the scans.
@@ -50,13 +51,13 @@ class SynthesizeResult:
 
     @property
     def lesions(self) -> Counter[str]:
-        """Kind → how many grew."""
+        """Count the lesions that grew by their kind."""
         scans = (scan for case in self.cases for scan in case.scans)
         return Counter(lesion.kind for scan in scans for lesion in scan.lesions)
 
     @property
     def scans(self) -> int:
-        """How many scans were made."""
+        """Count the scans that were made."""
         return sum(len(case.scans) for case in self.cases)
 
 
@@ -107,7 +108,7 @@ def synthesize(
     cases, left_out = sound_cases(recipe, root)
     if not cases:
         raise InputError(root, "holds faulty cases only", "see `faulty` in the recipe")
-    if out.is_file() or (out.exists() and any(out.iterdir())):
+    if not is_free(out):
         before = read_synthesis(out)
         if before and not overwrite and _same(before, request, cases):
             return SynthesizeResult(out / RECIPE_FILE, before.cases, [], left_out, up_to_date=True)
@@ -118,7 +119,8 @@ def synthesize(
         if not before:
             raise InputError(out, "exists and holds no synthetic scans", "give another --out")
     work = Workplace(out)
-    try:
+    remedy = "make room or check the rights, then run the same command again: it resumes"
+    with write_errors(out, remedy), work.lock():
         work.open(request)
         records, errors = _run(request, cases, work, workers)
         written = [records[case.case_id] for case in cases if case.case_id in records]
@@ -129,18 +131,13 @@ def synthesize(
             raise InputError(root, "holds no case without lesions", "leave out --only-normal cases")
         scans = {scan.name: record.case_id for record in written for scan in record.scans}
         patients = {record.case_id: record.patient_id for record in written}
-        made = with_people(request.made, recipe, scans, patients)
+        output = with_patients(request.output, recipe, scans, patients)
         failed = {name: error.problem for name, error in errors.items()}
         content = Synthesis(request=request, cases=written, failed=_named(failed, cases))
-        write_text(work.scans / RECIPE_FILE, recipe_text(made))
-        write_json(work.scans / FILE_NAME, content.model_dump(mode="json"))
-        work.publish(list(scans))
-    except OSError as error:
-        raise InputError(
-            error.filename or out,
-            f"cannot be written ({error.strerror or error})",
-            "make room or check the rights, then run the same command again: it resumes",
-        ) from error
+        write_text(work.content / RECIPE_FILE, recipe_text(output))
+        write_json(work.content / FILE_NAME, content.model_dump(mode="json", by_alias=True))
+        work.sweep(list(scans))
+        work.publish()
     left_out |= {record.case_id: record.left_out for record in written if record.left_out}
     return SynthesizeResult(out / RECIPE_FILE, written, list(errors.values()), left_out)
 
@@ -178,7 +175,7 @@ def _request(
     normal: OnlyNormal | None = only_normal  # type: ignore[assignment]
     return Request(
         recipe=with_organ(recipe, chosen),
-        made=output_recipe(recipe, chosen, wanted, not only_normal, classes),
+        output=output_recipe(recipe, chosen, wanted, not only_normal, classes),
         kinds=wanted,
         lesions=lesions,
         copies=copies,
@@ -189,44 +186,44 @@ def _request(
 
 
 def _same(before: Synthesis, request: Request, cases: Sequence[CaseSource]) -> bool:
-    """Whether a folder holds just what would be made; cases that failed were never good."""
+    """Check whether a folder holds just what would be made; no case of it may have failed."""
     known = {record.case_id: record for record in before.cases}
     return (
         before.request == request
         and not before.failed
         and set(known) == {case.case_id for case in cases}
-        and all(is_of(known[case.case_id], case) for case in cases)
+        and all(is_unchanged(known[case.case_id], case) for case in cases)
     )
 
 
 def _run(
     request: Request, cases: Sequence[CaseSource], work: Workplace, workers: int
 ) -> tuple[dict[str, CaseRecord], dict[str, InputError]]:
-    """Returns case → what was made of it, and case → why nothing was, in the order of the cases."""
-    found: dict[str, Any] = {case.case_id: work.done(case) for case in cases}
-    todo = [case for case in cases if found[case.case_id] is None]
+    """Return the records by case and the errors by case, in the order of the cases."""
+    results: dict[str, Any] = {case.case_id: work.done(case) for case in cases}
+    todo = [case for case in cases if results[case.case_id] is None]
     pool = open_pool(min(workers, len(todo)), None, {}, [])
     try:
         with progress("scans", len(todo)) as advance:
-            step = partial(synthesize_case, request, work.scans)
+            step = partial(synthesize_case, request, work.content)
             for case, result in run_all(step, todo, pool):
                 advance(case.case_id)
                 if isinstance(result, CaseRecord):
                     work.keep(result)
-                    found[case.case_id] = result
+                    results[case.case_id] = result
                 else:
-                    found[case.case_id] = users_fault(case.image, result)
+                    results[case.case_id] = as_input_error(case.image, result)
     finally:
         if pool is not None:
             pool.close()
     return (
-        {name: one for name, one in found.items() if isinstance(one, CaseRecord)},
-        {name: one for name, one in found.items() if isinstance(one, InputError)},
+        {name: item for name, item in results.items() if isinstance(item, CaseRecord)},
+        {name: item for name, item in results.items() if isinstance(item, InputError)},
     )
 
 
 def _named(failed: dict[str, str], cases: Sequence[CaseSource]) -> dict[str, str]:
-    """Problems without the paths of this machine."""
+    """Return the problems by case without the paths of this machine."""
     result = {}
     for case in cases:
         if case.case_id in failed:

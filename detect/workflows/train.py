@@ -2,18 +2,18 @@
 
 import json
 import platform
-import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from converters.core.distribution import installed_version
 from converters.core.errors import InputError
 from converters.core.files import sha256, write_json
+from converters.core.output_folder import ResumableFolder
 from converters.core.progress import SilentReporter, progress, report_to
 from converters.dataset.fingerprint import trained_on
 from converters.dataset.folder import Dataset, open_dataset
@@ -100,7 +100,7 @@ def train(
     if request.weights and not resume:
         detector.load_weights(request.weights, trust)
     if first and not resume:  # from here on the request is right, and a stop leaves something
-        shutil.rmtree(request.run_dir, ignore_errors=True)
+        ResumableFolder(request.out).discard()
         write_json(request.run_dir / "request.json", request.to_json())
     processes.wait()
     with nullcontext() if first else report_to(SilentReporter()):
@@ -140,7 +140,7 @@ class _Request:
     @property
     def run_dir(self) -> Path:
         """The folder of the run until it is a bundle."""
-        return self.out.parent / f"{self.out.name}.partial"
+        return ResumableFolder(self.out).staging
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of `request.json`, which a resumed run must repeat."""
@@ -313,9 +313,7 @@ def _finish(request: _Request, detector: Detector, kept: Path) -> TrainResult:
     for leftover in ("request.json", "weights/resume.pt"):
         (run_dir / leftover).unlink(missing_ok=True)
     card.write(run_dir)
-    if request.out.exists():
-        shutil.rmtree(request.out)
-    run_dir.rename(request.out)
+    ResumableFolder(request.out).publish()
     return TrainResult(request.out, metrics, card, note)
 
 
@@ -325,4 +323,7 @@ def tool_versions() -> dict[str, str]:
         "detect", "torch", "torchvision", "ultralytics", "transformers", "pytorch-lightning",
         "albumentations", "numpy",
     )  # fmt: skip
-    return {"python": platform.python_version(), **{part: version(part) for part in parts}}
+    return {
+        "python": platform.python_version(),
+        **{part: installed_version(part) for part in parts},
+    }

@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from converters.core.errors import InputError
-from converters.core.files import replacing, write_json
+from converters.core.files import atomic_file, write_json
 from converters.core.progress import progress
 from weights import resolve
 from weights.resolve import Known
@@ -131,7 +131,7 @@ def add_weights(file: Path, name: str | None = None) -> Path:
     _check_kind(file, Path(name).suffix)
     folder, published = resolve.folder(), resolve.known_weights().get(name)
     index = _read_index(folder)
-    with replacing(folder / name) as temporary:
+    with atomic_file(folder / name) as temporary:
         with file.open("rb") as source, temporary.open("wb") as copy:
             fingerprint = _Fingerprint()
             while chunk := source.read(_CHUNK):

@@ -1,7 +1,6 @@
 """Write the folder of an evaluation: numbers, pictures and report."""
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import numpy as np
 
 from converters.core.boxes import Boxes
 from converters.core.drawing import draw
-from converters.core.errors import InputError
 from converters.core.files import write_json, write_text
 from converters.core.images import write_png
+from converters.core.output_folder import atomic_folder, check_output
 from converters.dataset.coco import detections_to_coco
 from converters.dataset.folder import read_png
 from converters.dataset.split import Split, split_to_coco
@@ -53,8 +52,7 @@ class EvaluateResult:
 
 def check_out(out: Path, overwrite: bool) -> None:
     """Refuse to write where something lies that is not to be overwritten."""
-    if out.exists() and not (overwrite and (out / "metrics.json").is_file()):
-        raise InputError(out, "exists", "give another --out, or --overwrite an evaluation")
+    check_output(out, overwrite, "an evaluation", (out / "metrics.json").is_file())
 
 
 def write_evaluation(
@@ -99,9 +97,7 @@ def write_evaluation(
     }
     results = detections_to_coco(detections, part.image_ids)
     confidence = point.confidence if point else PICTURE_CONFIDENCE
-    work = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
+    with atomic_folder(out) as work:
         write_json(work / "metrics.json", summary)
         write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
         truth = split_to_coco(part, classes)  # a fold's image ids are not those of the dataset
@@ -111,11 +107,6 @@ def write_evaluation(
         )
         write_text(work / "report.html", report)
         names = _draw(work / "pictures", part, detections, classes, confidence, pictures)
-        if out.exists():
-            shutil.rmtree(out)
-        work.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     shown = [out / "pictures" / name for name in names]
     return EvaluateResult(metrics, study, linked, out, shown, point, notes)
 

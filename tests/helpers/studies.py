@@ -13,7 +13,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from detect.inference.find_scans import Found, find
+from detect.inference.find_scans import DiscoveredScans, discover_scans
 from tests.helpers.dicom_series import SECRETS, write_series
 
 Edit = Callable[[int, Dataset], Dataset]
@@ -78,8 +78,8 @@ def four_dimensional(data: bytes) -> bytes:
     return bytes(header)
 
 
-def look(path: Path, modality: str = "CT") -> Found:
-    found = find([path], modality, path.parent / "no-such-folder")
+def look(path: Path, modality: str = "CT") -> DiscoveredScans:
+    found = discover_scans([path], modality, path.parent / "no-such-folder")
     for reason in (*found.skipped, *found.errors):
         line = str(reason)
         assert "\n" not in line and reason.problem and reason.remedy

@@ -1,4 +1,4 @@
-"""DICOM's terms for the part of the body that a scan shows, and which of them contradict."""
+"""Know DICOM's terms for the part of the body that a scan shows."""
 
 from collections.abc import Iterable
 
@@ -55,14 +55,19 @@ _REGIONS: dict[str, str] = {  # Body Part Examined (PS3.16, Annex L): the region
 BODY_PARTS = frozenset(_REGIONS)
 
 
-def known_part(text: str) -> str:
-    """Return the term if it is one of ours, else `""`: what else stands there may name somebody."""
+def body_part_code(text: str) -> str:
+    """Return a term of Body Part Examined if DICOM defines it, else `""`.
+
+    Other text may name somebody.
+    """
     term = text.strip().upper()
     return term if term in BODY_PARTS else ""
 
 
 def contradict(part: str, others: Iterable[str]) -> bool:
-    """Whether a scan of a part shows nothing of any of the others; never where either is unknown.
+    """Check whether a scan of a body part shows nothing of any of the others.
+
+    An unknown part contradicts nothing.
 
     So `LIVER` fits `ABDOMEN`, `CHESTABDPELVIS` fits both, and `HEAD` fits none of them.
     """

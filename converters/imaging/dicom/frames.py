@@ -1,4 +1,4 @@
-"""From the header of a DICOM image to its slices: one a file, or one a frame."""
+"""Read the slices out of a DICOM image's header: one a file, or one a frame."""
 
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,10 @@ def _slice(path: Path, header: Dataset, frame: int, sources: tuple[Dataset, ...]
                 f"lacks {keyword}, without which a slice has no place in the patient",
                 "give an original image series, not screenshots or secondary captures",
             )
-        found = [float(number) for number in (value if count > 1 else [value])]
-        if len(found) != count or not np.isfinite(found).all():
+        parsed = [float(number) for number in (value if count > 1 else [value])]
+        if len(parsed) != count or not np.isfinite(parsed).all():
             raise InputError(path, f"has an impossible {keyword}", "export the series again")
-        return found
+        return parsed
 
     slope = numbers("RescaleSlope", 1, [1.0])[0]
     spacing = numbers("PixelSpacing", 2)

@@ -1,4 +1,4 @@
-"""Where the slices of a DICOM series lie, and whether they make an even stack."""
+"""Place the slices of a DICOM series, and check that they make an even stack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ _SHOWN = 3  # gaps listed in one message
 
 @dataclass(frozen=True)
 class Slice:
-    """One frame: where its pixels are stored, where it lies, and what its values mean.
+    """Describe one frame: the place of its pixels, its position, and its rescaling.
 
     Attributes:
         path: the file.
@@ -113,7 +113,7 @@ class DicomSeries:
         return [self.folder / name for name in self.names]
 
     def ordered(self) -> tuple[list[Slice], NDArray[np.float64]]:
-        """Return the slices sorted along their normal, and the affine; see `series_geometry`.
+        """Sort the slices along their normal, and return them with the affine.
 
         Raises:
             InputError: the `fault`, or the slices are no even stack.
@@ -144,7 +144,7 @@ class DicomSeries:
 
 
 def series_geometry(folder: Path, slices: list[Slice]) -> tuple[list[Slice], NDArray[np.float64]]:
-    """Sort the slices along their normal; return them with the series' affine.
+    """Sort slices along their normal, and return them with the affine of the series.
 
     The affine ``(4, 4)`` maps (column, row, rank of the slice, 1) to patient mm (LPS).
 
@@ -205,7 +205,7 @@ def _check_alike(folder: Path, slices: list[Slice]) -> None:
 def _step(
     folder: Path, positions: NDArray[np.float64], normal: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The vector from one slice to the next, once the stack proved even and straight."""
+    """Return the vector from one slice to the next; the stack must be even and straight."""
     depths = positions @ normal
     gaps = np.diff(depths)
     _check_duplicates(folder, gaps)

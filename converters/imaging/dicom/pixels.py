@@ -37,8 +37,10 @@ _INT16 = np.iinfo(np.int16)
 _PLUGINS = ("gdcm", "pydicom")  # a fixed choice: with others about, results could depend on luck
 
 
-def fill(folder: Path, slices: list[Slice]) -> NDArray[np.generic]:
-    """Return ``(slices, rows, columns)`` in HU: int16 where all is whole and fits, else float32.
+def read_pixels(folder: Path, slices: list[Slice]) -> NDArray[np.generic]:
+    """Decode the pixels of slices as ``(slices, rows, columns)`` HU.
+
+    The type is int16 where all values are whole numbers that fit it, else float32.
 
     Args:
         folder: named where the whole is at fault.
@@ -48,7 +50,7 @@ def fill(folder: Path, slices: list[Slice]) -> NDArray[np.generic]:
         InputError: pixels are missing, cut short, damaged or of an unknown compression.
     """
     shape = (len(slices), *slices[0].shape)
-    check_promise(folder, slices, shape)
+    check_size(folder, slices, shape)
     result: NDArray[Any] = np.empty(shape, np.int16)
     ranked = sorted(enumerate(slices), key=lambda pair: (str(pair[1].path), pair[1].frame))
     for path, group in groupby(ranked, key=lambda pair: pair[1].path):
@@ -64,8 +66,12 @@ def fill(folder: Path, slices: list[Slice]) -> NDArray[np.generic]:
     return result
 
 
-def check_promise(folder: Path, slices: list[Slice], shape: tuple[int, ...]) -> None:
-    """Refuse headers that promise far more pixels than the files could hold, before allocating."""
+def check_size(folder: Path, slices: list[Slice], shape: tuple[int, ...]) -> None:
+    """Refuse headers that state far more pixels than the files could hold.
+
+    Raises:
+        InputError: the pixels would not fit into the files at any compression.
+    """
     held = sum(path.stat().st_size for path in {item.path for item in slices})
     if shape[0] * shape[1] * shape[2] > held * MAX_COMPRESSION or 0 in shape:
         raise InputError(
@@ -76,7 +82,11 @@ def check_promise(folder: Path, slices: list[Slice], shape: tuple[int, ...]) -> 
 
 
 def read_frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]:
-    """Decode the frames wanted of one file; no text of pydicom's gets out (it may quote tags)."""
+    """Decode some frames of a file, without any message of pydicom's, which may quote tags.
+
+    Raises:
+        InputError: the pixels are missing, damaged or of an unknown compression.
+    """
     with quiet():
         try:
             dataset = dcmread(path, force=True)
@@ -99,7 +109,7 @@ def read_frames(path: Path, indices: list[int]) -> Iterator[NDArray[np.generic]]
 
 
 def _bits(path: Path, dataset: Dataset, indices: list[int]) -> Iterator[NDArray[np.uint8]]:
-    """Frames of one bit a pixel; pydicom's own iterator wants each to begin with a byte."""
+    """Unpack frames of one bit a pixel; pydicom expects each to begin with a byte."""
     size = dataset.Rows * dataset.Columns
     packed = np.frombuffer(dataset.PixelData, np.uint8)
     if int(dataset.NumberOfFrames) * size > 8 * len(packed):
@@ -111,7 +121,7 @@ def _bits(path: Path, dataset: Dataset, indices: list[int]) -> Iterator[NDArray[
 
 
 def _transfer_syntax(path: Path, dataset: Dataset) -> UID:
-    """As stated, or as pydicom found it in a file without the group that states it."""
+    """Return the transfer syntax as stated, or as pydicom detected it without group 0002."""
     stated = dataset.file_meta.get("TransferSyntaxUID")
     if stated:
         return UID(stated)

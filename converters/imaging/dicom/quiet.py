@@ -1,4 +1,4 @@
-"""Keep what pydicom and highdicom say to themselves: their messages may quote names and UIDs."""
+"""Silence pydicom and highdicom, whose messages may quote names and UIDs."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ _TURN = threading.RLock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Let no warning and no log record of theirs out while the block runs."""
+    """Suppress the warnings and log records of pydicom and highdicom while the block runs."""
     with _TURN:
         yield from _quiet()
 

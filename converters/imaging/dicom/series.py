@@ -1,4 +1,4 @@
-"""A folder with one DICOM image series.
+"""Read a folder with one DICOM image series.
 
 Only the tags listed here are ever read, none of which says who the patient is, and no error repeats
 a value of a text tag or a UID. pydicom's own warnings and messages may hold both, so neither is let
@@ -18,10 +18,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from converters.core.errors import InputError
-from converters.imaging.dicom.body_parts import known_part
+from converters.imaging.dicom.body_parts import body_part_code
 from converters.imaging.dicom.frames import slices_of
 from converters.imaging.dicom.geometry import DicomSeries, Slice
-from converters.imaging.dicom.pixels import check_promise, fill
+from converters.imaging.dicom.pixels import check_size, read_pixels
 from converters.imaging.dicom.quiet import quiet
 from converters.imaging.raw import COPY_AGAIN, open_file, unreadable
 from converters.imaging.stored import Stored
@@ -64,7 +64,7 @@ def read(series: DicomSeries) -> Stored:
         InputError: it is incomplete, damaged or not an even stack of equal slices.
     """
     slices, affine = series.ordered()
-    voxels = fill(series.folder, slices)
+    voxels = read_pixels(series.folder, slices)
     return Stored(voxels, affine, modality=series.modality, body_part=series.body_part)
 
 
@@ -78,12 +78,12 @@ def read_grid(series: DicomSeries) -> tuple[tuple[int, int, int], NDArray[np.flo
     """
     slices, affine = series.ordered()
     shape = (len(slices), *slices[0].shape)
-    check_promise(series.folder, slices, shape)
+    check_size(series.folder, slices, shape)
     return shape, affine
 
 
 def find_objects(path: Path, classes: Collection[str]) -> list[Path]:
-    """The files of some SOP classes: ``path`` itself, or those directly in it, sorted.
+    """List the files of some SOP classes: ``path`` itself, or those directly in it, sorted.
 
     Raises:
         InputError: it cannot be read, or is one file that is no DICOM.
@@ -99,17 +99,17 @@ def find_objects(path: Path, classes: Collection[str]) -> list[Path]:
 
 
 def load(path: Path, tags: list[str]) -> Dataset:
-    """Read some tags of one file; nothing of pydicom's own messages gets out.
+    """Read some tags of a DICOM file, without any message of pydicom's.
 
     Raises:
         InputError: it is no DICOM file, or damaged.
     """
-    with plain_errors(path):
+    with as_input_errors(path):
         return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(tags))
 
 
-def holds_objects(folder: Path) -> bool:
-    """Whether any file directly in ``folder`` is DICOM, or is named so and is none."""
+def holds_dicom(folder: Path) -> bool:
+    """Check whether any file directly in ``folder`` is DICOM, or is named so and is damaged."""
     try:
         for path in candidates(folder, strict=False):
             if read_header(path) is not None:
@@ -121,16 +121,16 @@ def holds_objects(folder: Path) -> bool:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether any file directly in ``folder`` is a DICOM image."""
+    """Check whether any file directly in ``folder`` is a DICOM image."""
     return modality(folder) is not None
 
 
 def modality(folder: Path) -> str | None:
-    """Modality of the first DICOM image directly in ``folder``; None where there is none."""
+    """Return the modality of the first DICOM image directly in ``folder``, or None."""
     for path in candidates(folder, strict=False):
         try:
             header = read_header(path)
-            with plain_errors(path):
+            with as_input_errors(path):
                 if header is not None and is_image(path, header):
                     return modality_code(header)
         except InputError:  # a damaged image is an image: reading it will say what is wrong
@@ -139,7 +139,7 @@ def modality(folder: Path) -> str | None:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM does, with a preamble or without."""
+    """Check whether a file begins as DICOM does, with a preamble or without."""
     with open_file(path) as stream:
         head = stream.read(132)
     # without a preamble a file starts with group 0002 or 0008, little endian
@@ -157,34 +157,35 @@ def open_series(folder: Path) -> DicomSeries:
     Raises:
         InputError: there is no image series or more than one, or a header is damaged.
     """
-    found: dict[str, tuple[DicomSeries, list[Slice]]] = {}
+    slices_by_uid: dict[str, tuple[DicomSeries, list[Slice]]] = {}
     others = 0
     for path in candidates(folder, strict=True):
         header = read_header(path)
         if header is None:
             continue
-        with plain_errors(path):
+        with as_input_errors(path):
             if not is_image(path, header):
                 others += 1
                 continue
             series = describe_series(folder, header)
-            found.setdefault(series.uid, (series, []))[1].extend(slices_of(path, header))
-    if not found:
+            slices_by_uid.setdefault(series.uid, (series, []))[1].extend(slices_of(path, header))
+    if not slices_by_uid:
         hint = f" but {others} other DICOM objects (such as RTSTRUCT or SEG)" if others else ""
         raise InputError(
             folder, f"holds no DICOM images{hint}", "give the folder that holds the slices"
         )
-    if len(found) > 1:
+    if len(slices_by_uid) > 1:
         counts = sorted(
-            ((len(slices), series.modality) for series, slices in found.values()), reverse=True
+            ((len(slices), series.modality) for series, slices in slices_by_uid.values()),
+            reverse=True,
         )
         listed = ", ".join(f"{count} {modality or 'unnamed'}" for count, modality in counts)
         raise InputError(
             folder,
-            f"mixes {len(found)} image series (slices: {listed})",
+            f"mixes {len(slices_by_uid)} image series (slices: {listed})",
             "put each series into a folder of its own and give that",
         )
-    ((series, slices),) = found.values()
+    ((series, slices),) = slices_by_uid.values()
     return series.with_slices(slices)
 
 
@@ -195,12 +196,12 @@ def describe_series(folder: Path, header: Dataset) -> DicomSeries:
         uid=str(header.get("SeriesInstanceUID", "")),
         frame_uid=str(header.get("FrameOfReferenceUID", "")),
         modality=modality_code(header),
-        body_part=known_part(str(header.get("BodyPartExamined", ""))),
+        body_part=body_part_code(str(header.get("BodyPartExamined", ""))),
     )
 
 
 def candidates(folder: Path, strict: bool) -> Iterator[Path]:
-    """Regular files of ``folder`` that begin as DICOM does, sorted by name.
+    """List the regular files of ``folder`` that begin as DICOM does, sorted by name.
 
     Args:
         folder: not searched below its first level.
@@ -235,8 +236,8 @@ def candidates(folder: Path, strict: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def plain_errors(path: Path) -> Iterator[None]:
-    """Turn whatever pydicom raises into one ``InputError``, without its text."""
+def as_input_errors(path: Path) -> Iterator[None]:
+    """Turn whatever pydicom raises into an ``InputError`` that repeats none of its text."""
     try:
         with quiet():
             yield
@@ -249,12 +250,12 @@ def plain_errors(path: Path) -> Iterator[None]:
 
 
 def read_header(path: Path) -> Dataset | None:
-    """Read the tags needed; None for a file without preamble that is not DICOM after all.
+    """Read the tags that geometry and pixels need; return None for a file that is not DICOM.
 
     Raises:
         InputError: it is damaged.
     """
-    with plain_errors(path):
+    with as_input_errors(path):
         try:
             return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
         except InvalidDicomError:
@@ -267,19 +268,22 @@ def read_header(path: Path) -> Dataset | None:
 
 
 def sop_class(header: Dataset) -> str:
-    """UID of what kind of object it is, or ``""``."""
+    """Return the SOP class UID of an object, or ``""``."""
     meta = getattr(header, "file_meta", Dataset())
     return str(header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
 
 
 def modality_code(header: Dataset) -> str:
-    """Return the modality if it is a code: capitals; never free text that could name somebody."""
+    """Return the modality if it is a code of up to four capitals, else ``""``.
+
+    Free text could name somebody.
+    """
     code = str(header.get("Modality") or "")
     return code if len(code) <= 4 and code.isascii() and code.isupper() and code.isalpha() else ""
 
 
 def is_image(path: Path, header: Dataset) -> bool:
-    """Whether an object is made of pictures of the patient.
+    """Check whether an object is made of pictures of the patient.
 
     Raises:
         InputError: it is one that was cut short within its header.

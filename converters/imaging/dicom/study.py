@@ -1,4 +1,4 @@
-"""What a folder of DICOM files holds, series by series, and which of them are scans.
+"""Sort a folder of DICOM files into series, and judge which of them are scans.
 
 Hospitals export a study as it is: localizers, reformats, projections, screen captures, dose reports
 and the results of other programs beside the scan, often in one folder. As in all of our DICOM
@@ -17,10 +17,10 @@ from converters.core.errors import InputError
 from converters.imaging.dicom.frames import slices_of
 from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.series import (
+    as_input_errors,
     candidates,
     describe_series,
     is_image,
-    plain_errors,
     read_header,
     sop_class,
 )
@@ -42,7 +42,7 @@ _CAPTURES = {"DOSE_INFO", "REPORT", "SCREEN SAVE", "SCREEN_SAVE", "SCREENSHOT"}
 
 @dataclass(frozen=True)
 class SeriesOutline:
-    """One series, or the objects without pictures of one.
+    """Describe one series, or the objects without pictures of one.
 
     Attributes:
         series: its headers; without slices where it has no pictures.
@@ -75,7 +75,7 @@ def outline(folder: Path, modality: str) -> list[SeriesOutline]:
         header = read_header(path)
         if header is None or sop_class(header) == _DIRECTORY:
             continue
-        with plain_errors(path):
+        with as_input_errors(path):
             series, pictured = describe_series(folder, header), is_image(path, header)
             key = series.uid, pictured
             if key not in members:
@@ -87,7 +87,7 @@ def outline(folder: Path, modality: str) -> list[SeriesOutline]:
 
 @dataclass
 class _Members:
-    """The objects of one series, as far as the files of a folder have been gone through.
+    """Gather the objects of one series while the files of a folder are gone through.
 
     Attributes:
         series: still without slices.
@@ -122,7 +122,7 @@ class _Members:
         values: list[str] = []
         axial = True
         try:
-            with plain_errors(path):
+            with as_input_errors(path):
                 values, axial = _image_type(header), _is_axial(header)
                 self.slices += slices_of(path, header)
         except InputError as error:  # whoever reads the series is to hear of it
@@ -163,7 +163,7 @@ class _Members:
 
 
 def _name_of(kind: str) -> str:
-    """Say what an object without pictures is, in the standard's own words and none of the file."""
+    """Name an object without pictures in the words of the standard, and none of the file."""
     uid = UID(kind)
     name = uid.name.removesuffix(" Storage") if uid.is_private is False else ""
     return f"is no scan ({name})" if name and name != uid else "is no scan"
@@ -172,14 +172,14 @@ def _name_of(kind: str) -> str:
 def _image_type(header: Dataset) -> list[str]:
     value = header.get("ImageType") or []
     several: Iterable[str] = [value] if isinstance(value, str) else value
-    return [str(one).strip().upper() for one in several]
+    return [str(part).strip().upper() for part in several]
 
 
 def _is_axial(header: Dataset) -> bool:
-    """Whether the slices lie across the patient; where the header does not say, they may."""
-    said = header.get("ImageOrientationPatient")
-    if said is None or len(said) != 6:
+    """Check whether the slices lie across the patient; unstated, they may."""
+    cosines = header.get("ImageOrientationPatient")
+    if cosines is None or len(cosines) != 6:
         return True
-    normal = np.cross(*np.array(said, dtype=np.float64).reshape(2, 3))
+    normal = np.cross(*np.array(cosines, dtype=np.float64).reshape(2, 3))
     length = float(np.linalg.norm(normal))
     return not length or abs(float(normal[2])) / length >= AXIAL_COSINE

@@ -5,7 +5,9 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from converters.core.distribution import install_hint
 from converters.core.errors import InputError
+from converters.core.process_pool import available_cores
 
 
 def load(name: str, extra: str) -> Any:
@@ -19,7 +21,7 @@ def load(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(name, "is not installed", f'run pip install "detect[{extra}]"') from error
+        raise InputError(name, "is not installed", f"run {install_hint(extra)}") from error
 
 
 def cpu_only(runtime: str, device: str) -> None:
@@ -37,4 +39,4 @@ def cpu_only(runtime: str, device: str) -> None:
 def default_threads() -> int:
     """Return the threads that torch takes: OMP_NUM_THREADS, or one for each core it may use."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+    return int(asked) if asked.isdigit() and int(asked) else available_cores()

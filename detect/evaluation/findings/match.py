@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.jsonable import from_to, plain
+from converters.core.jsonable import name_range_ends, to_jsonable
 from detect.evaluation.lesions import LesionDiameter
 
 HIT_IOU = 0.1  # of volumes, as nnDetection's lesion level (Baumgartner et al., MICCAI 2021)
@@ -112,9 +112,9 @@ class LinkedFroc:
 
     def to_json(self) -> dict[str, Any]:
         """For `metrics.json`."""
-        rows = [from_to(asdict(one)) for one in self.by_diameter]
+        rows = [name_range_ends(asdict(one)) for one in self.by_diameter]
         content = {key: value for key, value in vars(self).items() if key != "by_diameter"}
-        return dict(plain({**content, "by_diameter_mm": rows}))
+        return dict(to_jsonable({**content, "by_diameter_mm": rows}))
 
 
 def match_linked(truth: Sequence[Tube], findings: Sequence[Tube]) -> tuple[list[int], int, int]:

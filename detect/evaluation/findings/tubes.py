@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from converters.core.boxes import Boxes
 from converters.dataset.split import Split
 from detect.evaluation.findings.match import Tube
-from detect.linking.linking import LinkedLesion, one_finding_each
+from detect.linking.linking import LinkedLesion, class_agnostic_nms
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def scans_of(split: Split, detections: Sequence[Boxes], confidence: float) -> It
         diameter: dict[tuple[int, ...], float] = {}
         for z, k in pictures.items():
             own = detections[k]
-            stack[z - first] = one_finding_each(own[own.score >= confidence])
+            stack[z - first] = class_agnostic_nms(own[own.score >= confidence])
             truth, diameters = split.truth[k], split.diameters_mm[k]
             for b, lesion in enumerate(split.lesion_ids[k].tolist()):
                 key = (lesion,) if lesion >= 0 else (-1, z, b)

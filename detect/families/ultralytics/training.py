@@ -16,7 +16,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 from converters.core.errors import InputError
-from converters.core.files import replacing
+from converters.core.files import atomic_file
 from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.card import ModelSpec
 from detect.detectors.settings import TrainSettings
@@ -262,7 +262,7 @@ class _Loop:
         }
         packed = io.BytesIO()  # torch itself reports a full disk as an error of its own kind
         torch.save(checkpoint, packed)
-        with replacing(self.state.checkpoint) as temporary:
+        with atomic_file(self.state.checkpoint) as temporary:
             temporary.write_bytes(packed.getbuffer())
         return True
 

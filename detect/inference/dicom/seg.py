@@ -1,4 +1,4 @@
-"""The boxes of lesions as a DICOM SEG: binary, one segment a lesion."""
+"""Write the boxes of lesions as a DICOM SEG: binary, one segment a lesion."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def write_segmentation(
 ) -> None:
     """Write a SEG that names the patient, as its series does; segment n is `lesion_id` n.
 
-    The warnings stand in its Image Comments.
+    Its Image Comments hold the warnings.
 
     Args:
         path: to write to.
@@ -89,8 +89,8 @@ def write_segmentation(
 
 
 def _ranks(result: Result, filled: Sequence[Sequence[Region]]) -> list[int]:
-    """The slices to hand over: those with boxes, or all of a multi-frame file in its order."""
-    depths = [region[0] for own in filled for region in own]
+    """Return the ranks of the source slices: those with boxes, or all of a multi-frame file."""
+    depths = [region[0] for of_lesion in filled for region in of_lesion]
     used = {rank for depth in depths for rank in range(depth.start, depth.stop)}
     if "PerFrameFunctionalGroupsSequence" not in result.image(min(used)):
         return sorted(used)
@@ -110,12 +110,12 @@ def _pixels(
     ranks: Sequence[int],
     shape: tuple[int, int],
 ) -> NDArray[np.unsignedinteger]:
-    """Segment numbers ``(ranks, rows, columns)`` or, where boxes overlap, a plane a segment."""
+    """Return segment numbers ``(ranks, rows, columns)``, or a plane a segment if they overlap."""
     place = {rank: n for n, rank in enumerate(ranks)}
     parts = [
         (number, (place[rank], j, i))
-        for number, own in enumerate(filled, start=1)
-        for k, j, i in own
+        for number, of_lesion in enumerate(filled, start=1)
+        for k, j, i in of_lesion
         for rank in range(k.start, k.stop)
     ]
     labels = np.zeros((len(ranks), *shape), np.uint16)

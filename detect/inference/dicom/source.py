@@ -1,11 +1,10 @@
-"""What DICOM SR and SEG have in common: the series they refer to, who made them, how to name it."""
+"""Header values that DICOM SR and SEG share: the series they refer to, the model, the UIDs."""
 
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from converters.core.distribution import install_hint, program_version
 from converters.core.errors import InputError
 from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.quiet import quiet
-from converters.imaging.dicom.series import plain_errors
+from converters.imaging.dicom.series import as_input_errors
 from detect.detectors.card import ModelCard
 
 MANUFACTURER = "detect"
@@ -31,23 +31,23 @@ _MAY_BE_EMPTY = (  # DICOM's type 2: there, even if nothing is known
 
 
 def _uid(name: str) -> str:
-    """A UID made from a name (PS3.5, B.2)."""
+    """Derive a UID from a name (PS3.5, B.2)."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
 
 def check_installed(option: str) -> None:
-    """Make sure that highdicom is here.
+    """Make sure that highdicom is installed.
 
     Raises:
         InputError: it is not.
     """
     if find_spec("highdicom") is None:
-        raise InputError(option, "needs highdicom", 'pip install "detect[dicom]"')
+        raise InputError(option, "needs highdicom", f"run {install_hint('dicom')}")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of one lesion in every object.
+    """Text, code and UID of one lesion, the same in every object.
 
     Attributes:
         text: `lesion 1: hcc`, the number being its `lesion_id`.
@@ -62,7 +62,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Result:
-    """A series and what a model found in it.
+    """A series, and the lesions that a model found in it.
 
     Attributes:
         folder: of the series.
@@ -82,14 +82,14 @@ class Result:
     _images: dict[Path, Dataset] = field(default_factory=dict)
 
     def image(self, rank: int) -> Dataset:
-        """The header of the file that holds the slice of some rank; it names the patient.
+        """Read the header of the file that holds the slice of some rank; it names the patient.
 
         Raises:
-            InputError: it lacks what no DICOM object can do without.
+            InputError: it lacks a UID that every DICOM object needs.
         """
         path = self.slices[rank].path
         if path not in self._images:
-            with plain_errors(path):
+            with as_input_errors(path):
                 header = dcmread(path, force=True, stop_before_pixels=True)
                 for keyword in _MAY_BE_EMPTY:
                     if keyword not in header:
@@ -109,9 +109,9 @@ class Result:
             self._images[path] = header
         return self._images[path]
 
-    def uid(self, what: str) -> str:
-        """A UID that is the same when the same result is written again."""
-        return _uid(f"{self.entropy}/{what}")
+    def uid(self, name: str) -> str:
+        """Derive a UID that is the same when the same result is written again."""
+        return _uid(f"{self.entropy}/{name}")
 
     @property
     def device(self) -> str:
@@ -119,19 +119,19 @@ class Result:
         return _uid(self.card.weights_sha256)
 
     def findings(self) -> list[Finding]:
-        """One for each lesion; classes without a code of their own are lesions."""
-        found = []
+        """Describe each lesion; a class without a code has the code of a lesion."""
+        findings = []
         for row in self.rows:
             name, number = row["class"], row["lesion_id"]
-            own = self.card.codes.get(name)
-            code = Code(own.value, own.scheme, own.meaning) if own else codes.SCT.Lesion
+            known = self.card.codes.get(name)
+            code = Code(known.value, known.scheme, known.meaning) if known else codes.SCT.Lesion
             text = f"lesion {number}: {name}"[:64]
-            found.append(Finding(text, code, self.uid(f"lesion {number}")))
-        return found
+            findings.append(Finding(text, code, self.uid(f"lesion {number}")))
+        return findings
 
     def common(self, kind: str) -> dict[str, Any]:
-        """What every object states of itself, as highdicom's arguments."""
-        texts = [part for own in self.findings() for part in (own.text, own.code.meaning)]
+        """Return the arguments that highdicom takes for every kind of object."""
+        texts = [text for each in self.findings() for text in (each.text, each.code.meaning)]
         charset = self.image(0).get("SpecificCharacterSet")
         if not "".join(texts).isascii() or not isinstance(charset, str | None):
             charset = "ISO_IR 192"  # else the patient's own, which old archives go well with
@@ -142,7 +142,7 @@ class Result:
             "instance_number": 1,
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": self.card.spec.model,
-            "software_versions": version("detect"),
+            "software_versions": program_version(),
             "device_serial_number": self.card.weights_sha256[:16],
         }
 
@@ -154,7 +154,7 @@ def result_of(
     rows: Sequence[Mapping[str, Any]],
     warnings: Sequence[str] = (),
 ) -> Result:
-    """Gather what objects are made of.
+    """Gather the series, the model and the lesions that objects are written from.
 
     Args:
         series: that was read.
@@ -166,13 +166,13 @@ def result_of(
     Raises:
         InputError: the series is no even stack of slices.
     """
-    told = [source_sha256, card.weights_sha256, version("detect"), list(rows), list(warnings)]
-    return Result(series.folder, series.ordered()[0], card, rows, warnings, json.dumps(told))
+    entropy = [source_sha256, card.weights_sha256, program_version(), list(rows), list(warnings)]
+    return Result(series.folder, series.ordered()[0], card, rows, warnings, json.dumps(entropy))
 
 
 @contextmanager
-def building(result: Result, what: str) -> Iterator[None]:
-    """Turn what highdicom raises on a strange header into one line that repeats none of it."""
+def building(result: Result, kind: str) -> Iterator[None]:
+    """Turn an error of highdicom on a strange header into one line that quotes none of it."""
     try:
         with quiet():
             yield
@@ -181,6 +181,6 @@ def building(result: Result, what: str) -> Iterator[None]:
     except Exception:  # highdicom raises many kinds, and quotes what it read
         raise InputError(
             result.folder,
-            f"has a header from which no {what} can be made",
+            f"has a header from which no {kind} can be made",
             "correct its patient and study tags, or do not ask for that object",
         ) from None

@@ -1,4 +1,4 @@
-"""Lesions as a DICOM SR: TID 1500 Measurement Report, one planar ROI (TID 1410) a lesion."""
+"""Write lesions as a DICOM SR: TID 1500 Measurement Report, one planar ROI (TID 1410) each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,12 +120,12 @@ def write_structured_report(
 
 
 def _library(images: list[Dataset]) -> list[Dataset] | None:
-    """The images to describe in the Image Library; highdicom knows no enhanced ones."""
+    """Return the images for the Image Library; highdicom cannot describe enhanced ones there."""
     return None if "PerFrameFunctionalGroupsSequence" in images[0] else images
 
 
 def key_rectangle(volume: Volume, lesion: LinkedLesion) -> tuple[int, NDArray[np.float64]]:
-    """Rank of the slice through a lesion's centre, and its box there as a closed polyline.
+    """Return the rank of the slice through a lesion's centre, and its box as a closed polyline.
 
     The corners ``(5, 2)`` are (column, row) in SCOORD's terms (PS3.3, C.18.6.1.2): 0\\0 is the top
     left corner of the top left pixel, whose centre is 0.5\\0.5.
@@ -139,5 +139,5 @@ def key_rectangle(volume: Volume, lesion: LinkedLesion) -> tuple[int, NDArray[np
 
 
 def longest_diameter(volume: Volume, lesion: LinkedLesion) -> float:
-    """The longer side in mm of a lesion's box in the axial plane, to 0.01 mm."""
+    """Return the longer side in mm of a lesion's box in the axial plane, to 0.01 mm."""
     return round(float(((lesion.high - lesion.low) * volume.spacing)[:2].max()), 2)

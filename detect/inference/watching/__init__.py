@@ -1,1 +1,1 @@
-"""What `detect watch` knows of its folder: what lies there, what has settled, what was tried."""
+"""State of `detect watch`: its inbox, its journal and the results written so far."""

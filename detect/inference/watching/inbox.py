@@ -1,7 +1,7 @@
-"""What lies in a folder that scans are copied into, and which of it no longer changes.
+"""List the folder that scans are copied into, and tell which of them no longer change.
 
-It is looked at again and again: a share of another machine sends no notice of changes (inotify and
-its like hear only of those that this machine makes), and a walk with `stat` works everywhere.
+The folder is listed again and again. A share of another machine sends no notice of changes (inotify
+and its like report only those that this machine makes), and a walk with `stat` works everywhere.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from converters.imaging.read import ITK_SUFFIXES, SUFFIXES
 
 @dataclass
 class Listing:
-    """What lies there.
+    """Scans and folders of an inbox.
 
     Attributes:
         stamps: of each scan file, and of each folder of other files, which may be a DICOM series:
@@ -29,11 +29,11 @@ class Listing:
     closed: dict[Path, str] = field(default_factory=dict)
 
 
-def look(inbox: Path, without: Path) -> Listing:
+def list_inbox(inbox: Path, without: Path) -> Listing:
     """List a folder and those below it.
 
-    Hidden files and folders are passed over, since copying tools name unfinished files so; so are
-    links that leave the folder.
+    Hidden files and folders are skipped, since copying tools name unfinished files so. Links that
+    leave the folder are skipped, too.
 
     Args:
         inbox: the folder.
@@ -42,13 +42,13 @@ def look(inbox: Path, without: Path) -> Listing:
     Raises:
         OSError: the folder itself cannot be read.
     """
-    found = Listing()
+    listing = Listing()
     home, without = inbox.resolve(), without.resolve()
     os.scandir(inbox).close()
 
     def note(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # it was moved away meanwhile
-            found.closed[Path(error.filename)] = error.strerror or str(error)
+            listing.closed[Path(error.filename)] = error.strerror or str(error)
 
     for root, folders, names in os.walk(inbox, onerror=note):
         here = Path(root)
@@ -64,20 +64,20 @@ def look(inbox: Path, without: Path) -> Listing:
                 continue
         scans = [name for name in stats if name.lower().endswith(SUFFIXES)]
         for name in scans:
-            own = [stats[name]]
+            files = [stats[name]]
             if name.lower().endswith(ITK_SUFFIXES):  # detached data lie beside their header
-                own = [stats[other] for other in stats if Path(other).stem == Path(name).stem]
-            found.stamps[here / name] = _digest(own)
+                files = [stats[other] for other in stats if Path(other).stem == Path(name).stem]
+            listing.stamps[here / name] = _digest(files)
         if others := [stats[name] for name in stats if name not in scans]:
-            found.stamps[here] = _digest(others)
-    return found
+            listing.stamps[here] = _digest(others)
+    return listing
 
 
 class Settling:
-    """How long each thing has not changed."""
+    """Times since the scans of an inbox last changed."""
 
     def __init__(self, seconds: float) -> None:
-        """Nothing has been seen yet.
+        """Start without any scan.
 
         Args:
             seconds: without a change, after which a scan counts as complete.
@@ -86,7 +86,11 @@ class Settling:
         self._since: dict[Path, tuple[str, float]] = {}
 
     def settled(self, stamps: Mapping[Path, str]) -> list[Path]:
-        """Take notice of what lies there now; returns what has not changed for long enough."""
+        """Compare with the listing before; returns the paths that have not changed for long enough.
+
+        Args:
+            stamps: of the present listing.
+        """
         now = time.monotonic()
         before, self._since = self._since, {}
         for path, stamp in stamps.items():

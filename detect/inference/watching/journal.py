@@ -1,4 +1,4 @@
-"""What was tried, in a file that survives; the results themselves say the rest."""
+"""The journal `watch.json` of `detect watch`: which scans were tried, and how it ended."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ JOURNAL_FILE = "watch.json"
 
 
 class Entry(BaseModel):
-    """What became of what lay in one place.
+    """Result of trying the scans of one path.
 
     Attributes:
-        stamp: of its files.
+        stamp: of their files.
         state: `other` where they are no scan.
-        cases: of its results.
+        cases: names of their results.
     """
 
     stamp: str
@@ -37,11 +37,11 @@ class Journal:
 
     Args:
         out: folder of the results.
-        request: what they depend on beside the scans; with another one all is tried anew.
+        request: settings that they depend on; with other ones all scans are tried anew.
     """
 
     def __init__(self, out: Path, request: object) -> None:
-        """Read what is there; what makes no sense counts as nothing."""
+        """Read the file; one that is damaged counts as empty."""
         self._file = out / JOURNAL_FILE
         for left in out.glob(f".????????.{JOURNAL_FILE}"):  # by a run that was killed
             left.unlink(missing_ok=True)
@@ -55,18 +55,22 @@ class Journal:
             self._content = content
 
     def of(self, path: Path) -> Entry | None:
-        """What became of the thing at a path when it was last tried."""
+        """Return the last try of a path, if any."""
         return self._content.places.get(_place(path))
 
     def add(self, path: Path, entry: Entry) -> None:
-        """Note what became of something."""
+        """Write down the result of trying a path."""
         self._content.places[_place(path)] = entry
         self._write()
 
     def keep(self, paths: Collection[Path]) -> None:
-        """Forget what lies there no longer."""
-        there = {_place(path) for path in paths}
-        gone = [place for place in self._content.places if place not in there]
+        """Forget all paths but some.
+
+        Args:
+            paths: that still exist.
+        """
+        places = {_place(path) for path in paths}
+        gone = [place for place in self._content.places if place not in places]
         for place in gone:
             del self._content.places[place]
         if gone:

@@ -1,4 +1,4 @@
-"""The results that lie in a folder already: they are the memory of what was done."""
+"""Read the results that earlier runs left in a folder."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from detect.inference.process_scan import DECISIVE
 
 
 def results(out: Path, facts: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each case of the same models, and its `detections.json`, by name; one at a time.
+    """Yield each case of the same models with its `detections.json`, sorted by name.
 
     Args:
         out: folder of the outputs.
@@ -20,5 +20,5 @@ def results(out: Path, facts: Mapping[str, Any]) -> Iterator[tuple[str, dict[str
             content = json.loads(path.read_bytes())
             if all(content.get(key) == facts.get(key) for key in DECISIVE):
                 yield path.parent.name, content
-        except (OSError, ValueError, AttributeError):  # none of ours
+        except (OSError, ValueError, AttributeError):  # not written by detect
             continue

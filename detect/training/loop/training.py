@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from converters.core.errors import InputError
-from converters.core.files import replacing
+from converters.core.files import atomic_file
 from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.checkpoints import load_network
 from detect.detectors.settings import TrainSettings
@@ -233,7 +233,7 @@ class _Scoring(Callback):
         if not state.stopped:
             state.mine(epoch + 1, network)
         if is_first():
-            with replacing(state.checkpoint) as temporary:
+            with atomic_file(state.checkpoint) as temporary:
                 trainer.save_checkpoint(temporary)
             state.report()
         else:

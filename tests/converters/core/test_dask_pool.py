@@ -19,6 +19,7 @@ from converters.conversion.convert import ConvertResult, convert
 from converters.conversion.workspace import Workspace
 from converters.core import dask_pool as cluster
 from converters.core.dask_pool import Cluster
+from converters.core.distribution import install_hint
 from converters.core.errors import InputError
 from converters.core.pool import WorkersEnded, WorkersError, run_all
 from converters.dataset.manifest import tool_versions
@@ -240,7 +241,7 @@ def test_without_dask_it_says_what_to_install(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"--scheduler: .*pip install \"detect\[cluster\]\""):
+    with pytest.raises(InputError, match=f"--scheduler: .*{re.escape(install_hint('cluster'))}"):
         run(scans, tmp_path / "d", "127.0.0.1:8786")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.core.files import appearing, remove_unfinished
+from converters.core.output_folder import atomic_folder, remove_unfinished
 from converters.core.stages import Settled, ahead, overlapped
 from converters.imaging.dicom.quiet import quiet
 
@@ -120,12 +120,12 @@ def test_what_is_made_ahead_raises_in_its_turn() -> None:
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "case"
-    with pytest.raises(OSError, match="full"), appearing(folder, "aa") as work:
+    with pytest.raises(OSError, match="full"), atomic_folder(folder, "aa") as work:
         (work / "half").touch()
         raise OSError("full")
     assert not list(tmp_path.iterdir())
     for text in ("first", "second"):
-        with appearing(folder, "aa") as work:
+        with atomic_folder(folder, "aa") as work:
             (work / text).touch()
             assert not (folder / text).exists()
         assert [path.name for path in folder.iterdir()] == [text]
@@ -137,7 +137,7 @@ def test_two_workers_at_one_folder_do_not_disturb_each_other(tmp_path: Path) -> 
 
     def write() -> None:
         for _ in range(40):
-            with appearing(folder, "aa") as work:
+            with atomic_folder(folder, "aa") as work:
                 (work / "a").write_text("all")
                 (work / "b").write_text("all")
 
@@ -158,7 +158,7 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> N
     for name in (*stays, ".case.aa-bb.partial", ".case.aa-cc.partial.gone"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
-    with appearing(tmp_path / "case", "bb"):
+    with atomic_folder(tmp_path / "case", "bb"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"case", *stays}
     remove_unfinished(tmp_path, "bb")

@@ -91,8 +91,9 @@ def test_interrupted_it_leaves_no_export_and_runs_again(
         with pytest.raises(KeyboardInterrupt):
             export_dataset(tiny_dataset, "voc", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "out.partial/JPEGImages").mkdir(parents=True)  # as a kill leaves it
-    (tmp_path / "out.partial/JPEGImages/half.png").write_bytes(b"half")
+    left = tmp_path / ".out.0123abcd-4567cdef.partial/JPEGImages"  # as a kill leaves it
+    left.mkdir(parents=True)
+    (left / "half.png").write_bytes(b"half")
     export_dataset(tiny_dataset, "voc", tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert not (tmp_path / "out/JPEGImages/half.png").exists()

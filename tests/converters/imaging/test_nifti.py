@@ -274,6 +274,6 @@ def test_writing_is_reproducible_and_leaves_nothing_behind(tmp_path) -> None:
     write_nifti(tmp_path / "mask.nii", VALUES > 0, AFFINE)
     assert read_mask(tmp_path / "mask.nii").array.max() == 1
     with pytest.raises(InputError, match="cannot be written"):
-        write_nifti(tmp_path / "absent" / "scan.nii", VALUES, AFFINE)
+        write_nifti(path / "scan.nii", VALUES, AFFINE)
     with pytest.raises(ValueError, match="3 dimensions"):
         write_nifti(path, VALUES[0], AFFINE)

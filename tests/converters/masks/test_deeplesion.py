@@ -14,7 +14,7 @@ from converters.conversion.sources import find_cases
 from converters.core.errors import InputError
 from converters.dataset.audit import check
 from converters.dataset.folder import open_dataset
-from converters.masks.annotations import find_marks, read_scan
+from converters.masks.annotations import read_annotations, read_scan
 from converters.masks.components import decode_rle
 from converters.recipes.recipe import Recipe
 from tests.helpers import dicom_masks
@@ -130,7 +130,7 @@ def test_key_slices_alone_are_cases_of_one_slice(tmp_path: Path) -> None:
     chosen = recipe(image="Key_slices/{patient}_{case}.png")
     cases = find_cases(chosen, root)
     assert cases[0].case_id == "000001_01_01_009"
-    marks = find_marks(chosen, cases[0], False)
+    marks = read_annotations(chosen, cases[0], False)
     assert marks.shape == (1, SIZE, SIZE) and len(marks.components) == 2
     assert read_scan(cases[0])[0].array[0, 0, :2].tolist() == [90, 91]
 
@@ -170,10 +170,10 @@ def test_tables_and_pictures_that_cannot_be_used(tmp_path: Path) -> None:
         read_scan(case)
     (folder / "009.png").unlink()
     with pytest.raises(InputError, match="marks slice 9, which is not there"):
-        find_marks(recipe(), case, False)
+        read_annotations(recipe(), case, False)
     (folder / "9999999999.png").write_bytes((folder / "008.png").read_bytes())
     with pytest.raises(InputError, match="check the slices' numbers"):
-        find_marks(recipe(), case, False)
+        read_annotations(recipe(), case, False)
     with pytest.raises(InputError, match="both train and val"):
         write(root, [*GOOD[:2], {**GOOD[2], "Train_Val_Test": 2}])
         convert(recipe(), root, tmp_path / "d", split="published")
@@ -189,7 +189,7 @@ def test_the_slices_between_those_published_are_the_nearest_there_is(tmp_path: P
     far = row("000001_01_01_014.png", "9, 9, 19, 19", 2)
     root = write(tmp_path / "in", [GOOD[0], far])
     (case,) = find_cases(recipe(), root)
-    marks = find_marks(recipe(), case, False)
+    marks = read_annotations(recipe(), case, False)
     assert marks.shape[0] == 8  # 8 to 10 and 13 to 15
     assert {c.slice_index for c in marks.components} == {1, 6} and marks.negative_slices == []
     first = read_scan(case)[0].array[:, 0, 0].tolist()
@@ -203,7 +203,7 @@ def test_a_bad_row_of_fractions(tmp_path: Path, line: str) -> None:
     chosen = recipe(image="{patient}_{case}.jpg", mask="{patient}_{case}.tru")
     (case,) = find_cases(chosen, tmp_path)
     with pytest.raises(InputError, match="line 2"):
-        find_marks(chosen, case, False)
+        read_annotations(chosen, case, False)
 
 
 @pytest.mark.realdata
@@ -230,6 +230,6 @@ def test_real_key_slices(realdata: Path, tmp_path: Path) -> None:
     case = next(
         c for c in find_cases(chosen, realdata / "deeplesion50") if c.case_id == "000001_01_01_109"
     )
-    (box,) = find_marks(chosen, case, False).components
+    (box,) = read_annotations(chosen, case, False).components
     assert (box.x, box.y, box.width, box.height) == (225, 89, 16, 23)
     assert read_scan(case)[0].array.min() >= -1024

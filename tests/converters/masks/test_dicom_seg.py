@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.uid import RLELossless, generate_uid
 
 from converters.core.errors import InputError
-from converters.masks.annotations import find_by_class, find_marks, read_scan
+from converters.masks.annotations import find_by_class, read_annotations, read_scan
 from tests.helpers import dicom_masks
 from tests.helpers.dicom_masks import describe, recipe, source, write_scan, write_seg
 from tests.helpers.dicom_series import SECRETS
@@ -90,7 +90,7 @@ def test_overlapping_segments_keep_their_own_voxels(tmp_path: Path) -> None:
         ["Cyst 1", "Tumour", "CYST 2"],
     )
     case = source(tmp_path / "scan", tmp_path / "seg.dcm", "seg")
-    marks = find_marks(recipe("seg", {"tumour": "tumour", "cyst": "cyst*"}), case, False)
+    marks = read_annotations(recipe("seg", {"tumour": "tumour", "cyst": "cyst*"}), case, False)
     masks = found(tmp_path / "scan", tmp_path / "seg.dcm", {"tumour": "tumour", "cyst": "cyst*"})
     np.testing.assert_array_equal(masks.inside[0], two)
     np.testing.assert_array_equal(masks.inside[1], one | three)
@@ -230,7 +230,7 @@ def test_real_segments_are_those_that_highdicom_reads(realdata: Path, name: str)
     expected = hd.seg.segread(file).get_volume(combine_segments=False).array
     labels = [str(item.SegmentLabel) for item in dcmread(file).SegmentSequence]
     case = source(realdata / "dicom_seg" / "ct-3slice", file, "seg")
-    marks = find_marks(recipe("seg", {label: label for label in labels}), case, False)
+    marks = read_annotations(recipe("seg", {label: label for label in labels}), case, False)
     voxels = [
         sum(one.voxels for one in marks.lesions if one.label == k) for k in range(len(labels))
     ]

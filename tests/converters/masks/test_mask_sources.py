@@ -18,7 +18,7 @@ from converters.dataset.manifest import Request
 from converters.imaging.nifti import write_nifti
 from converters.imaging.resample import nearest
 from converters.imaging.volume import Volume
-from converters.masks.annotations import find_marks
+from converters.masks.annotations import read_annotations
 from converters.recipes.recipe import load_recipe
 from converters.recipes.templates import template_pattern
 from tests.helpers.dicom_masks import recipe, write_rtstruct, write_scan, write_seg
@@ -83,7 +83,7 @@ def test_a_folder_of_dicom_slices_for_each_structure(tmp_path: Path) -> None:
         "ircad-3": {"tumour": 2, "cyst": 0},
     }
     (one, *_), *_ = [find_cases(chosen, root)]
-    marks = find_marks(chosen, one, False)
+    marks = read_annotations(chosen, one, False)
     assert [(item.label, item.voxels) for item in marks.lesions] == [(0, 18), (0, 18), (1, 18)]
     # the liver, and a tumour below it
     assert marks.shown.any(axis=(1, 2)).tolist() == [True, True, True, True, False]
@@ -133,7 +133,7 @@ def test_names_that_match_nothing_and_a_case_without_any_structure(tmp_path: Pat
     chosen = recipe("structures", {"tumour": "livertumor*"}, **IRCAD)
     cases = find_cases(chosen, root)
     with pytest.raises(InputError, match="has no mask"):
-        find_marks(chosen, cases[1], False)
+        read_annotations(chosen, cases[1], False)
 
 
 def test_volumes_per_structure_an_exact_name_before_a_wildcard_and_ignored_ones(
@@ -158,14 +158,14 @@ def test_volumes_per_structure_an_exact_name_before_a_wildcard_and_ignored_ones(
     (case,) = find_cases(chosen, tmp_path)
     assert (case.case_id, case.patient_id) == ("p1_s1", "p1")
     assert [name for name, _ in case.parts] == ["Liver", "tumor_a", "tumor_b", "tumor_rim"]
-    marks = find_marks(chosen, case, False)
+    marks = read_annotations(chosen, case, False)
     # side by side and of one class, a and b are one lesion
     assert [(item.label, item.voxels) for item in marks.lesions] == [(0, 8), (0, 8), (1, 8)]
 
     write_nifti(folder / "seg" / "tumor_b.nii.gz", np.ones((2, 2, 2), np.uint8), AFFINE)
     with pytest.raises(InputError, match="shapes differ"):
-        find_marks(chosen, case, False)
-    assert "voxels became" in find_marks(chosen, case, True).notes[0]
+        read_annotations(chosen, case, False)
+    assert "voxels became" in read_annotations(chosen, case, True).notes[0]
 
 
 def test_scans_of_one_patient_stay_together(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_of_a_studys_folders_the_one_of_the_modality_is_the_scan(tmp_path: Path)
     chosen = recipe("seg", {"nodule": "nodule"}, image="{case}/*/*", mask="{case}/*/*")
     (case,) = find_cases(chosen, tmp_path)
     assert case.image == study / "3000566-NA"
-    assert [item.voxels for item in find_marks(chosen, case, False).lesions] == [18]
+    assert [item.voxels for item in read_annotations(chosen, case, False).lesions] == [18]
 
 
 def test_objects_in_the_folder_of_the_slices_convert_and_a_bad_one_is_listed(
@@ -335,7 +335,7 @@ def test_a_place_midway_belongs_to_the_voxel_after_it(dtype, tilted: bool, mirro
 def test_a_real_lung_tumour(realdata: Path) -> None:
     chosen = recipe("labels", {"tumour": 1}, image="{case}_image.nrrd", mask="{case}_label.nrrd")
     (case,) = find_cases(chosen, realdata / "lung_nrrd")
-    marks = find_marks(chosen, case, False)
+    marks = read_annotations(chosen, case, False)
     assert sum(item.voxels for item in marks.lesions) == 837
     assert len({c.slice_index for c in marks.components}) == 3
 
@@ -348,7 +348,7 @@ def test_a_real_mask_resampled_onto_a_finer_grid_and_back(realdata: Path, tmp_pa
     nib.save(mask, tmp_path / "1_ct.nii.gz")
     chosen = recipe("labels", {"x": 1}, image="{case}_ct.nii.gz", mask="{case}_m.nii.gz")
     (case,) = find_cases(chosen, tmp_path)
-    marks = find_marks(chosen, case, True)
+    marks = read_annotations(chosen, case, True)
     full, half = (np.asarray(image.dataobj) > 0 for image in (mask, coarse))
     assert abs(sum(item.voxels for item in marks.lesions) / full.sum() - 1) < 0.1
     assert marks.notes[0].split(": ")[1].startswith(f"{half.sum()} voxels became ")

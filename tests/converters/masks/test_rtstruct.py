@@ -13,7 +13,7 @@ from converters.conversion.sources import find_cases
 from converters.core.errors import InputError
 from converters.imaging.read import read_mask, read_volume
 from converters.masks import rtstruct
-from converters.masks.annotations import find_marks
+from converters.masks.annotations import read_annotations
 from converters.masks.dicom_objects import read_scan
 from converters.masks.rtstruct import fill_even_odd
 from tests.helpers import dicom_masks
@@ -155,11 +155,11 @@ def test_the_structure_set_that_refers_to_the_scan_is_taken(tmp_path: Path) -> N
     write_rtstruct(tmp_path / "scan" / "a.dcm", {"GTV": [box(34.0)]})
     write_rtstruct(tmp_path / "scan" / "b.dcm", {"GTV": [box(36.0)]}, series)
     (case,) = find_cases(recipe("rtstruct", {"tumour": "gtv"}), tmp_path)
-    marks = find_marks(recipe("rtstruct", {"tumour": "gtv"}), case, False)
+    marks = read_annotations(recipe("rtstruct", {"tumour": "gtv"}), case, False)
     assert [c.slice_index for c in marks.components] == [3] and marks.notes == []
     assert marks.files == [("", tmp_path / "scan" / "b.dcm")]
     (tmp_path / "scan" / "b.dcm").unlink()
-    marks = find_marks(recipe("rtstruct", {"tumour": "gtv"}), case, False)
+    marks = read_annotations(recipe("rtstruct", {"tumour": "gtv"}), case, False)
     assert [c.slice_index for c in marks.components] == [2]
     assert marks.notes == ["no reference to the scan resolves: contours were placed by position"]
 
@@ -211,7 +211,7 @@ def test_real_sarcomas_from_contours_and_from_nifti(realdata: Path) -> None:
     for one, other in cases:
         truth = read_mask(other.mask).array > 0  # type: ignore
         own, slices = expected.pop(one.case_id)
-        marks = find_marks(labelled, other, False)
+        marks = read_annotations(labelled, other, False)
         assert {c.slice_index for c in marks.components} == set(
             np.flatnonzero(truth.any(axis=(1, 2)))
         )
@@ -232,7 +232,7 @@ def test_a_real_folder_of_slices_and_contours(realdata: Path) -> None:
     """
     chosen = recipe("rtstruct", {"gtv": "GTV-1"}, image="pat_{case}", mask="pat_{case}")
     (case,) = find_cases(chosen, realdata / "rtstruct_mixed")
-    marks = find_marks(chosen, case, False)
+    marks = read_annotations(chosen, case, False)
     assert marks.shape[0] == 41 and len({c.slice_index for c in marks.components}) == 7
     (path,) = (path for _, path in marks.files)
     grid = read_scan(case.image).grid

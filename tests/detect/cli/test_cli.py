@@ -204,7 +204,7 @@ REFUSED: dict[str, tuple[str, int, str]] = {
     "picture outside the dataset": (EVALUATE.replace("{data}", "{coco_leaves}"), 2, "leads out"),
     "COCO without file names": (EVALUATE.replace("{data}", "{coco_lacks}"), 2, "instances_test"),
     "COCO is a list": (EVALUATE.replace("{data}", "{coco_text}"), 2, "instances_test"),
-    "evaluate: output exists": (EVALUATE.replace("{out}", "{empty}"), 2, "empty"),
+    "evaluate: output exists": (EVALUATE.replace("{out}", "{run}"), 2, "tiny"),
     # models
     "model is missing": (ON + "gone", 2, "gone"),
     "model is a file": (ON + "{file_txt}", 2, "file.txt"),

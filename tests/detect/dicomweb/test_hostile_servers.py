@@ -117,16 +117,16 @@ def test_gone_in_the_middle_the_series_that_came_are_done(
 GIANT = f"HTTP/1.1 200 OK\r\nContent-Type: {MULTIPART}\r\nContent-Length: {10**17}\r\n\r\n".encode()
 WRONG = [
     (GIANT, "sends more bytes than"),
-    (GIANT.replace(b"1000", b"\xb2999"), "gives an answer that is no HTTP|breaks off"),
+    (GIANT.replace(b"1000", b"\xb2999"), "gives an answer that is not HTTP|breaks off"),
     (answer(b"x" * 99, MULTIPART).replace(b"OK\r\n", b"OK\r\nContent-Encoding: gzip\r\n"), "compr"),
     (answer(b"<html>", "text/html"), "something else than multipart/related"),
     (answer(b"no boundary", MULTIPART), "garbles its answer"),
     (answer(b"", "multipart/related; boundary=" + "b" * 5000), "garbles|something else"),
-    (answer(multipart(b"hello"), MULTIPART), "sends what is no DICOM object"),
-    (answer(multipart(b"\0" * 128 + b"DICM" + b"\xff" * 99), MULTIPART), "no DICOM object|another"),
+    (answer(multipart(b"hello"), MULTIPART), "sends something that is not a DICOM object"),
+    (answer(multipart(b"\0" * 128 + b"DICM" + b"\xff" * 99), MULTIPART), "not a DICOM|another"),
     (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2:1/x\r\n\r\n", "sends us elsewhere"),
     (answer(b"", status="400 Bad"), "refuses the request .400."),
-    (b"\xff\xfe no HTTP at all\r\n\r\n", "no HTTP|cannot be reached"),
+    (b"\xff\xfe no HTTP at all\r\n\r\n", "not HTTP|cannot be reached"),
     (answer(b"--xyz\r\n" + b"A: b\r\n" * 9999, MULTIPART), "garbles its answer"),
 ]
 
@@ -231,7 +231,7 @@ def test_the_options_of_predict_hold_for_a_study(
     body = answer(multipart(*parts), MULTIPART)
     out = tmp_path / "out"
     with stranger(one_series(series, lambda _: body)) as (url, visits):
-        wrong = {"--strict": "the model does not say", "--confidence=2": "is no score"}
+        wrong = {"--strict": "the model does not say", "--confidence=2": "is not a score"}
         for option, problem in wrong.items():
             assert run(*ask(threshold_model, url, out, option)) == 2
             assert problem in capsys.readouterr().err

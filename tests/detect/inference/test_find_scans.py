@@ -19,7 +19,7 @@ from converters.core.errors import InputError
 from converters.imaging.dicom import series
 from converters.imaging.hashing import hash_files
 from converters.imaging.read import read_volume
-from detect.inference.find_scans import find
+from detect.inference.find_scans import discover_scans
 from tests.helpers.studies import (
     CORONAL,
     as_kind,
@@ -184,7 +184,7 @@ def test_results_inside_the_input_are_no_scans(tmp_path: Path) -> None:
     results = tmp_path / "study" / "results" / "case"
     results.mkdir(parents=True)
     (results / "lesions.nii.gz").write_bytes(b"labels")
-    found = find([tmp_path / "study"], "CT", tmp_path / "study" / "results")
+    found = discover_scans([tmp_path / "study"], "CT", tmp_path / "study" / "results")
     assert [scan.path for scan in found.scans] == [tmp_path / "study"]
 
 
@@ -195,8 +195,9 @@ def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
     if not is_closed(study / "closed"):
         pytest.skip("root's rights cannot be dropped here")
     look = (
-        "import sys; from pathlib import Path; from detect.inference.find_scans import find;"
-        "found = find([Path(sys.argv[1])], 'CT', Path('none'));"
+        "import sys; from pathlib import Path;"
+        "from detect.inference.find_scans import discover_scans;"
+        "found = discover_scans([Path(sys.argv[1])], 'CT', Path('none'));"
         "print(*(scan.path for scan in found.scans), *found.errors, sep='\\n')"
     )
     done = subprocess.run(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.core.boxes import Boxes
-from detect.linking.linking import LinkedLesion, Linking, link, one_finding_each, only_linked
+from detect.linking.linking import LinkedLesion, Linking, class_agnostic_nms, link, only_linked
 from tests.helpers.linked import SQUARE, boxes, stacks
 
 
@@ -77,11 +77,11 @@ def test_the_better_overlap_gets_the_box() -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert link([]) == [] and link([Boxes.empty()] * 3) == []
-    assert len(one_finding_each(Boxes.empty())) == 0
+    assert len(class_agnostic_nms(Boxes.empty())) == 0
 
 
-def test_one_finding_each() -> None:
-    kept = one_finding_each(
+def test_class_agnostic_nms() -> None:
+    kept = class_agnostic_nms(
         boxes(
             ((10, 10, 20, 20), 0, 0.5),
             ((10, 10, 20, 19), 1, 0.9),  # the same place, surer
@@ -122,7 +122,7 @@ def test_findings_left_on_a_slice_do_not_share_a_place(slices) -> None:
     from detect.linking.linking import SAME_PLACE_IOU
 
     for own in slices:
-        kept = one_finding_each(own)
+        kept = class_agnostic_nms(own)
         overlaps = iou(kept.xyxy, kept.xyxy)
         np.fill_diagonal(overlaps, 0)
         assert not (overlaps > SAME_PLACE_IOU).any()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import lognorm
 
-from detect.synthesis import KINDS, Organ, grow_lesions, study_organ
+from detect.synthesis import KINDS, Organ, grow_lesions, measure_organ
 from detect.synthesis.grow import Grown
 from detect.synthesis.grow import _displace as displace
 from detect.synthesis.patch import make_patch
@@ -23,7 +23,7 @@ ALL = np.ones((3, 3, 3))
 @cache
 def made_liver() -> tuple[NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_], Organ]:
     hu, inside, vessel = liver()
-    organ = study_organ(hu, inside, SPACING)
+    organ = measure_organ(hu, inside, SPACING)
     assert organ is not None
     return hu, inside, vessel, organ
 
@@ -135,7 +135,7 @@ def test_hemangiomas_fill_from_the_edge() -> None:
 def test_cysts_are_sharp_and_metastases_are_not() -> None:
     """How far beyond its outline a lesion still shows, without noise, by 2 HU or more."""
     hu, inside, _ = liver((1, 1, 1), 30, noise=0)
-    organ = study_organ(hu, inside, (1, 1, 1))
+    organ = measure_organ(hu, inside, (1, 1, 1))
     shown: dict[str, list[float]] = {"cyst": [], "metastasis": []}
     for kind, found in shown.items():
         for seed in range(4):
@@ -178,7 +178,7 @@ def test_a_lesion_has_one_size_in_mm_at_any_spacing() -> None:
         for spacing in ((1.0, 1.0, 1.0), (0.8, 0.8, 2.5), (1.5, 1.5, 2.0)):
             hu = np.full([round(84 / s) for s in reversed(spacing)], int(LEVEL), np.int16)
             hu[0, 0, :2] = -200, 200  # what the scan can hold
-            organ = study_organ(hu, np.ones(hu.shape, bool), spacing)
+            organ = measure_organ(hu, np.ones(hu.shape, bool), spacing)
             assert organ is not None
             middle = organ.depth > organ.depth.max() - 3  # nothing is cut off there
             organ = replace(organ, from_vessel=np.where(middle, np.inf, 0.1).astype(np.float32))
@@ -224,7 +224,7 @@ def test_lesions_keep_away_from_real_ones() -> None:
     real = np.zeros_like(inside)
     z, y, x = (n // 2 for n in hu.shape)
     real[z - 5 : z + 5, y - 12 : y - 2, x - 20 : x - 5] = True
-    organ = study_organ(hu, inside, SPACING, real)
+    organ = measure_organ(hu, inside, SPACING, real)
     for seed in range(4):
         rng = np.random.default_rng(seed)
         grown = grow_lesions(hu, organ, SPACING, rng, count=(5, 5))

@@ -13,7 +13,7 @@ from detect.synthesis.labelling import (
     real_labels,
     recipe_text,
     with_organ,
-    with_people,
+    with_patients,
 )
 
 
@@ -21,7 +21,7 @@ from detect.synthesis.labelling import (
 def test_what_is_written_is_read_as_it_was(tmp_path, channels) -> None:
     source = with_pictures(find_recipe("lits"), channels=channels, crop="body", spacing=0.8)
     made = output_recipe(source, "liver", list(KINDS), True, "lesion")
-    made = with_people(made, source, {"lits-7-synth1": "lits-7"}, {"lits-7": "lits-7"})
+    made = with_patients(made, source, {"lits-7-synth1": "lits-7"}, {"lits-7": "lits-7"})
     file = tmp_path / "recipe.yaml"
     file.write_text(recipe_text(made), encoding="utf-8")
     assert load_recipe(file) == made
@@ -33,7 +33,7 @@ def test_people_are_known_beside_the_source_and_its_relatives() -> None:
     made = output_recipe(source, "liver", list(KINDS), False, None)
     scans = {f"lits-{n}-synth{c}": f"lits-{n}" for n in (7, 8, 30) for c in (1, 2)}
     patients = {"lits-7": "lits-7", "lits-8": "lits-7", "lits-30": "lits-30"}
-    told = with_people(made, source, scans, patients)
+    told = with_patients(made, source, scans, patients)
     assert sorted(map(len, told.patients)) == [2, 4]
     assert told.shared_patients["lits"]["lits-8-synth2"] == "8"
     assert told.shared_patients["ct-org"] == {} == told.shared_patients["msd-liver"]
@@ -44,7 +44,7 @@ def test_people_are_known_beside_the_source_and_its_relatives() -> None:
 def test_where_the_name_of_a_case_says_too_little_the_sets_are_kept_apart() -> None:
     source = find_recipe("lidc").model_copy(update={"organs": {"lung": ["lung"]}})
     made = output_recipe(source, "lung", ["metastasis"], False, None)
-    told = with_people(made, source, {"lidc-1-2-synth1": "lidc-1-2"}, {"lidc-1-2": "1"})
+    told = with_patients(made, source, {"lidc-1-2-synth1": "lidc-1-2"}, {"lidc-1-2": "1"})
     assert told.shared_patients["lidc"] == {}
 
 

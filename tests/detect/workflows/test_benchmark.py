@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from converters.core.errors import InputError
+from converters.core.locks import exclusive_lock
 from converters.dataset.folder import open_dataset, read_png
 from converters.dataset.split import load_split
 from detect.benchmarking.pictures import draw_accuracy, draw_curves
@@ -26,7 +27,7 @@ from detect.detectors.card import read_model_card
 from detect.detectors.registry import count_parameters, load_detector
 from detect.detectors.settings import TrainSettings
 from detect.evaluation.metrics import evaluate as score
-from detect.workflows.benchmark import BenchmarkResult, benchmark
+from detect.workflows.benchmark import LOCK_FILE, BenchmarkResult, benchmark
 from detect.workflows.benchmark_worker import Job, run_job
 from tests.helpers.benchmark_tables import table
 from tests.helpers.tiny import SETTINGS
@@ -221,17 +222,13 @@ def test_finished_runs_are_kept_and_another_request_is_refused(
 def test_only_one_at_a_time(
     whole: BenchmarkResult, tiny_dataset: Path, weights: str, monkeypatch
 ) -> None:
-    import fcntl
-
     monkeypatch.setattr("detect.workflows.benchmark.PATIENCE", 0.3)
-    lock = os.open(whole.folder, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(InputError, match="another benchmark"):
+    held = exclusive_lock(whole.folder / LOCK_FILE, InputError("test", "is busy", "wait"))
+    with held, pytest.raises(InputError, match="another benchmark"):
         benchmark(
             tiny_dataset, ["yolo11n", "yolov8n"], out=whole.folder, weights=weights,
             settings=OWN,
         )  # fmt: skip
-    os.close(lock)
 
 
 def test_a_process_ended_from_outside_is_one_error(

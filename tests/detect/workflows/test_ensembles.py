@@ -24,7 +24,7 @@ from detect.detectors.registry import load_detector
 from detect.evaluation.metrics import evaluate as score
 from detect.inference.ensembles import FILE_NAME
 from detect.inference.fusion import FUSION_IOU, weighted_box_fusion
-from detect.inference.model_set import MEAN_RULE, use_models
+from detect.inference.model_set import MEAN_RULE, read_models
 from detect.workflows.compare import compare
 from detect.workflows.evaluate import evaluate
 from detect.workflows.operating_point import set_operating_point
@@ -127,7 +127,7 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
     words = ["--model", pair[0], "--model", pair[1], "--data", tiny_dataset]
     assert run("operating-point", "f1", *words) == 0
     assert "count as found" in capsys.readouterr().out
-    point = use_models(pair).point
+    point = read_models(pair).point
     assert point is not None and point.rule.startswith("best class-mean F1 at IoU 0.5 on val")
 
     # no other confidence is better on val, by trying them
@@ -139,8 +139,8 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
     assert point.reached is not None and point.reached.f1 == pytest.approx(f1[0], abs=1e-6)
 
     # it is used by those who ask for the same models, in any order, and the models are as before
-    backwards = use_models(pair[::-1])
-    assert backwards.point == point and backwards.linking == use_models(pair).linking
+    backwards = read_models(pair[::-1])
+    assert backwards.point == point and backwards.linking == read_models(pair).linking
     result = evaluate(pair, tiny_dataset, out=tmp_path / "out", pictures=0)
     assert result.point == point and not result.notes
     scan = make_scans(tmp_path / "scans", cases=1) / "case0-scan.nii"
@@ -153,7 +153,7 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
 
     # a second choice replaces the first one; what is damaged is refused in a line
     anew = set_operating_point(pair, tiny_dataset, Rule("fp-per-scan", 0), device="cpu")
-    assert use_models(pair).point == anew.point != point
+    assert read_models(pair).point == anew.point != point
     (kept,) = [one / FILE_NAME for one in pair if (one / FILE_NAME).exists()]
     kept.write_text("{")
     capsys.readouterr()

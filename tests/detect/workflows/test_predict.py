@@ -7,17 +7,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from converters.imaging.nifti import write_nifti
+from converters.preprocessing.pictures import Pictures
 from converters.preprocessing.representation import Representation
 from converters.preprocessing.windowing import Window
 from detect.detectors.card import OperatingPoint, read_model_card
 from detect.inference import process_scan as one_scan
+from detect.inference.detections import Detections
 from detect.linking.linking import Linking
 from detect.workflows.predict import predict
 from tests.helpers.dicom_series import SECRETS, write_series
@@ -57,21 +58,21 @@ def test_another_scan_or_confidence_is_not_taken_for_done(
     scans = make_scans(tmp_path / "scans", cases=2)
     scan, out = scans / "case0-scan.nii", tmp_path / "out"
     first = predict(threshold_model, [scan], out=out)
-    assert first.rows and not first.skipped
+    assert first.rows and not first.existing
     again = predict(threshold_model, [scan], out=out)
-    assert again.skipped == ["case0-scan"] and again.rows == first.rows
+    assert again.existing == ["case0-scan"] and again.rows == first.rows
     shutil.copy(scans / "case1-scan.nii", scan)
     (refused,) = predict(threshold_model, [scan], out=out).errors
     assert "another scan" in str(refused)
     (refused,) = predict(threshold_model, [scan], out=out, confidence=0.01).errors
     assert "another scan" in str(refused)
     replaced = predict(threshold_model, [scan], out=out, overwrite=True)
-    assert not replaced.errors and not replaced.skipped
+    assert not replaced.errors and not replaced.existing
     (out / "case1-scan").mkdir()
     (out / "case1-scan" / "notes.txt").write_text("mine")
     other = scans / "case1-scan.nii"
     (refused,) = predict(threshold_model, [other], out=out, overwrite=True).errors
-    assert "no result of detect" in str(refused)
+    assert "not a result of `detect predict`" in str(refused)
     assert (out / "case1-scan" / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
@@ -93,7 +94,7 @@ def test_killed_midway_leaves_no_half_case(tiny_run: Path, tmp_path: Path) -> No
         }  # fmt: skip
         assert detections(out, case)["case"] == case
     result = predict(tiny_run, [scans], out=out, confidence=0.01, device="cpu")
-    assert sorted(result.skipped) == done and len(result.rows) == 24 and not result.errors
+    assert sorted(result.existing) == done and len(result.rows) == 24 and not result.errors
     assert not list(out.glob(".*"))
 
 
@@ -104,12 +105,11 @@ def test_interrupted_while_writing_leaves_no_half_case(
     given = [scans / "case0-scan.nii", scans / "case1-scan.nii"]
     write = one_scan.write_case_outputs
 
-    def interrupted(folder: Path, case: str, *rest: Any) -> list[dict[str, Any]]:
-        rows = write(folder, case, *rest)
-        if case == "case1-scan":
+    def interrupted(folder: Path, found: Detections, pictures: Pictures) -> None:
+        write(folder, found, pictures)
+        if found.case == "case1-scan":
             (folder / "lesions.csv").unlink()
             raise KeyboardInterrupt
-        return rows
 
     with monkeypatch.context() as patch:
         patch.setattr(one_scan, "write_case_outputs", interrupted)
@@ -117,7 +117,7 @@ def test_interrupted_while_writing_leaves_no_half_case(
             predict(threshold_model, given, out=out)
     assert [path.name for path in out.iterdir()] == ["case0-scan"]
     result = predict(threshold_model, given, out=out)
-    assert result.skipped == ["case0-scan"] and len(result.rows) == 2 and not result.errors
+    assert result.existing == ["case0-scan"] and len(result.rows) == 2 and not result.errors
 
 
 def test_names_of_cases(threshold_model: Path, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_names_of_cases(threshold_model: Path, tmp_path: Path) -> None:
             write_nifti(path, (hu + place).astype(np.int16), np.diag([0.8, 0.8, 2.0, 1.0]))
     given = [path for path in scans.rglob("*") if path.is_file()]
     result = predict(threshold_model, given, out=out)
-    assert not result.errors and not result.skipped and len(result.rows) == len(given) == 6
+    assert not result.errors and not result.existing and len(result.rows) == len(given) == 6
     assert {path.name for path in out.iterdir()} == {*result.rows, "summary.csv", "report.html"}
     assert {path.name for path in out.parent.iterdir()} == {"out"}
     assert "ok.1" in result.rows
@@ -191,7 +191,7 @@ def test_an_ensemble_of_equals_finds_the_same(threshold_model: Path, tmp_path: P
         assert one["centre_mm"] == pytest.approx(other["centre_mm"])
     # the order of the models makes no difference, their number does
     again = predict([twin, threshold_model], [scan], out=tmp_path / "b")
-    assert again.skipped == ["case0-scan"]
+    assert again.existing == ["case0-scan"]
     (refused,) = predict(twin, [scan], out=tmp_path / "b", confidence=0.01).errors
     assert "another scan's or model's" in str(refused)
 

@@ -23,9 +23,11 @@ from converters.imaging.nifti import write_nifti
 from converters.preprocessing.windowing import Window
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters
 from detect.detectors.registry import create_detector
-from detect.inference import process_scan as one_scan
-from detect.inference.model_set import choose_models
-from detect.inference.process_scan import Job, Todo, process
+from detect.inference import process_scan as writing
+from detect.inference import scan as one_scan
+from detect.inference.find_scans import ScanTask
+from detect.inference.job import PredictSettings, prepare_job
+from detect.inference.process_scan import process_scan
 from detect.workflows.predict import predict
 from tests.helpers.dicom_series import write_series
 from tests.helpers.threshold_detector import run
@@ -72,9 +74,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(model: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What one scan after the other gives, without threads or processes."""
     out = tmp_path_factory.mktemp("expected") / "out"
-    job = Job(choose_models([model], None), "cpu", out)
+    job = prepare_job(PredictSettings([model], out, device="cpu"))
     rows = [
-        process(job, Todo(scan, scan.name.removesuffix(".nii"))).rows
+        process_scan(job, ScanTask(scan, name=scan.name.removesuffix(".nii"))).rows
         for scan in sorted(scans.iterdir())
     ]
     assert sum(map(len, rows)) > 10
@@ -90,7 +92,7 @@ def test_overlapped_gives_the_same_bytes(
     model: Path, scans: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
     result = predict(model, [scans], out=tmp_path / "out", device="cpu")
-    assert list(result.rows) == CASES and not result.skipped and not result.errors
+    assert list(result.rows) == CASES and not result.existing and not result.errors
     assert cases_of(tmp_path / "out") == expected
 
 
@@ -114,7 +116,7 @@ def test_two_processes_give_the_same_bytes_and_resume(
     assert tree(two) == tree(one)  # summary and report, too
     shutil.rmtree(two / CASES[2])
     again = predict(model, [given], out=two, device="cpu", workers=2)
-    assert again.skipped == [name for name in CASES if name != CASES[2]]
+    assert again.existing == [name for name in CASES if name != CASES[2]]
     assert tree(two) == tree(one)
 
 
@@ -163,7 +165,7 @@ def test_no_stage_that_fails_stops_the_other_scans(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read, write = one_scan.read_volume, one_scan.write_label_volume
+    read, write = one_scan.read_volume, writing.write_label_volume
     find = one_scan.find_lesions
     volumes: dict[int, str] = {}
 
@@ -188,7 +190,7 @@ def test_no_stage_that_fails_stops_the_other_scans(
 
     monkeypatch.setattr(one_scan, "read_volume", bad_read)
     monkeypatch.setattr(one_scan, "find_lesions", bad_find)
-    monkeypatch.setattr(one_scan, "write_label_volume", bad_write)
+    monkeypatch.setattr(writing, "write_label_volume", bad_write)
     result = predict(threshold_model, [scans], out=tmp_path / "out")
     said = [str(error) for error in result.errors]
     assert len(said) == 4
@@ -215,7 +217,7 @@ def test_one_series_under_two_names_is_one_result(
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     given = [tmp_path / "a", tmp_path / "b"]
     result = predict(threshold_model, given, out=tmp_path / "out")
-    assert len(result.rows) == 1 and not result.errors and not result.skipped
+    assert len(result.rows) == 1 and not result.errors and not result.existing
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
@@ -248,7 +250,7 @@ def test_killed_ten_times_it_ends_with_the_same_results_and_none_twice(
         seen.append(len(now))
     assert seen[0] < 40 and seen[-1] > 0
     result = predict(threshold_model, [given], out=out)
-    assert len(result.rows) == 40 and len(result.skipped) == seen[-1] and not result.errors
+    assert len(result.rows) == 40 and len(result.existing) == seen[-1] and not result.errors
     assert tree(out) == tree(whole)
     assert not list(out.glob(".*"))
 
@@ -270,7 +272,7 @@ def test_augmented_boxes_are_those_of_all_views(
     words = ["--model", threshold_model, "--out", tmp_path / "b"]
     assert run("predict", *given, *words, "--augment") == 0
     both = predict(threshold_model, given, out=tmp_path / "b", augment=True)
-    assert both.skipped == ["scan"]
+    assert both.existing == ["scan"]
     (one,), (other,) = plain.rows["scan"], both.rows["scan"]
     assert one["score"] > other["score"] > 0 and one["boxes"] == other["boxes"] == 3
     assert other["centre_mm"] == pytest.approx(one["centre_mm"])

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from converters.core.errors import InputError
+from converters.imaging.dicom.geometry import DicomSeries
 from converters.imaging.nifti import write_nifti
 from detect.detectors.card import read_model_card
+from detect.inference import scan as loading
+from detect.inference.job import PredictSettings
 from detect.inference.process_scan import Outcome
 from detect.workflows.predict import predict
 from detect.workflows.watch import Listener, WatchResult, watch
@@ -35,16 +38,17 @@ class Told:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.errors: list[InputError] = []
-        self.passed_over: list[InputError] = []
-        self.listener = Listener(self.outcomes.append, self.errors.append, self.passed_over.append)
+        self.skipped: list[InputError] = []
+        self.listener = Listener(self.outcomes.append, self.errors.append, self.skipped.append)
 
     def cases(self) -> list[tuple[str, bool]]:
-        return [(own.case, own.there) for own in self.outcomes]
+        return [(own.case, own.existing) for own in self.outcomes]
 
 
 def once(inbox: Path, model: Path, out: Path, settle: float = 0, **more: bool) -> Told:
     told = Told()
-    watch(inbox, model, out=out, listener=told.listener, settle=settle, once=True, **more)
+    settings = PredictSettings([model], out, **more)
+    watch(inbox, settings, listener=told.listener, settle=settle, once=True)
     return told
 
 
@@ -77,6 +81,23 @@ def test_each_scan_once_under_whatever_name(
     assert (out / "summary.csv").read_text(encoding="utf-8") == summary
     journal = (out / "watch.json").read_text(encoding="utf-8")
     assert not any(word in journal for word in ("DOE", "renamed", str(tmp_path), *SECRETS))
+
+
+def test_the_files_of_each_scan_are_hashed_once(
+    threshold_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, out = make_scans(tmp_path / "in", cases=2), tmp_path / "out"
+    write_series(inbox / "CT", two_bright_blocks(), study())
+    hashed: list[Path] = []
+    hash_files = loading.hash_files
+
+    def counted(scan: Path | DicomSeries) -> str:
+        hashed.append(scan.folder if isinstance(scan, DicomSeries) else scan)
+        return hash_files(scan)
+
+    monkeypatch.setattr(loading, "hash_files", counted)
+    assert len(once(inbox, threshold_model, out).cases()) == 5
+    assert sorted(hashed) == sorted(inbox.iterdir())
 
 
 def test_copies_that_arrive_together(
@@ -131,7 +152,7 @@ def test_a_study_in_one_folder(
     add("one", two_bright_blocks())
     add("localizer", two_bright_blocks()[:1], localizer)
     told = once(inbox, threshold_model, out)
-    assert len(told.cases()) == 1 and len(told.passed_over) == 1 and not told.errors
+    assert len(told.cases()) == 1 and len(told.skipped) == 1 and not told.errors
     add("two", two_bright_blocks()[:10])
     told = once(inbox, threshold_model, out)
     assert sorted(there for _, there in told.cases()) == [False, True]
@@ -139,7 +160,7 @@ def test_a_study_in_one_folder(
     assert not any("until its files changed" in own.note for own in told.outcomes)
     assert len(json.loads((out / "watch.json").read_text(encoding="utf-8"))["places"]) == 1
     told = once(inbox, threshold_model, out)
-    assert not (told.outcomes or told.errors or told.passed_over)
+    assert not (told.outcomes or told.errors or told.skipped)
 
 
 def test_augmented_and_strict(
@@ -244,12 +265,12 @@ def test_another_watch_of_the_same_results_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from converters.core.locks import alone
+    from converters.core.locks import exclusive_lock
 
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
     out.mkdir()
     ask = ["watch", inbox, "--model", threshold_model, "--out", out, "--once", "--settle", 0]
-    with alone(out):
+    with exclusive_lock(out / ".watch.lock", InputError(out, "busy", "wait")):
         assert run(*ask) == 2
     assert "another `detect watch` at work" in capsys.readouterr().err
     (inbox / "bad.nii").write_bytes(b"")
@@ -284,7 +305,7 @@ def test_a_share_that_goes_away_for_a_while(
         steps.pop(0)()
 
     monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
-    result = watch(inbox, threshold_model, out=out, listener=told.listener, settle=0)
+    result = watch(inbox, PredictSettings([threshold_model], out), listener=told.listener, settle=0)
     assert result == WatchResult(done=4, again=2, failed=told.errors)
     (error,) = told.errors
     assert error.path == str(inbox) and "cannot be read" in str(error)
@@ -375,12 +396,12 @@ def test_memory_and_model_are_kept_between_scans(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The models are loaded once, and not before there is a scan."""
-    import detect.workflows.watch as watching
+    import detect.inference.job as jobs
 
     loaded: list[str] = []
-    load = watching.load_models
+    load = jobs.load_models
     monkeypatch.setattr(
-        watching, "load_models", lambda used, device: (loaded.append(device), load(used, device))[1]
+        jobs, "load_models", lambda models, *how: (loaded.append(how[0]), load(models, *how))[1]
     )
     inbox, out = tmp_path / "in", tmp_path / "out"
     inbox.mkdir()
@@ -395,5 +416,5 @@ def test_memory_and_model_are_kept_between_scans(
 
     monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
     told = Told()
-    result = watch(inbox, threshold_model, out=out, listener=told.listener, settle=0)
+    result = watch(inbox, PredictSettings([threshold_model], out), listener=told.listener, settle=0)
     assert result.done == 3 and loaded == ["auto"]

@@ -1,6 +1,7 @@
 """Exports: every family finds the same boxes in every runtime; changed files are refused."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from onnx import TensorProto, helper
 
 from converters.core.boxes import Boxes
+from converters.core.distribution import install_hint
 from converters.core.errors import InputError
 from converters.core.files import sha256
 from converters.dataset.folder import open_dataset
@@ -270,10 +272,10 @@ def test_a_missing_package_is_named(
     package: str, to: str, yolo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # what Python does for `import` of none
-    with pytest.raises(InputError, match=rf'pip install "detect\[{to}\]"'):
+    with pytest.raises(InputError, match=re.escape(install_hint(to))):
         load_predictor(yolo, "cpu", to)
     bundle = make_bundle("yolov8n", tmp_path)
-    with pytest.raises(InputError, match=rf'pip install "detect\[{to}\]"'):
+    with pytest.raises(InputError, match=re.escape(install_hint(to))):
         export_model(bundle, to)
     assert not (bundle / "exports").exists()
 

@@ -11,6 +11,7 @@ import pytest
 from highdicom.sr import srread
 from pydicom import dcmread
 
+from converters.core.distribution import install_hint
 from detect.workflows.predict import predict
 from tests.helpers.dicom_results import UIDS, by_uid, series, study, two_bright_blocks
 from tests.helpers.dicom_series import SECRETS, write_series
@@ -54,7 +55,7 @@ def test_without_highdicom_the_remedy_is_told(
     ask = ["predict", folder, "--model", threshold_model, "--out", out]
     assert run(*ask, "--dicom-seg") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert '--dicom-seg: needs highdicom. pip install "detect[dicom]".' in line
+    assert f"--dicom-seg: needs highdicom. run {install_hint('dicom')}." in line
     assert run(*ask) == 0
 
 
@@ -67,7 +68,7 @@ def test_asked_for_later_they_are_made_then_and_kept(
     def names(**asked: bool) -> tuple[bool, set[str]]:
         result = predict(coded_model, [folder], out=out, **asked)
         assert not result.errors
-        return bool(result.skipped), {path.name for path in out.rglob("*.dcm")}
+        return bool(result.existing), {path.name for path in out.rglob("*.dcm")}
 
     sr, seg = "lesions-sr.dcm", "lesions-seg.dcm"
     assert names() == (False, set())

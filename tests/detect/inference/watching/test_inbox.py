@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from detect.inference.watching.inbox import Settling, look
+from detect.inference.watching.inbox import Settling, list_inbox
 
 
 def stamps(folder: Path) -> dict[str, str]:
-    found = look(folder, folder / "out").stamps
+    found = list_inbox(folder, folder / "out").stamps
     return {path.relative_to(folder).as_posix(): stamp for path, stamp in found.items()}
 
 
