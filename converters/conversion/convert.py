@@ -42,6 +42,7 @@ from converters.dataset.manifest import (
 )
 from converters.dataset.negatives import DEFAULT, Policy, choose_negatives, parse_policies
 from converters.dataset.stratify import SPLITS, read_split_file, split_patients
+from converters.recipes.catalog import find_recipe
 from converters.recipes.recipe import Recipe
 
 TRAIN = SPLITS[0]
@@ -69,13 +70,13 @@ class ConvertResult:
 
 
 def convert(
-    recipe: Recipe,
-    root: Path,
-    out: Path,
+    recipe: Recipe | str | Path,
+    root: str | Path,
+    out: str | Path,
     *,
-    more: Sequence[tuple[Recipe, Path]] = (),
+    more: Sequence[tuple[Recipe | str | Path, str | Path]] = (),
     split: Sequence[float] | Literal["published"] = (0.7, 0.15, 0.15),
-    split_file: Path | None = None,
+    split_file: str | Path | None = None,
     negatives: str = DEFAULT,
     min_size_mm: float = 0.0,
     resample_mask: bool = False,
@@ -87,7 +88,8 @@ def convert(
     """Write a dataset folder (README, "On disk").
 
     Args:
-        recipe: how the source lies on disk and what its labels mean.
+        recipe: how the source lies on disk and what its labels mean: a recipe, the name of one of
+            `detect datasets`, or a YAML file.
         root: folder of the source.
         out: folder to make.
         more: further recipes with their roots, for one dataset of all; see `gather`.
@@ -106,15 +108,19 @@ def convert(
         InputError: the request or the source is wrong as a whole. One bad case is left out and
             listed in the result instead.
     """
-    sources = [(recipe, root), *more]
+    out = Path(out)
+    sources = [
+        (source if isinstance(source, Recipe) else find_recipe(str(source)), Path(folder))
+        for source, folder in [(recipe, root), *more]
+    ]
     if scheduler is not None:  # no worker has this process's working folder
         sources = [(source, path.absolute()) for source, path in sources]
     gathered = gather(sources)
-    recipe, cases = gathered.recipes[0], gathered.cases
+    main, cases = gathered.recipes[0], gathered.cases
     named = None
     weights = () if isinstance(split, str) else tuple(split)
     if split_file:
-        named = read_split_file(split_file, {c.case_id: c.patient_id for c in cases})
+        named = read_split_file(Path(split_file), {c.case_id: c.patient_id for c in cases})
     elif split == "published":
         named = published_split([case.source for case in cases])
     elif len(weights) != len(SPLITS) or not all(0 <= s < inf for s in weights) or sum(weights) <= 0:
@@ -122,7 +128,7 @@ def convert(
     if not 0 <= min_size_mm < inf:
         raise InputError("--min-size-mm", "is not a size of 0 or more", "use 0 to keep every box")
     request = Request(
-        recipe=recipe,
+        recipe=main,
         more=gathered.recipes[1:],
         negatives=parse_policies(negatives),
         split=_named_lists(named) if named else dict(zip(SPLITS, weights, strict=True)),
@@ -136,7 +142,7 @@ def convert(
     try:
         if not is_free(out):
             if not overwrite:
-                return _already_there(out, request, gathered, pool)
+                return _accept_existing(out, request, gathered, pool)
             if not (out / FILE_NAME).is_file():
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
         with write_errors(out, RESUME), work.lock():
@@ -148,7 +154,7 @@ def convert(
                 _raise_if_all_failed(cases)
                 raise InputError(
                     root,
-                    f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
+                    f"no mask holds a lesion ({main.mask_kind}: {_sought(main)})",
                     "check the classes of the recipe",
                 )
             split_of = named or _deal(readable, weights, seed)
@@ -185,7 +191,7 @@ def _beside_train(cases: Sequence[CaseState]) -> dict[str, str]:
     }
 
 
-def _already_there(
+def _accept_existing(
     out: Path, request: Request, gathered: Cases, pool: Pool | None
 ) -> ConvertResult:
     """Accept a finished dataset of the same request and sources; refuse anything else."""

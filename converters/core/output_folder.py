@@ -68,7 +68,8 @@ def write_errors(out: Path, remedy: str) -> Iterator[None]:
 def atomic_folder(folder: Path, token: str = "") -> Iterator[Path]:
     """Yield a new folder beside `folder` that takes its place on success, and else is removed.
 
-    Each has a name of its own: a cluster may have two workers at one scan.
+    Each has a name of its own: a cluster may have two workers at one scan. Errors in writing name
+    the file's later place.
 
     Args:
         folder: to make, or to replace.
@@ -82,6 +83,10 @@ def atomic_folder(folder: Path, token: str = "") -> Iterator[Path]:
     try:
         yield work
         _publish(work, folder, token)
+    except OSError as error:
+        if error.filename and Path(error.filename).is_relative_to(work):
+            error.filename = str(folder / Path(error.filename).relative_to(work))
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

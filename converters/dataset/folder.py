@@ -50,13 +50,13 @@ class Dataset:
         return self.folder / "images" / split / file_name
 
 
-def open_dataset(folder: Path) -> Dataset:
+def open_dataset(folder: str | Path) -> Dataset:
     """Open a dataset folder.
 
     Raises:
         InputError: the folder is no dataset.
     """
-    return Dataset(folder, read_manifest(folder))
+    return Dataset(Path(folder), read_manifest(Path(folder)))
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:

@@ -34,12 +34,12 @@ _PNG_HEAD, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written.
+    """The outcome of an export.
 
     Attributes:
-        folder: where it lies.
-        images, boxes: how many.
-        negatives: images without a box.
+        folder: of the export.
+        images, boxes: counts.
+        negatives: count of the images without a box.
     """
 
     folder: Path

@@ -75,7 +75,7 @@ def predict(
     from detect.inference.job import PredictSettings
 
     if bool(scans) == (study is not None):
-        raise InputError("detect predict", "wants scans or --from", "give one of the two")
+        raise InputError("detect predict", "needs scans or --from", "give one of the two")
     if store and study is None:
         raise InputError("--store", "stores in the study of --from", "give that, too")
     settings = PredictSettings(

@@ -8,6 +8,7 @@ import typer
 from converters.core.errors import InputError
 from detect.cli.options import RULES, Augment, Data, Device, Overwrite, Quiet, Runtime, Seed
 from detect.cli.printing import print_metrics, show
+from detect.detectors.operating_rule import parse_rule
 
 
 def evaluate(
@@ -57,17 +58,20 @@ def evaluate(
     """Score models or detections from elsewhere: boxes, FROC, lesions, scans, with intervals."""
     from detect.evaluation.study_table import render_study
     from detect.workflows.evaluate import evaluate as run
-    from detect.workflows.evaluate_predictions import evaluate_predictions
+    from detect.workflows.evaluate_predictions import ExternalPredictions, evaluate_predictions
 
+    rule = None if operating_point is None else parse_rule(operating_point)
     common: dict[str, Any] = {
         "split": split, "out": out, "pictures": pictures, "overwrite": overwrite,
     }  # fmt: skip
     of_predictions: dict[str, Any] = {
         "name": name, "labels": labels, "score": box_score, "confidence": confidence,
-        "val_predictions": val_predictions, "operating_point": operating_point,
+        "val_predictions": val_predictions, "operating_point": rule,
     }  # fmt: skip
     if predictions is not None and not model:
-        result = evaluate_predictions(predictions, data, **of_predictions, **common)
+        result = evaluate_predictions(
+            ExternalPredictions(predictions, **of_predictions), data, **common
+        )
     elif model and predictions is None:
         for option, value in of_predictions.items():
             if value is not None:

@@ -67,6 +67,29 @@ FAMILIES = {
 }
 
 
+class ListedModel(NamedTuple):
+    """A model as `list_models` lists it.
+
+    Attributes:
+        name: that `train` takes.
+        family: of detectors that it belongs to.
+        licence: of the code that it runs through, SPDX.
+    """
+
+    name: str
+    family: str
+    licence: str
+
+
+def list_models() -> list[ListedModel]:
+    """List every model that can be trained; nothing of them is imported or built."""
+    return [
+        ListedModel(name, key, family.licence)
+        for key, family in FAMILIES.items()
+        for name in family.names
+    ]
+
+
 def model_names() -> dict[str, str]:
     """Map every model name to its family."""
     return {name: key for key, family in FAMILIES.items() for name in family.names}

@@ -100,8 +100,8 @@ def average_precision_of(
     for c in np.flatnonzero(boxes).tolist():
         of_class = slice(*np.searchsorted(label, [c, c + 1]).tolist())
         places = np.flatnonzero(hit[of_class])
-        found = np.arange(1, len(places) + 1)
-        result[c] = mean_precision((found / (places + 1))[None], (found / boxes[c])[None])[0]
+        hits = np.arange(1, len(places) + 1)
+        result[c] = mean_precision((hits / (places + 1))[None], (hits / boxes[c])[None])[0]
     return result
 
 

@@ -38,9 +38,9 @@ def curves(matches: Matches, class_names: Sequence[str]) -> Curves:
     for label in np.flatnonzero(boxes).tolist():
         of_class = matches.of_class(label)
         hit = matches.hit[0, of_class][matches.rank[of_class] < MAX_DETECTIONS] >= 0
-        found = np.cumsum(hit)
+        hits = np.cumsum(hit)
         precision = precision_at_recalls(
-            (found / np.arange(1, len(hit) + 1))[None], (found / boxes[label])[None]
+            (hits / np.arange(1, len(hit) + 1))[None], (hits / boxes[label])[None]
         )[0]
         pr[class_names[label]] = {"recall": RECALLS.round(2), "precision": precision.round(_DIGITS)}
         p, r = rates_by_confidence(matches, label, int(boxes[label]))[:, ::_STEP]

@@ -123,8 +123,8 @@ class _Errors:
 
     def totals(self) -> dict[str, int]:
         """How many errors of each kind there are."""
-        found = {name: int(np.sum(self.kind == k)) for k, name in enumerate(KINDS)}
-        return found | {"missed": int(self._missed.sum())}
+        counts = {name: int(np.sum(self.kind == k)) for k, name in enumerate(KINDS)}
+        return counts | {"missed": int(self._missed.sum())}
 
     def map50(self, put_right: str | None) -> float:
         """mAP50 with one kind of error put right; classes without a true box left out."""

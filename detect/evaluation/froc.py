@@ -24,8 +24,8 @@ _CURVE_POINTS = 161
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is found under one hit rule, and the false positives beside it.
+class RuleHits:
+    """The true boxes that are hit under one rule, and the false positives beside them.
 
     Attributes:
         rule: the hit rule, in words.
@@ -38,7 +38,7 @@ class Found:
     false: NDArray[np.bool_]
 
 
-def hit_rules(matches: Matches, in_image: Pairs) -> tuple[Found, Found, Found]:
+def hit_rules(matches: Matches, in_image: Pairs) -> tuple[RuleHits, RuleHits, RuleHits]:
     """Match under three hit rules: IoU from 0.5 (the one that counts), IoU from 0.1, and centre.
 
     Always within an image and class, by falling score, each detection taking the free true box with
@@ -54,13 +54,13 @@ def hit_rules(matches: Matches, in_image: Pairs) -> tuple[Found, Found, Found]:
     centre = (box[:, :2] + box[:, 2:]) / 2
     inside = np.all((centre >= true[:, :2]) & (centre <= true[:, 2:]), axis=1)
     return (
-        _found("IoU of 0.5 or more with a true box of the class", matches, matches.hit[0]),
-        _found(
+        _rule_hits("IoU of 0.5 or more with a true box of the class", matches, matches.hit[0]),
+        _rule_hits(
             "IoU of 0.1 or more with a true box of the class",
             matches,
             _match(matches, pairs[pairs.iou >= 0.1]),
         ),
-        _found(
+        _rule_hits(
             "the centre of the detection in a true box of the class",
             matches,
             _match(matches, pairs[inside]),
@@ -72,10 +72,10 @@ def _match(matches: Matches, pairs: Pairs) -> NDArray[np.int64]:
     return claim(by_preference(pairs), len(matches.score), len(matches.truth_label))
 
 
-def _found(rule: str, matches: Matches, hit: NDArray[np.int64]) -> Found:
+def _rule_hits(rule: str, matches: Matches, hit: NDArray[np.int64]) -> RuleHits:
     score = np.full(len(matches.truth_label), -np.inf)
     score[hit[hit >= 0]] = matches.score[hit >= 0]
-    return Found(rule, score, hit < 0)
+    return RuleHits(rule, score, hit < 0)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def find_lesions(matches: Matches, origins: Origins) -> Lesions:
         ValueError: the origins are not those of the images and true boxes.
     """
     lesion, diameter = flat(origins.lesion, np.int64), flat(origins.diameter_mm, np.float64)
-    counts = [len(own) for own in origins.lesion]
+    counts = [len(ids) for ids in origins.lesion]
     expected = np.bincount(matches.truth_image, minlength=matches.num_images).tolist()
     if counts != expected or len(diameter) != len(lesion):
         raise ValueError("a lesion and a diameter is needed for each true box")

@@ -93,15 +93,15 @@ class Metrics:
                 "pooled": _counts(frozen.confidence, frozen.pooled),
             },
             "per_class": {
-                one.name: {
-                    "images": one.images,
-                    "boxes": one.boxes,
-                    "ap50": _number(one.ap50),
-                    "ap50_95": _number(one.ap50_95),
-                    "best_f1": _rates(best.confidence, one.best_f1),
-                    "frozen": frozen and one.frozen and _counts(frozen.confidence, one.frozen),
+                row.name: {
+                    "images": row.images,
+                    "boxes": row.boxes,
+                    "ap50": _number(row.ap50),
+                    "ap50_95": _number(row.ap50_95),
+                    "best_f1": _rates(best.confidence, row.best_f1),
+                    "frozen": frozen and row.frozen and _counts(frozen.confidence, row.frozen),
                 }
-                for one in self.per_class
+                for row in self.per_class
             },
             "images": self.images,
             "boxes": self.boxes,

@@ -18,7 +18,7 @@ from detect.evaluation.matching import Matches
 
 EXACT_PATIENTS = 10  # up to here all 2^n ways of swapping are gone through
 _TOLERANCE = 1e-12  # sums taken in another order
-NUMBERS = tuple(one.name for one in fields(PatientDraws))
+NUMBERS = tuple(field.name for field in fields(PatientDraws))
 """map50, map50_95, precision, recall, f1."""
 
 
@@ -78,15 +78,14 @@ def compare_paired(
     Returns:
         one for each of ``NUMBERS``.
     """
-    own, other = confidences
-    if own is None or other is None:
-        own = other = None
+    if None in confidences:
+        confidences = None, None
     patient, count = number(patients)
     drawn = [
         draw_patients(matches, patients, confidence, draws, seed)
-        for matches, confidence in ((first, own), (second, other))
+        for matches, confidence in zip((first, second), confidences, strict=True)
     ]
-    both, kept = _interleaved(first, second, own, other)
+    both, kept = _interleaved(first, second, confidences)
     owner = np.stack([patient, patient + count], axis=1).ravel()
 
     def score(swaps: NDArray[np.int64]) -> PatientDraws:
@@ -121,7 +120,7 @@ def _share(apart: NDArray[np.float64]) -> float:
 
 
 def _interleaved(
-    first: Matches, second: Matches, own: float | None, other: float | None
+    first: Matches, second: Matches, confidences: tuple[float | None, float | None]
 ) -> tuple[Matches, NDArray[np.bool_] | None]:
     """Join two detectors as if they had seen different images: 2k and 2k + 1 in place of k.
 
@@ -154,9 +153,10 @@ def _interleaved(
         truth_label=np.concatenate([first.truth_label, second.truth_label]),
         truth_xyxy=np.concatenate([first.truth_xyxy, second.truth_xyxy]),
     )
-    if own is None or other is None:
+    of_first, of_second = confidences
+    if of_first is None or of_second is None:
         return joined, None
-    return joined, np.concatenate([first.score >= own, second.score >= other])[order]
+    return joined, np.concatenate([first.score >= of_first, second.score >= of_second])[order]
 
 
 def _place(matches: Matches) -> NDArray[np.int64]:

@@ -115,13 +115,13 @@ def by_diameter(
     counts = matches.rank < MAX_DETECTIONS
     rows = []
     for low, high in pairwise(DIAMETERS_MM):
-        own = in_range(diameter_mm, low, high)
-        boxes = np.bincount(matches.truth_label[own], minlength=matches.num_classes)
-        kept = counts & ((target < 0) | np.append(own, False)[target])
+        inside = in_range(diameter_mm, low, high)
+        boxes = np.bincount(matches.truth_label[inside], minlength=matches.num_classes)
+        kept = counts & ((target < 0) | np.append(inside, False)[target])
         average = average_precision_of(
             matches.label[kept], matches.score[kept], target[kept] >= 0, boxes
         )
-        score = score_of_box[own]
+        score = score_of_box[inside]
         rows.append(
             DiameterRow(
                 low, high, len(score),

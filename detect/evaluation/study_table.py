@@ -38,9 +38,9 @@ def render_study(
         ("mean sensitivity at ½ to 16 FP an image", study.froc.image.mean, "froc_image"),
         ("mean sensitivity at ⅛ to 8 FP a scan", study.froc.scan.mean, "froc_scan"),
     ]
-    found = "" if math.isnan(lesions.found) else f", {lesions.found} of {lesions.total}"
+    count = "" if math.isnan(lesions.found) else f", {lesions.found} of {lesions.total}"
     of_lesions = [
-        (f"sensitivity{found}", lesions.sensitivity, "lesion_sensitivity"),
+        (f"sensitivity{count}", lesions.sensitivity, "lesion_sensitivity"),
         ("mean sensitivity at ⅛ to 8 FP a scan", study.lesions.froc_scan.mean, "lesion_froc"),
     ]
     normal = cases.total - cases.with_lesions

@@ -52,15 +52,15 @@ def render_table(metrics: Metrics, rule: str | None = None) -> Table:
         _value(metrics.map50_95),
         end_section=True,
     )
-    for one in metrics.per_class:
+    for row in metrics.per_class:
         table.add_row(
-            Text(one.name),  # a name is no markup
-            str(one.images),
-            str(one.boxes),
-            *_rates(one.best_f1),
-            *(_rates(one.frozen.rates()) if one.frozen else ()),
-            _value(one.ap50),
-            _value(one.ap50_95),
+            Text(row.name),  # a name is no markup
+            str(row.images),
+            str(row.boxes),
+            *_rates(row.best_f1),
+            *(_rates(row.frozen.rates()) if row.frozen else ()),
+            _value(row.ap50),
+            _value(row.ap50_95),
         )
     return table
 

@@ -40,7 +40,6 @@ def read_predictions(
     path: Path,
     dataset: Dataset,
     split: Split,
-    *,
     labels: str | None = None,
     score: str | None = None,
 ) -> Predictions:

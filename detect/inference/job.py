@@ -16,18 +16,7 @@ DICOM_FILES = SR_FILE, SEG_FILE = ("lesions-sr.dcm", "lesions-seg.dcm")
 class PredictSettings:
     """The choices of a user that hold for all scans of a prediction run.
 
-    Attributes:
-        models: bundles of `detect train`; the boxes of several are fused.
-        out: folder for the outputs.
-        confidence: report boxes from here; None takes the model's operating point, the mean of
-            several models'.
-        dicom_sr, dicom_seg: write a DICOM SR or SEG of each DICOM series; they name the patient.
-        keep_identifiers: name the cases of DICOM series by their folders.
-        device: `auto`, `cpu`, or a GPU's number.
-        runtime: torch, or an export of `detect export`.
-        augment: fuse what is found on each slice, on its mirror image and with a margin.
-        strict: refuse scans unlike those the models were trained on, which else get a warning.
-        overwrite: replace cases that other scans or models left at `out`.
+    Each is a parameter of `detect.workflows.predict.predict`, which explains them.
     """
 
     models: Sequence[Path]

@@ -35,9 +35,9 @@ def load_model(
         model: the model's folder, or several folders, whose boxes are fused.
         device: `auto`, `cpu`, or a GPU's number; None is `auto`.
         runtime: `torch`, or an export of `detect export`; None is `torch`.
-        confidence: report boxes from here, in [0, 1]; None takes the model's operating point, the
-            mean of several models'.
-        augment: fuse what is detected on each slice, on its mirror image and with a margin.
+        confidence: report boxes with this score or more, in [0, 1]; None takes the model's
+            operating point, or the mean of several models'.
+        augment: fuse the boxes of each slice, of its mirror image and of the slice with a margin.
 
     Returns:
         The loaded model; `model.predict("scan.nii.gz")` finds the lesions of a scan.

@@ -13,7 +13,7 @@ from converters.core.progress import SilentReporter, report_to
 from converters.dataset.split import Split
 from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.settings import TrainSettings
-from detect.evaluation.score_split import detect_split
+from detect.evaluation.detect_split import detect_split
 from detect.training.mining import STAGES
 from detect.training.sampler import EpochSlices
 

@@ -258,13 +258,12 @@ def _write_tables(
 def _write_all(
     request: _Request, out: Path, runs: Sequence[Run], errors: dict[str, InputError]
 ) -> BenchmarkResult:
-    from detect.benchmarking.pictures import draw_accuracy, draw_curves
-    from detect.report.benchmark_report import benchmark_report
+    from detect.report.benchmark_report import accuracy_chart, benchmark_report, learning_chart
 
     rows = _write_tables(out, runs, request.heading(), errors)
     summaries = summarise(rows)
-    draw_accuracy(out / "benchmark.png", summaries)
-    draw_curves(out / "curves.png", rows)
+    accuracy_chart(summaries).write_png(out / "benchmark.png")
+    learning_chart(rows).write_png(out / "curves.png")
     failures = [str(error) for error in errors.values()]
     report = benchmark_report(request.dataset, out, rows, request.heading(), failures)
     write_text(out / "report.html", report)

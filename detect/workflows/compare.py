@@ -63,9 +63,9 @@ class Comparison:
             "numbers": {
                 name: {
                     key: None if math.isnan(value) else value
-                    for key, value in (asdict(one) | {"difference": one.difference}).items()
+                    for key, value in (asdict(row) | {"difference": row.difference}).items()
                 }
-                for name, one in self.numbers.items()
+                for name, row in self.numbers.items()
             },
             "p_is_exact": self.is_exact,
             "draws": DRAWS,
@@ -142,7 +142,7 @@ def _read(folder: Path) -> _Evaluation:
     )
     ids, boxes = truth_from_coco(truth, folder / "annotations.json")
     classes = max(1, len(truth["categories"]))
-    found = detections_from_coco(predictions, ids, classes, folder / "predictions.json")
+    detections = detections_from_coco(predictions, ids, classes, folder / "predictions.json")
     try:
         source = metrics["predictions"]["name"] if "predictions" in metrics else None
         name = source or metrics["model"]["spec"]["model"]
@@ -150,7 +150,7 @@ def _read(folder: Path) -> _Evaluation:
         confidence = None if point is None else float(point["confidence"])
         return _Evaluation(
             folder, str(name), str(metrics["split"]), confidence, truth,
-            match(boxes, found, classes),
+            match(boxes, detections, classes),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -186,14 +186,14 @@ def render_comparison(comparison: Comparison) -> Table:
     table.add_column("")
     for header in ("A", "B", "B - A", "95 %", "p"):
         table.add_column(header, justify="right", no_wrap=True)
-    for name, one in comparison.numbers.items():
+    for name, row in comparison.numbers.items():
         table.add_row(
             _HEADERS[name],
-            _fixed(one.first),
-            _fixed(one.second),
-            _fixed(one.difference, "+.3f"),
-            "–" if math.isnan(one.low) else f"{one.low:+.3f} to {one.high:+.3f}",
-            _fixed(one.p),
+            _fixed(row.first),
+            _fixed(row.second),
+            _fixed(row.difference, "+.3f"),
+            "–" if math.isnan(row.low) else f"{row.low:+.3f} to {row.high:+.3f}",
+            _fixed(row.p),
         )
     return table
 

@@ -32,8 +32,8 @@ from detect.detectors.predictor import Exported, Runtime, Steps
 from detect.detectors.protocol import Predictor
 from detect.detectors.registry import load_detector, steps_of
 from detect.detectors.runtimes.onnx import OPSET
+from detect.evaluation.detect_split import detect_split
 from detect.evaluation.metrics import evaluate
-from detect.evaluation.score_split import detect_split
 
 FORMATS = ("onnx", "openvino", "torchscript")
 COMPARED = 200  # slices

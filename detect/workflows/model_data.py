@@ -24,7 +24,7 @@ def common_part(used: ModelSet, dataset: Dataset, split: str) -> Split:
     for bundle, card in zip(used.bundles, used.cards, strict=True):
         check_suits(card.spec, dataset, bundle)
         if card.fold != first.fold:
-            folds = (f"fold {one.fold}" if one.fold else "no fold" for one in (card, first))
+            folds = (f"fold {other.fold}" if other.fold else "no fold" for other in (card, first))
             raise InputError(
                 bundle,
                 f"was trained on {next(folds)}, but {used.bundles[0].name} on {next(folds)}, so one"
@@ -68,13 +68,13 @@ def check_suits(spec: ModelSpec, dataset: Dataset, model: Path) -> None:
         InputError: other classes, or pictures that were made in another way.
     """
     recipe = dataset.manifest.request.recipe
-    made = [
+    representation = [
         (name, value, getattr(recipe.representation, name)) for name, value in spec.representation
     ]
-    for what, own, theirs in (("classes", spec.classes, recipe.class_names), *made):
-        if own != theirs:
+    for what, wanted, theirs in (("classes", spec.classes, recipe.class_names), *representation):
+        if wanted != theirs:
             raise InputError(
                 dataset.folder,
-                f"has {what} {theirs}, but the model {model.name} was trained with {own}",
+                f"has {what} {theirs}, but the model {model.name} was trained with {wanted}",
                 "convert the scans with the model's recipe, or train on this dataset",
             )

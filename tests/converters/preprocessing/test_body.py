@@ -18,17 +18,17 @@ def volume(array: np.ndarray) -> Volume:
     return Volume(array, bodies.AFFINE, np.eye(4))
 
 
-def near(found: Region, expected: Region | None) -> bool:
+def near(region: Region, expected: Region | None) -> bool:
     assert expected is not None
-    return bool(np.abs(np.subtract(found, expected)).max() <= PIXELS)
+    return bool(np.abs(np.subtract(region, expected)).max() <= PIXELS)
 
 
 def test_neither_air_nor_table_nor_specks() -> None:
     hu, _ = bodies.scan((50, 34, 8))
     hu[3, 5:8, 5:8] = 500
-    found = find_body(volume(hu))
-    assert near(found.region, extent(bodies.body()))
-    assert found.values.min() > -300
+    body = find_body(volume(hu))
+    assert near(body.region, extent(bodies.body()))
+    assert body.values.min() > -300
 
 
 def test_lungs_are_inside_and_a_second_leg_is_kept() -> None:
@@ -55,16 +55,16 @@ def test_mr_of_any_scale_with_bright_fat(scale: float) -> None:
     rim = inside & (((place / (bodies.BODY_RADII - 4)) ** 2).sum(axis=-1) > 1)
     signal[rim] = 420
     signal = np.abs(signal + rng.normal(0, 6, signal.shape)) * scale
-    found = find_body(volume(signal.astype(np.float32)), "MR")
-    assert near(found.region, extent(inside))
-    low, high = np.percentile(found.values, (10, 99))
+    body = find_body(volume(signal.astype(np.float32)), "MR")
+    assert near(body.region, extent(inside))
+    low, high = np.percentile(body.values, (10, 99))
     assert low > 60 * scale and high > 300 * scale
 
 
 @pytest.mark.parametrize("value", [-1000, 40])
 def test_nothing_to_find_is_the_whole_slice(value: int) -> None:
-    found = find_body(volume(np.full(bodies.SHAPE, value, np.int16)))
-    assert found.region == Region(0, 0, 90, 72) and len(found.values)
+    body = find_body(volume(np.full(bodies.SHAPE, value, np.int16)))
+    assert body.region == Region(0, 0, 90, 72) and len(body.values)
 
 
 @pytest.mark.realdata

@@ -23,9 +23,9 @@ def assert_equal_to_pycocotools(truth: Images, detections: Images, num_classes: 
     np.testing.assert_allclose(ap, expected.ap, rtol=0, atol=1e-9)
     np.testing.assert_allclose(metrics.map50, expected.map50, rtol=0, atol=1e-9)
     np.testing.assert_allclose(metrics.map50_95, expected.map50_95, rtol=0, atol=1e-9)
-    for label, one in enumerate(metrics.per_class):
-        np.testing.assert_allclose(one.ap50, expected.ap[label, 0], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(one.ap50_95, expected.ap[label].mean(), rtol=0, atol=1e-9)
+    for label, row in enumerate(metrics.per_class):
+        np.testing.assert_allclose(row.ap50, expected.ap[label, 0], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(row.ap50_95, expected.ap[label].mean(), rtol=0, atol=1e-9)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -52,17 +52,20 @@ def test_a_draw_is_what_pycocotools_says_of_the_duplicated_set() -> None:
 def test_a_class_that_a_draw_lacks_is_left_out_of_its_mean() -> None:
     box = np.array([[0.0, 0.0, 9.0, 9.0]])
     truth = [Boxes(box, np.array([c]), np.ones(1)) for c in (0, 1)]
-    found = [truth[0], Boxes(box + 100, np.array([1]), np.ones(1))]  # class 0 right, class 1 wrong
-    result = draw_patients(match(truth, found, 2), ["a", "b"], 0.5, draws=200)
+    detections = [
+        truth[0],
+        Boxes(box + 100, np.array([1]), np.ones(1)),
+    ]  # class 0 right, class 1 wrong
+    result = draw_patients(match(truth, detections, 2), ["a", "b"], 0.5, draws=200)
     assert set(result.map50) == {0.0, 0.5, 1.0}  # b twice, one of each, a twice
     assert interval(result.map50) == (0.0, 1.0)
 
 
 def test_nothing_to_draw() -> None:
     truth, detections = realistic_set(0, images=6)
-    one = draw_patients(match(truth, detections, 4), ["a"] * 6, 0.5, draws=10)
+    single_patient = draw_patients(match(truth, detections, 4), ["a"] * 6, 0.5, draws=10)
     none = draw_patients(match([Boxes.empty()] * 2, [Boxes.empty()] * 2, 4), ["a", "b"], 0.5, 10)
-    for draws in (one, none):
+    for draws in (single_patient, none):
         assert np.isnan(draws.map50).all() and np.isnan(interval(draws.map50)).all()
         assert np.isnan(draws.recall).all() and set(draws.to_json()["map50"]) == {None}
 

@@ -1,4 +1,4 @@
-"""Who hits what, worked out by hand."""
+"""Matching of detections to truth, worked by hand."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_the_better_overlap_is_taken_and_the_rest_left_to_the_next() -> None:
 
 
 def test_greedy_is_not_optimal_and_must_not_be() -> None:
-    """The first takes the only box the second could have had, though another was open to it."""
+    """The surer detection takes the box of highest IoU, even if the next one then has none."""
     truth = boxes((0, 0, 10, 10, 0), (0, 4, 10, 14, 0))
     first = (0, 1, 10, 11, 0, 0.9)  # IoU 9/11 with box 0, 7/13 with box 1
     second = (0, -2, 10, 8, 0, 0.8)  # IoU 8/12 with box 0, 4/16 with box 1
@@ -54,8 +54,8 @@ def test_a_long_chain_of_detections_that_wait_for_each_other() -> None:
     n = 40
     truth = boxes(*[(0, 4 * k, 10, 4 * k + 20, 0) for k in range(n)])
     # each takes the box after its own, which its predecessor overlaps as well; the last is left
-    found = boxes(*[(0, 4 * k + 2.1, 10, 4 * k + 22.1, 0, 1 - k / 100) for k in range(n)])
-    assert hits_at_half(truth, found) == [*range(1, n), -1]
+    detections = boxes(*[(0, 4 * k + 2.1, 10, 4 * k + 22.1, 0, 1 - k / 100) for k in range(n)])
+    assert hits_at_half(truth, detections) == [*range(1, n), -1]
 
 
 def test_classes_and_images_are_kept_apart() -> None:
@@ -67,8 +67,8 @@ def test_classes_and_images_are_kept_apart() -> None:
 
 def test_truth_is_counted_through_all_images() -> None:
     truth = [boxes(SQUARE), boxes(), boxes((0, 0, 5, 5, 1), SQUARE)]
-    found = [boxes(), boxes(), boxes((*SQUARE, 0.5))]
-    matches = match(truth, found, 2)
+    detections = [boxes(), boxes(), boxes((*SQUARE, 0.5))]
+    matches = match(truth, detections, 2)
     assert matches.hit[0].tolist() == [2]
     assert matches.truth_image.tolist() == [0, 2, 2]
     assert matches.image.tolist() == [2]
@@ -84,15 +84,9 @@ def test_a_box_without_area_hits_nothing() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        Boxes(np.array([[0, 0, np.nan, 1]]), np.zeros(1, np.int64), np.ones(1)),
-        Boxes(np.array([[0, 0, np.inf, 1]]), np.zeros(1, np.int64), np.ones(1)),
-        Boxes(np.array([[5.0, 0, 4, 1]]), np.zeros(1, np.int64), np.ones(1)),
         Boxes(np.zeros((1, 4)), np.array([1]), np.ones(1)),
         Boxes(np.zeros((1, 4)), np.array([-1]), np.ones(1)),
-        Boxes(np.zeros((1, 4)), np.zeros(1), np.ones(1)),  # type: ignore[arg-type]
         Boxes(np.zeros((1, 4)), np.zeros(1, np.int64), np.full(1, 1.5)),
-        Boxes(np.zeros((1, 4)), np.zeros(1, np.int64), np.full(1, np.nan)),
-        Boxes(np.zeros((2, 4)), np.zeros(1, np.int64), np.ones(1)),
     ],
 )
 def test_malformed_detections_are_refused(bad: Boxes) -> None:

@@ -9,9 +9,9 @@ from converters.core.boxes import Boxes
 from converters.dataset.folder import open_dataset
 from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
-from detect.detectors.card import OperatingPoint
-from detect.evaluation.score_split import score_levels
-from detect.evaluation.study import Study
+from detect.evaluation.matching import match
+from detect.evaluation.metrics import measure
+from detect.evaluation.study import Study, study
 
 # 2D boxes and 3D lesions of each volume, counted by others
 COUNTS = {
@@ -29,29 +29,31 @@ def split(lits_dataset: Path) -> Split:
 
 
 def levels(split: Split, moved_by: float) -> Study:
-    detections = [Boxes(own.xyxy + moved_by, own.label, own.score) for own in split.truth]
-    point = OperatingPoint(confidence=0.5)
-    return score_levels(["tumour"], split, detections, point)[1]
+    detections = [Boxes(boxes.xyxy + moved_by, boxes.label, boxes.score) for boxes in split.truth]
+    matches = match(split.truth, detections, 1)
+    return study(matches, measure(matches, ["tumour"], 0.5), split.origins)
 
 
 @pytest.mark.realdata
 def test_the_truth_itself_is_perfect_and_counts_are_those_of_others(split: Split) -> None:
-    own = levels(split, 0)
+    result = levels(split, 0)
     counts = [COUNTS[int(name.removeprefix("lits-"))] for name in set(split.case_ids)]
-    assert own.lesions.all.total == own.lesions.all.found == sum(n for _, n in counts)
-    assert own.cases.total == len(counts) > own.cases.with_lesions > 0
-    assert own.cases.with_lesions == sum(n > 0 for _, n in counts)
-    assert sum(row.boxes for row in own.by_diameter) == sum(n for n, _ in counts)
-    assert own.froc.image.mean == own.cases.auroc == own.cases.macro.f1 == 1
-    assert all(row.ap50 == 1 for row in own.by_diameter if row.boxes)
+    assert result.lesions.all.total == result.lesions.all.found == sum(n for _, n in counts)
+    assert result.cases.total == len(counts) > result.cases.with_lesions > 0
+    assert result.cases.with_lesions == sum(n > 0 for _, n in counts)
+    assert sum(row.boxes for row in result.by_diameter) == sum(n for n, _ in counts)
+    assert result.froc.image.mean == result.cases.auroc == result.cases.macro.f1 == 1
+    assert all(row.ap50 == 1 for row in result.by_diameter if row.boxes)
 
 
 @pytest.mark.realdata
 def test_moved_by_two_pixels_the_small_lesions_are_lost_first(split: Split) -> None:
-    own = levels(split, 2)
-    assert 0 < own.froc.image.mean < 1
-    recall = [row.recall_frozen for row in own.by_diameter if row.boxes]
+    result = levels(split, 2)
+    assert 0 < result.froc.image.mean < 1
+    recall = [row.recall_frozen for row in result.by_diameter if row.boxes]
     assert recall[0] < recall[-1] and recall == sorted(recall)
-    assert own.lesions.all.found <= own.secondary[0].lesions.found  # IoU 0.1 asks for less
-    assert own.errors["localisation"].count > 0 and own.errors["background"].count < split.boxes
-    assert not np.isnan(own.intervals["lesion_sensitivity"]).any()
+    assert result.lesions.all.found <= result.secondary[0].lesions.found  # IoU 0.1 asks for less
+    assert (
+        result.errors["localisation"].count > 0 and result.errors["background"].count < split.boxes
+    )
+    assert not np.isnan(result.intervals["lesion_sensitivity"]).any()

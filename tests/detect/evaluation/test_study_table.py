@@ -16,13 +16,13 @@ def render(confidence: float | None) -> str:
     truth, detections, origins = sample(2)
     matches = match(truth, detections, 3)
     metrics = measure(matches, ["a", "b", "c"], confidence)
-    own = study(matches, metrics, origins, draws=50)
+    result = study(matches, metrics, origins, draws=50)
     text = io.StringIO()
-    Console(file=text, width=80).print(render_study(metrics, own))
-    found = own.lesions.all
-    assert f"sensitivity, {found.found} of {found.total}" in text.getvalue()
-    low, high = own.intervals["lesion_froc"]
-    numbers = f"{own.lesions.froc_scan.mean:.3f} {low:.3f}–{high:.3f}"
+    Console(file=text, width=80).print(render_study(metrics, result))
+    lesions = result.lesions.all
+    assert f"sensitivity, {lesions.found} of {lesions.total}" in text.getvalue()
+    low, high = result.intervals["lesion_froc"]
+    numbers = f"{result.lesions.froc_scan.mean:.3f} {low:.3f}–{high:.3f}"
     assert numbers in " ".join(text.getvalue().split())
     return text.getvalue()
 
