@@ -1,4 +1,4 @@
-"""Time `detect convert` against the script a researcher writes and against the least it can cost.
+"""Time `detect convert` against a short script, and against unpacking and encoding alone.
 
 Run: ``python benchmarks/convert.py``. On generated CTs of 512 x 512 pixels with 150 and with 600
 slices, packed as .nii.gz with masks of the liver and of lesions, one run compares
@@ -61,12 +61,12 @@ def make_scans(root: Path, cases: int, slices: int, seed: int = 0, side: int = S
 
 
 def first_scans(root: Path) -> list[Path]:
-    """The scans for the jobs whose seconds simply add up: as many as REFERENCE says."""
+    """Return the first REFERENCE scans, for the jobs whose seconds add up."""
     return sorted((root / "images").glob("*.nii.gz"))[:REFERENCE]
 
 
 def script(root: Path, out: Path) -> None:
-    """Convert as one would in an afternoon."""
+    """Convert with a short script of nibabel and OpenCV."""
     import nibabel as nib
     from PIL import Image
     from scipy import ndimage
@@ -108,10 +108,10 @@ def ours(root: Path, out: Path, workers: int) -> None:
 
 
 class Clock:
-    """Adds up the wall clock and the processor's seconds of this process and its children."""
+    """Sum the wall-clock and processor seconds of this process and its children."""
 
     def __init__(self) -> None:
-        """Start at zero."""
+        """Set all sums to zero."""
         self.wall = self.cpu = 0.0
 
     def time(self, job: Callable[[], Any]) -> None:
@@ -187,7 +187,7 @@ def run_job(job: str, root: Path, out: Path) -> dict[str, float]:
 
 
 def _peak() -> int:
-    """Peak of this process (not its parent's, as `getrusage` has it) or of a child, KiB."""
+    """Return the peak memory of this process, or of a child if that is larger, in KiB."""
     status = Path("/proc/self/status").read_text()
     peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return max(int(peak.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 def synthetic(seed: int) -> tuple[list[Boxes], list[Boxes]]:
-    """True boxes, 0 to 6 an image, and detections: a few near each of them, the rest anywhere."""
+    """Draw 0 to 6 true boxes an image, a few detections near each of them, and others anywhere."""
     rng = np.random.default_rng(seed)
 
     def anywhere(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ def synthetic(seed: int) -> tuple[list[Boxes], list[Boxes]]:
 
 
 def coco_pair(truth: list[Boxes], detections: list[Boxes]) -> tuple[COCO, COCO]:
-    """The same boxes as pycocotools holds them."""
+    """Return the same boxes as two COCO objects of pycocotools."""
     ids = list(range(1, len(truth) + 1))
     annotations: list[dict[str, Any]] = [
         {
@@ -92,7 +92,7 @@ def coco_pair(truth: list[Boxes], detections: list[Boxes]) -> tuple[COCO, COCO]:
 
 
 def coco_precision(ground_truth: COCO, results: COCO, all_settings: bool) -> np.ndarray:
-    """pycocotools' precision at maxDets 100: (T, 101, classes, area ranges)."""
+    """Return pycocotools' precision at maxDets 100: (T, 101, classes, area ranges)."""
     evaluation = COCOeval(ground_truth, results, "bbox")
     if not all_settings:
         evaluation.params.areaRng = evaluation.params.areaRng[:1]
@@ -105,7 +105,7 @@ def coco_precision(ground_truth: COCO, results: COCO, all_settings: bool) -> np.
 
 
 def timed(function: Callable[[], T], repeats: int) -> tuple[float, T]:
-    """Best of some runs, in seconds, and the last result."""
+    """Return the shortest of some runs, in seconds, and the last result."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -115,7 +115,7 @@ def timed(function: Callable[[], T], repeats: int) -> tuple[float, T]:
 
 
 def origins_of(truth: list[Boxes]) -> Origins:
-    """Scans of twenty images, one a patient, every tenth without a lesion; lesions of a class."""
+    """Make scans of twenty images, one a patient; every tenth has no lesion."""
     scan = [f"scan{k // (IMAGES // PATIENTS):03d}" for k in range(IMAGES)]
     areas = [area_of(boxes.xyxy) for boxes in truth]
     return Origins(scan, scan, [boxes.label for boxes in truth], [a**0.5 / 2 for a in areas], areas)
@@ -124,7 +124,7 @@ def origins_of(truth: list[Boxes]) -> Origins:
 def coco_numbers(
     truth: list[Boxes], detections: list[Boxes], origins: Origins
 ) -> tuple[Metrics, dict[str, AreaRow]]:
-    """What pycocotools gives as it comes: mAP of all and of its area ranges."""
+    """Return pycocotools' mAP of all boxes and of its three area ranges."""
     matches = match(truth, detections, len(CLASSES))
     group, truth_group = (
         image * len(CLASSES) + label

@@ -57,7 +57,7 @@ GENTLE = {"degrees": 5.0, "scale": 0.25, "fliplr": 0.0, "mosaic": 0.0}
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train.
+    """A way to train, compared with the others.
 
     Attributes:
         ours: by `detect train`, or the stock way.
@@ -173,7 +173,7 @@ def _recipe(
 
 @contextmanager
 def _exchanged(arm: Arm) -> Iterator[None]:
-    """Let our side hand ultralytics its own defaults for some arguments, and gentle ones."""
+    """Train with ultralytics' defaults for some arguments, or with gentle augmentation."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     ours = training._arguments
@@ -188,7 +188,7 @@ def _exchanged(arm: Arm) -> Iterator[None]:
 
 @contextmanager
 def _same_negatives(wanted: bool) -> Iterator[None]:
-    """Let every epoch of ours see the first one's slices without a lesion."""
+    """Train every epoch on the slices without a lesion of the first epoch."""
     drawn = EpochSlices.of
 
     def of(self: EpochSlices, epoch: int) -> Indices:
@@ -202,7 +202,7 @@ def _same_negatives(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _grown_alone(wanted: bool) -> Iterator[None]:
-    """Let ours learn from no slice with a real lesion."""
+    """Train on no slice with a real lesion."""
 
     def without(*given: Any) -> dict[str, Split]:
         splits = fold_splits(*given)
@@ -220,7 +220,7 @@ def _grown_alone(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _best_on_val(wanted: bool) -> Iterator[None]:
-    """Let ours keep the epoch that is best on val."""
+    """Keep the epoch that is best on val."""
     kept = training.kept_weights
 
     def best(run: TrainingRun) -> Path:

@@ -33,7 +33,7 @@ from detect.workflows.write_evaluation import write_evaluation
 
 
 def detections_file(out: Path, arm: str, fold: Fold) -> Path:
-    """Return where an arm's detections on a fold's test patients lie."""
+    """Return the file of an arm's detections on a fold's test patients."""
     return out / f"{arm}-seed{fold.seed}-{fold.number}.json"
 
 
@@ -148,7 +148,7 @@ def _joined(folds: list[Split]) -> Split:
 
 
 def main() -> None:
-    """Report what lies there."""
+    """Report the results in the folder."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)

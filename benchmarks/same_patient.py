@@ -1,4 +1,4 @@
-"""Measure the search for one patient under two names: what it finds, invents and costs.
+"""Measure hits, false alarms and seconds of the search for one patient under two names.
 
 Run: ``python benchmarks/same_patient.py DATASET [GROUP ...]`` on a dataset folder converted without
 groups of patients, where GROUP lists cases known to be one person, such as
@@ -29,12 +29,12 @@ Stack = tuple[list[float], list[NDArray[np.uint8]], tuple[float, float]]
 
 
 def read(scan: Scan) -> Stack:
-    """All slices of a case."""
+    """Read all slices of a case."""
     return scan.heights, [scan.read(k) for k in range(len(scan.heights))], scan.spacing
 
 
 def moved(stack: Stack, rng: np.random.Generator) -> Stack:
-    """20 px across, 12 px back, 3 degrees turned, 137 mm along."""
+    """Move a case by 20 px across, 12 px back and 137 mm along, and turn it by 3 degrees."""
     heights, pixels, spacing = stack
     side = pixels[0].shape[::-1]
     matrix = cv2.getRotationMatrix2D((side[0] / 2, side[1] / 2), 3.0, 1.0)
@@ -43,7 +43,7 @@ def moved(stack: Stack, rng: np.random.Generator) -> Stack:
 
 
 def scaled(factor: float) -> Callable[[Stack, np.random.Generator], Stack]:
-    """Other pixels, of which the spacing says nothing."""
+    """Scale the pixels without a change of the spacing."""
 
     def change(stack: Stack, rng: np.random.Generator) -> Stack:
         heights, pixels, spacing = stack
@@ -53,7 +53,7 @@ def scaled(factor: float) -> Callable[[Stack, np.random.Generator], Stack]:
 
 
 def phase(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Other contrast and window: soft tissue darker, bright tissue cut off, other noise."""
+    """Change contrast, window and noise: soft tissue is darker, bright tissue is cut off."""
     heights, pixels, spacing = stack
     curve = np.clip(255 * (np.arange(256) / 230) ** 1.6, 0, 255)
     noisy = [
@@ -63,27 +63,27 @@ def phase(stack: Stack, rng: np.random.Generator) -> Stack:
 
 
 def thinned(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Every second slice, counted from the second."""
+    """Keep every second slice, counted from the second."""
     heights, pixels, spacing = stack
     return heights[1::2], pixels[1::2], spacing
 
 
 def upper_half(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Cropped along the body."""
+    """Crop along the body."""
     heights, pixels, spacing = stack
     half = len(heights) // 2
     return heights[half:], pixels[half:], spacing
 
 
 def right_part(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Cropped in the plane to 70 % of the columns and the rows."""
+    """Crop in the plane to 70 % of the columns and the rows."""
     heights, pixels, spacing = stack
     rows, columns = (round(0.7 * n) for n in pixels[0].shape)
     return heights, [p[-rows:, :columns].copy() for p in pixels], spacing
 
 
 def all_at_once(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Moved, scaled by 0.9, other contrast, every second slice."""
+    """Move, scale by 0.9, change the contrast and keep every second slice."""
     for change in (moved, scaled(0.9), phase, thinned):
         stack = change(stack, rng)
     return stack
@@ -102,7 +102,7 @@ CHANGES: dict[str, Callable[[Stack, np.random.Generator], Stack]] = {
 
 
 def altered(scan: Scan, change: Callable[[Stack, np.random.Generator], Stack]) -> Landmarks:
-    """Landmarks of an altered case; the noise depends on its name alone."""
+    """Return the landmarks of an altered case; the noise depends on its name alone."""
     heights, pixels, spacing = change(
         read(scan), np.random.default_rng(zlib.crc32(scan.case.encode()))
     )
@@ -110,14 +110,14 @@ def altered(scan: Scan, change: Callable[[Stack, np.random.Generator], Stack]) -
 
 
 def checked_likeness(a: Landmarks, b: Landmarks) -> float:
-    """Likeness as `detect check` sees it: 0 where the quick look ends it."""
+    """Return the likeness that `detect check` sees: 0 where its first, quick comparison is low."""
     if likeness(a.strongest(), b.strongest()).score < WORTH_A_LOOK:
         return 0.0
     return likeness(a, b).score
 
 
 def real_pairs(marks: dict[str, Landmarks], known: set[frozenset[str]]) -> None:
-    """Print what is found among the cases as they are."""
+    """Print the suspected pairs among the unaltered cases."""
     scores = {
         frozenset(p): likeness(marks[p[0]], marks[p[1]]).score for p in combinations(marks, 2)
     }

@@ -1,4 +1,4 @@
-"""Train from several starts alike, and draw how they learn.
+"""Train from several start weights with equal settings, and draw the learning curves.
 
 Run: ``python benchmarks/starts.py DATASET --start coco=yolov8n.pt --start synthetic --start scratch
 --epochs 8 --fold 1/3 --out OUT`` on a folder of `detect convert … --negatives all`. A start is a

@@ -56,7 +56,7 @@ def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every slice of each split: its splits can be pooled. Two scans are of one patient."""
+    """Convert every slice, so that splits can be pooled. Two scans share a patient."""
     from converters.conversion.convert import convert
     from tests.helpers.tiny import RECIPE, make_scans, recipe
 
@@ -81,7 +81,7 @@ def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def threshold_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Bundle of a detector that finds what is bright, at once."""
+    """A bundle of the threshold detector, which needs no training."""
     from tests.helpers.threshold_detector import make_threshold_model
 
     return make_threshold_model(tmp_path, monkeypatch)

@@ -67,7 +67,8 @@ class TrainSettings(BaseModel):
         weight_decay: AdamW's. None: the family's own default.
         warmup_epochs: epochs over which the learning rate rises.
         patience: stop after so many epochs without a better val mAP50, and go back to the best; 0
-            never stops early. A training that ends by itself keeps its last epoch.
+            never stops early. A training that ends by itself keeps its last epoch. In ultralytics'
+            loop, patience begins with the first hit on val.
         seed: of initialisation, order and augmentation.
         device: `auto`, `cpu`, or a CUDA index such as `0`.
         workers: processes that load images; not used on a CPU, where the model is the bottleneck.

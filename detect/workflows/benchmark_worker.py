@@ -40,7 +40,7 @@ class Job(BaseModel):
         draw_seed: of the draws of patients.
     """
 
-    silent: bool
+    silent: bool = False
     step: Literal["train", "score"]
     model: str
     data: Path

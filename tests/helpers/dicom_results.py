@@ -34,7 +34,7 @@ PLANES = {  # direction of columns, of rows, of slices
 
 
 def study() -> Any:
-    """Give the slices what a hospital's have."""
+    """Return an edit that gives slices the attributes of a hospital's study."""
     study_uid, frame = generate_uid(), generate_uid()
 
     def edit(number: int, ds):
@@ -72,7 +72,7 @@ def by_uid(folder: Path) -> dict[str, Any]:
 
 
 def check_report(case: Path, slices: dict[str, Any], code: Code, tolerance: np.ndarray) -> None:
-    """Each group of the SR says what its row of lesions.csv says.
+    """Check that each group of the SR equals its row of `lesions.csv`.
 
     ``tolerance`` is half a voxel in mm along column, row and slice of the file.
     """
@@ -100,7 +100,7 @@ def check_report(case: Path, slices: dict[str, Any], code: Code, tolerance: np.n
 
 
 def validate(case: Path) -> None:
-    """No error by dciodvfy; dsrdump shows each lesion. Each only where it is installed."""
+    """Check a case with dciodvfy and dsrdump, each only if it is installed."""
     objects = sorted(case.glob("*.dcm"))
     assert objects
     if shutil.which("dciodvfy"):
@@ -117,7 +117,7 @@ def validate(case: Path) -> None:
 
 
 def check_real_series(case: Path, folder: Path) -> None:
-    """Objects of a series of STS are valid, and their lesions lie where lesions.csv says."""
+    """Check that SR and SEG of an STS series are valid and agree with `lesions.csv`."""
     half = np.array([0.9765625, 0.9765625, 3.27]) / 2
     check_report(case, by_uid(folder), Code("109841003", "SCT", "Liver cell carcinoma"), half)
     segments = segments_in_patient(case / "lesions-seg.dcm")
@@ -139,7 +139,7 @@ def centre(row: dict[str, str]) -> np.ndarray:
 
 
 def place(ds: Any, column: float, row: float) -> np.ndarray:
-    """Patient mm of a point in SCOORD's terms: the centre of the first pixel is 0.5, 0.5."""
+    """Map an SCOORD point to patient mm; the centre of the first pixel is 0.5, 0.5."""
     turned = np.array(ds.ImageOrientationPatient, float)
     between_rows, between_columns = map(float, ds.PixelSpacing)
     first = np.array(ds.ImagePositionPatient, float)
@@ -151,7 +151,7 @@ def place(ds: Any, column: float, row: float) -> np.ndarray:
 
 
 def segments_in_patient(path: Path) -> dict[int, np.ndarray]:
-    """Segment number → centres of its voxels in patient mm."""
+    """Return the voxel centres of each segment in patient mm."""
     seg = hd.seg.segread(path)
     shared = seg.SharedFunctionalGroupsSequence[0]
     turned = shared.PlaneOrientationSequence[0].ImageOrientationPatient

@@ -17,7 +17,7 @@ SEEN = [(SQUARE, 0.8)]
 
 
 def boxes(*rows: tuple[tuple[float, ...], int, float]) -> Boxes:
-    """Each row: corners, class, score."""
+    """Return boxes of rows of corners, class and score."""
     return Boxes(
         np.array([r[0] for r in rows], dtype=float).reshape(-1, 4),
         np.array([r[1] for r in rows], dtype=np.int64),
@@ -41,7 +41,7 @@ def stacks(draw: st.DrawFn) -> list[Boxes]:
 
 
 def split_of(cases: list[list[list[tuple[tuple[float, ...], int]]]], skip: int = -1) -> Split:
-    """A val split: for each case and slice the corners and lesion of each true box."""
+    """Return a val split; each case has, by slice, corners and lesion of each true box."""
     rows = [
         (f"case{c}", z, marks)
         for c, slices in enumerate(cases)

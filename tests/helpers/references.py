@@ -1,4 +1,4 @@
-"""The same question put to pycocotools and to ultralytics."""
+"""The same detections scored by pycocotools and by ultralytics."""
 
 import contextlib
 import io
@@ -84,7 +84,7 @@ class UltralyticsReference(NamedTuple):
 def ultralytics_reference(
     truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int
 ) -> UltralyticsReference:
-    """Their validator's matching and their metrics, fed as the validator feeds them.
+    """Score with the matching and the metrics of ultralytics' validator.
 
     Import happens here: the fixture ``ultralytics_offline`` must come first.
     """

@@ -1,4 +1,4 @@
-"""The dataset folder: what is in it, that it is always the same, and that a kill loses nothing."""
+"""The dataset folder of a conversion: contents, equal bytes, and resuming after a kill."""
 
 import json
 import os

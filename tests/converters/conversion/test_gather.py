@@ -104,7 +104,7 @@ def test_case_names_must_not_collide(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_one_person_in_two_sets_stays_on_one_side(tmp_path: Path, turned: bool) -> None:
-    """bb-1 is aa-2 and bb-3 is aa-4; within bb, 1 and 2 are one person too."""
+    """Three names of one patient share a split: bb-1 is aa-2, bb-3 is aa-4, bb-1 is bb-2."""
     shared = "shared_patients: {aa: {1: 2, 3: 4}}\n"
     back = "shared_patients: {bb: {2: 1, 4: 3}}\n"
     first = recipe(tmp_path / "ra", "aa", LESIONS + (back if turned else ""))

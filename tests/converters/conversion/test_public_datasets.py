@@ -35,7 +35,7 @@ ORGANS["amos-mr"] = ORGANS["amos"]
 
 
 def boxes(recipe: Recipe, root: Path, out: Path) -> dict[str, dict[str, list[list[int]]]]:
-    """Case → class → its different boxes; every case is converted, and each box on both slices."""
+    """Return each case's boxes by class; check that each box is on both slices."""
     result = convert(recipe, root, out, split=(1, 1, 1), negatives="all")
     assert result.errors == []
     by_case: dict[str, dict[str, list[list[int]]]] = {c.id: {} for c in result.manifest.cases}

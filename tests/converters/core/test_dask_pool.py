@@ -1,4 +1,4 @@
-"""A conversion on a real dask cluster of separate processes: the same bytes, whatever dies."""
+"""A conversion on a dask cluster gives the same bytes, even if processes die."""
 
 import os
 import re
@@ -32,7 +32,7 @@ CASES = 10
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalCluster]:
-    """Two workers that are replaced when they die."""
+    """A dask cluster of two workers that are replaced when they die."""
     with LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
     ) as local_cluster:
@@ -51,7 +51,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(scans: Path) -> dict[str, str]:
-    """Hashes of what one process makes."""
+    """Hashes of the files that a single process writes."""
     run(scans, scans.parent / "one", None)
     return tree(scans.parent / "one")
 

@@ -39,7 +39,7 @@ def test_truth_is_green_on_the_outline_of_its_box_and_a_prediction_in_its_class_
 @pytest.mark.parametrize("corner", [(0, 0), (630, 0), (0, 630), (630, 630), (315, 315)])
 @pytest.mark.parametrize("below", [True, False])
 def test_writing_stays_inside(corner: tuple[int, int], below: bool) -> None:
-    """The same box drawn within a wide margin shows as much writing as at the very edge."""
+    """A box at the edge has as much writing as one in the middle."""
     x, y = corner
     box = boxes((x, y, x + 10, y + 10, 0, 0.5))
     middle = boxes((300, 300, 310, 310, 0, 0.5))

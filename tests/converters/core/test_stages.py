@@ -1,4 +1,4 @@
-"""Stages that overlap: outcomes in order, bounded memory, and no item stops the others."""
+"""Overlapping stages: outcomes in order, bounded memory, and no item stops the others."""
 
 import logging
 import threading
@@ -203,7 +203,7 @@ def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
 def test_threads_do_not_let_out_what_others_keep_quiet(
     caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
-    """One thread reads a series while another writes objects: messages may quote names."""
+    """Messages of pydicom stay hidden while several threads silence them."""
     before = logging.getLogger("pydicom").level
 
     def talk() -> None:

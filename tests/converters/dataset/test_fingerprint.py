@@ -1,4 +1,4 @@
-"""What a model was trained on, and which scans get a warning."""
+"""The fingerprint of the training scans, and the warnings for scans unlike them."""
 
 import json
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_what_is_no_hu_is_told(change) -> None:
 
 
 def test_what_is_black_or_white_in_the_window_may_lie_further_out() -> None:
-    """A model of scans clipped at the ends of its window sees no air, and need not."""
+    """HU outside the window get no warning where the training scans were clipped to it."""
     clipped = SCOPE.model_copy(
         update={"low_hu": Range(low=-200, high=-200), "high_hu": Range(low=160, high=160)}
     )

@@ -1,4 +1,4 @@
-"""One person under two names: found by id, by hash, and by looking."""
+"""One patient under two names is found by id, by hash, and by likeness of the pixels."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def write_case(root: Path, number: int, hu: Pixels, mask: Pixels, affine: Pixels
 
 
 def second_scan(index: int) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
-    """Patient `index` once more: moved in all directions, other contrast and noise, cropped."""
+    """Make a second scan of a patient: moved, cropped, with other contrast and noise."""
     hu, mask, affine = make_case(0, index)
     rng = np.random.default_rng(9)
     shift = lambda volume: np.roll(volume, (5, -7), (1, 2))[3:]  # noqa: E731
@@ -164,7 +164,7 @@ def test_slices_without_anything_are_like_nothing() -> None:
 
 
 def altered(scan_heights: list[float], pixels: list[Pixels]) -> tuple[list[float], list[Pixels]]:
-    """Another time and phase: turned, moved, scaled, other contrast, every second slice."""
+    """Alter a scan: turn, move and scale it, change the contrast, keep every second slice."""
     rng = np.random.default_rng(4)
     curve = np.clip(255 * (np.arange(256) / 230) ** 1.6, 0, 255)
     matrix = cv2.getRotationMatrix2D((128, 128), 3, 0.9)

@@ -1,4 +1,4 @@
-"""Synthetic cases are learned from, and nothing is dealt, chosen or measured by them."""
+"""Synthetic cases are only trained on: no split, choice or measurement uses them."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SETTINGS = {"split": (5, 2, 2), "negatives": "all"}
 
 
 def made_up(folder: Path, people: str = "") -> Recipe:
-    """Of the same layout; every case is of the person of that number, and two of nobody."""
+    """Make synthetic scans of the same layout: one for each patient, and two of no patient."""
     text = RECIPE.replace("name: tiny", "name: made-up") + "synthetic: true\n"
     text += 'case_id: "made-{case}"\n'
     text += "shared_patients: {tiny: {%s}}\n" % (

@@ -1,4 +1,4 @@
-"""Each format that a library on the package index reads is read back by it, box by box."""
+"""Exports read back, box by box, by the libraries that own the formats."""
 
 import json
 import shutil
@@ -180,7 +180,7 @@ def test_createml(exported: Exported, dataset: Path, split: str, name: str) -> N
 def test_rfdetr_keeps_a_class_that_train_lacks_and_that_is_called_lesion(
     tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    """With COCO's usual parent category `lesion`, RF-DETR would drop the class of that name."""
+    """RF-DETR keeps a class called `lesion`, which it would drop as a parent category."""
     from rfdetr.detr import RFDETR
 
     folder = Path(shutil.copytree(tiny_dataset, tmp_path / "dataset"))

@@ -17,7 +17,7 @@ SPACING = (0.5, 2.0, 3.0)
 
 
 def flood(cells: set[tuple[int, ...]]) -> list[set[tuple[int, ...]]]:
-    """Connected components, diagonals included, by walking from cell to cell."""
+    """Find connected components, diagonals included, by walking from cell to cell."""
     left, components = set(cells), []
     while left:
         queue = [left.pop()]

@@ -1,4 +1,4 @@
-"""Where a mask's labels are, against numpy over the whole mask."""
+"""The bounding block and the labels of a mask, against numpy over the whole mask."""
 
 import numpy as np
 import pytest

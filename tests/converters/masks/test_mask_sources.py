@@ -42,7 +42,7 @@ def block(z: int, y: int, x: int, size: int = 3) -> np.ndarray:
 
 
 def write_structure(folder: Path, truth: np.ndarray) -> None:
-    """As 3D-IRCADb has it: DICOM slices without a preamble's name, 0 and 255, no rescale."""
+    """Write a structure as 3D-IRCADb does: DICOM slices of 0 and 255 without a suffix."""
 
     def plain(number: int, ds):
         del ds.RescaleSlope, ds.RescaleIntercept, ds.Modality
@@ -52,7 +52,7 @@ def write_structure(folder: Path, truth: np.ndarray) -> None:
 
 
 def ircad(root: Path) -> Path:
-    """Case 1: two tumours that overlap a cyst; case 2: normal; case 3: one more tumour."""
+    """Write three cases: two tumours that overlap a cyst, a normal one, and one tumour."""
     for case, structures in {
         1: {
             "livertumor01": block(0, 1, 1),
@@ -227,7 +227,7 @@ def test_a_wrong_recipe_says_what(tmp_path: Path, change: str, message: str) -> 
 
 
 def test_of_a_studys_folders_the_one_of_the_modality_is_the_scan(tmp_path: Path) -> None:
-    """As the Cancer Imaging Archive lays a study out: every series a folder, the SEG too."""
+    """The folder of the wanted modality is the scan of a study laid out a folder a series."""
     truth = block(1, 2, 2)
     study = tmp_path / "LIDC-0001" / "study"
     files = write_scan(study / "3000566-NA", truth)
@@ -317,7 +317,7 @@ def test_nearest_neighbours_are_those_of_simpleitk(tilt: float) -> None:
 @pytest.mark.parametrize("tilted", [False, True])
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint16])
 def test_a_place_midway_belongs_to_the_voxel_after_it(dtype, tilted: bool, mirrored: bool) -> None:
-    """All numbers are exact in binary; SimpleITK misses some of these voxels."""
+    """A place midway between two voxels belongs to the later; all numbers are exact in binary."""
     labels = np.random.default_rng(5).integers(0, 2, (3, 5, 40)).astype(dtype)
     affine = np.eye(4)
     affine[0] = [-0.5, 0, 0, 39.5] if mirrored else [0.5, 0, 0, -1]

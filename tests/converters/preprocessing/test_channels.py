@@ -1,4 +1,4 @@
-"""What is in the pictures, and that a dataset of any kind of them says where they lie."""
+"""Channels and windows of pictures, and the frame that datasets record for them."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Other classes than a recipe names, and what a wrong name is answered with."""
+"""Choice and merging of a recipe's classes, and the errors for wrong names."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def test_no_organs_and_no_such_target(limt: Recipe) -> None:
 
 
 def test_a_merged_class_joins_what_touches_and_is_recorded(tmp_path: Path) -> None:
-    """Two neighbours of different labels are two boxes, and one where their class is one."""
+    """Touching lesions of two labels give two boxes, or one if both labels are one class."""
     labels = miniatures.label_volume([])
     labels[2:4, 5:8, 5:8], labels[2:4, 5:8, 8:12] = 2, 3
     for n in range(3):

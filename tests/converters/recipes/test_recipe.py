@@ -1,4 +1,4 @@
-"""Recipes: the shipped ones, and what a user can get wrong."""
+"""The shipped recipes, and the errors for wrong ones."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ SEEN: list[tuple[str, int, str]] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def table() -> Iterator[None]:
-    """Write what was tried as Markdown where DETECT_BAD_INPUT_TABLE says."""
+    """Write the cases as a Markdown table to the file that DETECT_BAD_INPUT_TABLE names."""
     yield
     if name := os.environ.get("DETECT_BAD_INPUT_TABLE"):
         rows = [f"| {kind} | {code} | `{line}` |\n" for kind, code, line in SEEN]
@@ -36,7 +36,7 @@ def table() -> Iterator[None]:
 
 
 class Place:
-    """A folder with everything a command needs, to be spoilt by each case."""
+    """A folder with all inputs of a command; each case spoils one of them."""
 
     def __init__(self, folder: Path, dataset: Path, bundle: Path) -> None:
         self.folder, self.dataset, self.bundle = folder, dataset, bundle

@@ -1,4 +1,4 @@
-"""What the command line refuses: wrong requests, models, datasets and scans, and full disks.
+"""The command line refuses wrong requests, models, datasets and scans, and full disks.
 
 Each entry of `REFUSED` is a command; files and folders it names in braces are made by `pantry`.
 """
@@ -31,7 +31,7 @@ SEEN: list[tuple[str, int, str]] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def table() -> Iterator[None]:
-    """Append what was printed, as Markdown rows, to the file that DETECT_CLI_TABLE names."""
+    """Append the printed lines, as Markdown rows, to the file that DETECT_CLI_TABLE names."""
     yield
     if name := os.environ.get("DETECT_CLI_TABLE"):
         with Path(name).open("a", encoding="utf-8") as file:
@@ -49,7 +49,7 @@ class Runs:
 def pantry(
     tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, tiny_run: Path
 ) -> dict[str, Path]:
-    """Everything the commands name; nothing in it may change."""
+    """A folder with all inputs of the commands; nothing in it may change."""
     folder = tmp_path_factory.mktemp("pantry")
     items = {"data": tiny_dataset, "run": tiny_run}
 

@@ -101,7 +101,7 @@ def test_damaged_weight_files(tmp_path: Path, kind: str, suffix: str, trust: boo
 def test_a_damaged_file_under_a_known_name_is_neither_deleted_nor_fetched(
     tmp_path: Path, monkeypatch
 ) -> None:
-    """ultralytics would take `yolov8n.pt` in the working folder for its own cache."""
+    """A damaged `yolov8n.pt` in the working folder is neither deleted nor downloaded anew."""
     monkeypatch.chdir(tmp_path)
     Path("yolov8n.pt").write_text("cut short")
     with pytest.raises(InputError):
@@ -147,7 +147,7 @@ def test_training_can_start_from_weights(tiny_run: Path, tiny_dataset: Path, tmp
 
 @pytest.mark.realdata
 def test_the_published_weights(realdata: Path) -> None:
-    """They load without trust, and every tensor but the class branch's last is taken."""
+    """The published weights load without trust; all tensors but the last class layer are taken."""
     detector = create_detector(spec("yolov8n"), "cpu")
     path = realdata / "weights" / "yolov8n.pt"
     detector.load_weights(path, trust=False)

@@ -1,4 +1,4 @@
-"""From the queries of a DETR to boxes."""
+"""Decoding of a DETR's queries to boxes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""From a real DICOM server to lesions, and back into its study."""
+"""Prediction from a real DICOM server, and the results sent back to its study."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from tests.helpers.threshold_detector import detections, run
 
 @dataclass
 class Study:
-    """One on the server, with a phantom's scan in two series, and in a folder each."""
+    """A study on the server and in folders, with a phantom's scan in two series."""
 
     server: Orthanc
     uid: str
@@ -46,7 +46,7 @@ class Study:
         return sorted(item["00080060"]["Value"][0] for item in series)
 
     def results(self) -> dict[str, Dataset]:
-        """What the server returns that is no CT, by the UID of the object."""
+        """Fetch the objects of the study that are no CT, by their UIDs."""
         back = {}
         for item in self.client.search_for_series(self.uid):
             if item["00080060"]["Value"][0] != "CT":
@@ -61,7 +61,7 @@ def archive(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Orthanc:
-    """The server, for whom `detect` has the password."""
+    """A running server whose password `detect` has."""
     monkeypatch.setenv("DETECT_DICOMWEB_USER", USER)
     monkeypatch.setenv("DETECT_DICOMWEB_PASSWORD", PASSWORD)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -194,7 +194,7 @@ def test_a_real_study(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """From the archive to lesions and back; what it returns is valid and says the same."""
+    """The results of a real study are valid DICOM and come back unchanged."""
     folder, out = realdata / "sts" / "STS_019" / "CT" / "image", tmp_path / "out"
     files = sorted(folder.iterdir())
     archive.push(files)
@@ -244,7 +244,7 @@ def test_wrong_password_and_unknown_study(
 
 
 def test_a_study_that_the_objects_are_not_of_refuses_them(pushed: Study, tmp_path: Path) -> None:
-    """What the server refuses is said, with its reason."""
+    """An object that the server refuses is reported with the reason."""
     from detect.dicomweb.address import parse_address
     from detect.dicomweb.credentials import from_environment
     from detect.dicomweb.server import Server, ServerError

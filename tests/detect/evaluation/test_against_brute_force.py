@@ -1,4 +1,4 @@
-"""An independent calculation from the definitions, one box at a time, in plain Python."""
+"""Average precision and counts against the definitions, one box at a time, in plain Python."""
 
 from hypothesis import given, settings
 
@@ -16,7 +16,7 @@ THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.8999999999999999, 0.
 def scored_hits(
     truth: Images, detections: Images, label: int, threshold: float
 ) -> tuple[list[tuple[float, int, bool]], int]:
-    """(score, rank in its image, hit) of each detection by falling score; and the true boxes."""
+    """Return (score, rank in its image, hit) by falling score, and the number of true boxes."""
     entries, total = [], 0
     for true, predicted in zip(truth, detections, strict=True):
         free = [b for b, c in zip(true.xyxy.tolist(), true.label, strict=True) if c == label]

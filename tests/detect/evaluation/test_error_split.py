@@ -27,7 +27,7 @@ def split(
 
 
 def only(truth: Images, detections: Images) -> tuple[str, float]:
-    """The one kind of false positive there is, and its gain."""
+    """Return the only kind of false positive, and its gain."""
     rows = split(truth, detections, 2)
     kinds = [kind for kind, row in rows.items() if row.count and kind != "missed"]
     assert len(kinds) == 1 and rows[kinds[0]].count == 1

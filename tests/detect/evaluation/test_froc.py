@@ -21,7 +21,7 @@ def rules(truth: Images, detections: Images, classes: int) -> tuple[RuleHits, Ru
 def by_thresholds(
     score: list[float], false: list[float], units: int, rates: tuple[float, ...]
 ) -> list[float]:
-    """At every threshold that changes anything, count anew; for each rate take the best allowed."""
+    """Count anew at every threshold; for each rate return the best sensitivity within it."""
     points = [(0, 0.0)]  # above every score
     for threshold in {*score, *false} - {-math.inf}:
         wrong = sum(s >= threshold for s in false)

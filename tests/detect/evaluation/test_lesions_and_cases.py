@@ -1,4 +1,4 @@
-"""Lesion and case level, worked out with a pencil.
+"""Lesion level and case level, worked by hand.
 
 Two patients: p has the scans s1 and s2, q has s3 (normal) and s4. Classes a and b.
 

@@ -1,4 +1,4 @@
-"""All levels: what must not change it, and its form in `metrics.json`."""
+"""All levels: invariance to order and names, and its form in `metrics.json`."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ def study_of(
 
 
 def content(result: Levels) -> dict[str, object]:
-    """As it is written; sums taken in another order may differ in the last bit."""
+    """Return the levels as JSON, rounded: sums in another order may differ in the last bit."""
 
     def rounded(value: object) -> object:
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Who hits what, worked out by hand."""
+"""Matching of detections to truth, worked by hand."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_the_better_overlap_is_taken_and_the_rest_left_to_the_next() -> None:
 
 
 def test_greedy_is_not_optimal_and_must_not_be() -> None:
-    """The first takes the only box the second could have had, though another was open to it."""
+    """The surer detection takes the box of highest IoU, even if the next one then has none."""
     truth = boxes((0, 0, 10, 10, 0), (0, 4, 10, 14, 0))
     first = (0, 1, 10, 11, 0, 0.9)  # IoU 9/11 with box 0, 7/13 with box 1
     second = (0, -2, 10, 8, 0, 0.8)  # IoU 8/12 with box 0, 4/16 with box 1

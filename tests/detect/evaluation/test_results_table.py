@@ -1,4 +1,4 @@
-"""The table a user reads."""
+"""The printed table of an evaluation."""
 
 import io
 

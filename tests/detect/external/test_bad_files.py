@@ -1,4 +1,4 @@
-"""Detections from elsewhere that are refused: in one line, and nothing is left behind."""
+"""Wrong files of foreign detections are refused in one line, and nothing is left behind."""
 
 import contextlib
 import json

@@ -78,7 +78,7 @@ def test_labels_that_ultralytics_wrote(
     tiny_dataset: Path, predictions: dict[str, tuple[Split, list[Boxes]]], tmp_path: Path,
     ultralytics_offline: None,
 ) -> None:  # fmt: skip
-    """To six digits; pictures without a detection have no file."""
+    """Labels of ultralytics give the same numbers to six digits; some pictures have no file."""
     import torch
     from ultralytics.engine.results import Results
 
@@ -109,7 +109,7 @@ def test_a_point_chosen_on_val_predictions(
     predictions: dict[str, tuple[Split, list[Boxes]]],
     tmp_path: Path,
 ) -> None:
-    """What train froze on val is what comes of the same boxes from a file."""
+    """The same boxes from a file give the operating point that training froze on val."""
     test = write_coco(tmp_path / "test.json", *predictions["test"], "id")
     val = write_coco(tmp_path / "val.json", *predictions["val"], "id")
     result = evaluate_predictions(

@@ -35,7 +35,7 @@ def masks_of(dataset: Path, split: str) -> dict[str, nibabel.Nifti1Image]:
 
 
 def turned(image: nibabel.Nifti1Image, signs: tuple[int, ...]) -> nibabel.Nifti1Image:
-    """The same voxels at the same places, stored in another order: nibabel's own doing."""
+    """Store the same voxels in another order, by nibabel."""
     orientation = np.array([[axis, sign] for axis, sign in enumerate(signs)], float)
     orientation[[0, 1]] = orientation[[1, 0]]  # and two axes exchanged
     return image.as_reoriented(orientation)
@@ -88,7 +88,7 @@ def test_shifted_by_two_voxels_it_is_not(tiny_dataset: Path, tmp_path: Path) -> 
 
 
 def test_labels_of_another_numbering(tiny_dataset: Path, tmp_path: Path) -> None:
-    """As from a network that was trained with an organ as label 1; touching classes merge."""
+    """Labels of a network that was trained with an organ as label 1 are mapped to classes."""
     masks = masks_of(tiny_dataset, "test")
     table = np.array([1, 7, 5], np.uint8)  # background: the organ
     folder = write(tmp_path / "x", {c: relabelled(m, lambda v: table[v]) for c, m in masks.items()})
@@ -125,7 +125,7 @@ def test_a_volume_scores_by_its_size(tiny_dataset: Path, tmp_path: Path) -> None
 
 
 def add_probabilities(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
-    """What nnU-Net writes beside each volume: a softmax whose winner is the label."""
+    """Write nnU-Net's probabilities beside each volume: a softmax whose winner is the label."""
     rng = np.random.default_rng(seed)
     maps = {}
     for file in sorted(folder.glob("*.nii.gz")):
@@ -250,7 +250,7 @@ def test_boxes_outside_the_split_are_left_out(tiny_dataset: Path, tmp_path: Path
 def test_a_dataset_without_label_numbers_asks_for_their_meaning(
     tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    """Its masks were structures with names."""
+    """A dataset from named structures asks for the meaning of labels."""
     opened = open_dataset(tiny_dataset)
     request = opened.manifest.request
     recipe = request.recipe.model_copy(

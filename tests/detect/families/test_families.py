@@ -1,4 +1,4 @@
-"""What every detector family must do, on one model of each."""
+"""Requirements on every detector family, checked on one model of each."""
 
 import csv
 import json
@@ -120,7 +120,7 @@ def test_saved_weights_give_the_same_boxes(model: str, tmp_path: Path) -> None:
 
 
 class Trap:
-    """Unpickling it leaves a mark."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = str(mark)

@@ -1,4 +1,4 @@
-"""Every family learns eight phantom slices by heart: the whole way from boxes to boxes is right."""
+"""Every family overfits eight phantom slices, from true boxes to predicted ones."""
 
 import csv
 from pathlib import Path
@@ -36,7 +36,7 @@ LEARNERS = [
 
 
 class Learned(Exception):
-    """There is nothing left to learn."""
+    """Raised when the wanted accuracy is reached."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Study folders: which series are scans, and why the others are passed over."""
+"""Study folders: the series that are scans, and the reasons to pass over the others."""
 
 import pickle
 import subprocess
@@ -215,7 +215,7 @@ def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
 def test_the_headers_of_a_scan_are_read_once(
     flat: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finding, hashing, reading and writing results take what finding a scan has read."""
+    """The headers of a scan are read once, by the search for scans."""
     study = tmp_path / "study"
     stack(study, slices=9)
     if flat:  # beside a localizer

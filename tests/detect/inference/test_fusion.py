@@ -119,7 +119,7 @@ def test_fusion_by_the_steps_of_the_paper(members: list[Boxes]) -> None:
 
 
 class Says:
-    """A detector that finds the same everywhere."""
+    """A detector that returns the same boxes for every picture."""
 
     def __init__(self, detections: Boxes) -> None:
         self.detections = detections

@@ -9,7 +9,7 @@ from detect.inference.tta import Augmented
 
 
 class Fixed:
-    """Says the same of every picture, which it keeps."""
+    """A detector that returns the same boxes for every picture, and keeps the pictures."""
 
     spec = None
 

@@ -1,4 +1,4 @@
-"""A scan unlike those the model was trained on: said in every output, or refused."""
+"""A scan unlike the training scans gets a warning in every output, or is refused."""
 
 import csv
 import json

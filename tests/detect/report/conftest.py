@@ -36,7 +36,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 @pytest.fixture(scope="session")
 def metrics(split: Split) -> dict[str, Any]:
-    """The numbers of boxes, and all other sections as they can come."""
+    """Metrics of the hand-made detections, with every optional section."""
     scores = evaluate(split.truth, make_detections(split), CLASSES, CONFIDENCE).to_json()
     content: dict[str, Any] = json.loads(json.dumps({"split": "test", **scores, **LEVELS}))
     return content

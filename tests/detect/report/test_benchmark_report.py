@@ -29,7 +29,7 @@ def dataset(tiny_dataset: Path) -> Dataset:
 
 
 def make_run(out: Path, dataset: Dataset, model: str, share: float, extra: dict[str, Any]) -> Row:
-    """A run that finds this share of the true boxes, and what a benchmark reads of it."""
+    """Write a run whose detections are a share of the true boxes, with the files of a benchmark."""
     split, classes = load_split(dataset, "test"), dataset.manifest.request.recipe.class_names
     rng = np.random.default_rng(1)
     detections = []

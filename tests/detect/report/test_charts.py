@@ -1,4 +1,4 @@
-"""Charts: where things stand, and that they are well-formed and say what they show."""
+"""Charts are well-formed SVG with correct positions and descriptions."""
 
 import math
 import xml.etree.ElementTree as ElementTree

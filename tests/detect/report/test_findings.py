@@ -1,4 +1,4 @@
-"""Matches dealt to pictures, and what is worst."""
+"""Matches by picture, and the order of the worst findings."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
-    """Against a greedy matching of one picture at a time."""
+    """Matches by picture equal a greedy matching of one picture at a time."""
     rng = np.random.default_rng(3)
 
     def some(n: int, scored: bool) -> Boxes:
@@ -63,7 +63,7 @@ def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
 
 
 def test_worst_first(split: Split) -> None:
-    """Missed: the large box whose hit is too unsure, the small one; then what is not there."""
+    """Missed lesions come first, the largest first, then false positives."""
     matches = by_picture("d", match(split.truth, make_detections(split), 2), CONFIDENCE)
     split.diameters_mm[10][0] = 45.6
     worst = find_worst(split, CLASSES, [matches])

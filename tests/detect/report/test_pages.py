@@ -1,4 +1,4 @@
-"""What stands in the pages, without a browser."""
+"""The HTML of the pages, without a browser."""
 
 import json
 import re
@@ -38,7 +38,7 @@ VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
 class Reader(HTMLParser):
-    """Elements with their attributes, the text of each, and whether all were closed in order."""
+    """Read elements with attributes and text, and whether all are closed in order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

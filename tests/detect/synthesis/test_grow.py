@@ -1,4 +1,4 @@
-"""Lesions on arrays: where they lie, what they measure, and that mm are mm."""
+"""Grown lesions on arrays: places, sizes in mm, and contrast."""
 
 from dataclasses import replace
 from functools import cache
@@ -30,7 +30,7 @@ def made_liver() -> tuple[NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_
 
 @cache
 def grow(kind: str, seed: int = 0, push: bool = True) -> Grown:
-    """Four lesions at most; not to be changed."""
+    """Grow four lesions at most; the result is not to be changed."""
     hu, _, _, organ = made_liver()
     rng = np.random.default_rng(seed)
     return grow_lesions(hu, organ, SPACING, rng, kinds=[kind], count=(4, 4), push=push)
@@ -76,7 +76,7 @@ def test_what_changes_is_the_lesion_and_its_blurred_edge(kind: str) -> None:
 
 
 def test_tissue_is_pushed_away_from_the_centre() -> None:
-    """A ramp of 10 HU a mm tells by how many mm what is seen at a voxel has moved."""
+    """Tissue moves away from the centre, measured on a ramp of 10 HU a mm."""
     hu = np.broadcast_to(10 * np.arange(41, dtype=np.float32), (41, 41, 41)).copy()
     patch = make_patch(hu.shape, (1.0, 1.0, 1.0), (20.0, 20.0, 20.0), 6.0, 16.0)
     z, y, x = patch.offsets
@@ -133,7 +133,7 @@ def test_hemangiomas_fill_from_the_edge() -> None:
 
 
 def test_cysts_are_sharp_and_metastases_are_not() -> None:
-    """How far beyond its outline a lesion still shows, without noise, by 2 HU or more."""
+    """Cysts end within a short distance of their outline, metastases further out."""
     hu, inside, _ = liver((1, 1, 1), 30, noise=0)
     organ = measure_organ(hu, inside, (1, 1, 1))
     shown: dict[str, list[float]] = {"cyst": [], "metastasis": []}

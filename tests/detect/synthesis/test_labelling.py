@@ -1,4 +1,4 @@
-"""The recipe beside synthetic scans: classes, organs, and who is who."""
+"""The recipe of synthetic scans: classes, organs and patients."""
 
 import pytest
 

@@ -41,7 +41,7 @@ def test_epochs_and_a_budget_contradict_each_other() -> None:
 
 @dataclass
 class Clockwork:
-    """Trains nothing, and says how long it would have taken."""
+    """A trainer whose seconds are set, and which trains nothing."""
 
     once: float
     an_epoch: float

@@ -1,4 +1,4 @@
-"""Hard negatives: which slices without a lesion are drawn more often, and who says so."""
+"""Hard negatives: the slices without a lesion that are drawn more often."""
 
 import csv
 import os

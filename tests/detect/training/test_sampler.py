@@ -1,4 +1,4 @@
-"""Which slices an epoch sees."""
+"""The slices of an epoch."""
 
 from collections import Counter
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_a_share_of_none_draws_as_ever() -> None:
 
 
 def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own loop asks for the epoch's slices: four for a mosaic, and at the end each once."""
+    """ultralytics reads the epoch's slices: four for a mosaic, and at the end each once."""
     scans = make_scans(tmp_path / "scans", cases=6)
     data = tmp_path / "dataset"
     convert(recipe(tmp_path), scans, data, split=(4, 1, 1), negatives="all")

@@ -39,7 +39,7 @@ MEASURED = {"seconds_per_epoch", "ms_per_slice", "training_mib", "inference_mib"
 
 @pytest.fixture(scope="module")
 def weights(tiny_run: Path) -> str:
-    """Of a YOLOv8n that finds something after two more epochs, and that fit no YOLO11n."""
+    """Weights of a YOLOv8n that learns within two epochs, and that do not fit YOLO11n."""
     return str(tiny_run / "weights" / "best.safetensors")
 
 

@@ -61,7 +61,7 @@ def run(*words: object) -> int:
 
 
 def fused(pair: list[Path], dataset: Path, split: str) -> tuple[list, list]:
-    """Truth, and boxes that are found by each model alone and fused one picture after the other."""
+    """Return the truth, and boxes of each model fused one picture after the other."""
     part = load_split(open_dataset(dataset), split)
     detectors = [load_detector(bundle, "cpu") for bundle in pair]
     detections = []

@@ -32,7 +32,7 @@ from tests.helpers.tiny import make_dataset
 def by_ultralytics(
     run: Path, dataset: Path, split: str, folder: Path
 ) -> tuple[float, float, float, float]:
-    """P, R, mAP50 and mAP50-95 of its own validator, which does all by itself from the files on."""
+    """Return P, R, mAP50 and mAP50-95 of ultralytics' validator, run on the files."""
     from detect.families.ultralytics.network import build_network  # isort: skip
     from detect.detectors.checkpoints import load_network  # isort: skip
     from ultralytics.models.yolo.detect import DetectionValidator
@@ -69,7 +69,7 @@ def by_pycocotools(run: Path, dataset: Path, split: str, predictions: Path) -> t
 
 
 def assert_same_boxes(dataset: Path, split: str, folder: Path) -> None:
-    """What their validator wrote (to three decimals) are the boxes that we wrote."""
+    """Compare the boxes that ultralytics' validator wrote, to three decimals, with ours."""
     content = open_dataset(dataset).annotations(split)
     names = {image["id"]: image["file_name"] for image in content["images"]}
     tables: list[dict[str, list[list[float]]]] = []
@@ -90,7 +90,7 @@ def assert_same_boxes(dataset: Path, split: str, folder: Path) -> None:
 
 
 def at_the_edge(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Whether rounding alone decides if a surer box suppresses this one, at an IoU of 0.7."""
+    """Return True if rounding alone decides whether a surer box suppresses this one at IoU 0.7."""
     surer = others[others[:, 0] > box[0]][:, 1:]
     overlaps = mask.iou([box[1:].tolist()], surer.tolist(), [0] * len(surer))
     return bool(len(surer) and (np.abs(overlaps - 0.7) < 1e-3).any())
@@ -99,7 +99,7 @@ def at_the_edge(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
 def assert_same_numbers(
     run: Path, dataset: Path, split: str, folder: Path, tolerance: float = 0.005
 ) -> Metrics:
-    """Theirs equal ours.
+    """Compare the numbers of ultralytics with ours.
 
     `tolerance` is for mAP50: their AP joins the points by a line and COCO's by steps, the further
     apart the fewer boxes there are; and they score boxes before they cut them at the edge.
@@ -118,7 +118,7 @@ def assert_same_numbers(
 
 @pytest.fixture(scope="module")
 def noisy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """So noisy that the model misses some and invents some: AP is neither 0 nor 1."""
+    """A dataset so noisy that AP is neither 0 nor 1."""
     return make_dataset(tmp_path_factory.mktemp("noisy"), cases=60, noise=230)
 
 
@@ -132,7 +132,7 @@ def test_same_numbers(
 
 @pytest.mark.realdata
 def test_same_numbers_on_real_scans(realdata: Path, tmp_path: Path) -> None:
-    """Two volumes for each split, a few steps from the published weights: far from perfect."""
+    """Numbers agree on real scans for a weak model: two volumes a split, a few training steps."""
     from converters.recipes.catalog import find_recipe
 
     scans = tmp_path / "scans"
@@ -201,7 +201,7 @@ def test_every_level_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Pa
 
 
 def test_linked_findings_are_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
-    """With the linking of the model, which training has fitted on val."""
+    """Linked findings are written with the linking that training fitted on val."""
     card = read_model_card(tiny_run)
     result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", pictures=0)
     linked = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))["linked"]
@@ -243,7 +243,7 @@ def test_area_ranges_are_those_of_pycocotools_on_the_same_files(
 def test_a_patient_in_two_splits_is_refused(
     tiny_run: Path, tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    """Whether the manifest says so or COCO's images do."""
+    """A patient in two splits is refused, by the manifest or by the COCO files."""
     for name, path in (("manifest", "dataset.json"), ("coco", "annotations/instances_train.json")):
         copy = tmp_path / name
         shutil.copytree(tiny_dataset, copy)

@@ -1,4 +1,4 @@
-"""From scans on disk to lesions in patient space."""
+"""Prediction from scans on disk to lesions in patient space."""
 
 import csv
 import shutil

@@ -1,4 +1,4 @@
-"""Where a finding lies in the patient, however the scan is stored."""
+"""The place of a finding in the patient does not depend on the storage of the scan."""
 
 import csv
 import itertools

@@ -72,7 +72,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(model: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What one scan after the other gives, without threads or processes."""
+    """The hashes of a prediction without threads or processes, one scan after the other."""
     out = tmp_path_factory.mktemp("expected") / "out"
     job = prepare_job(PredictSettings([model], out, device="cpu"))
     rows = [
@@ -84,7 +84,7 @@ def expected(model: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def cases_of(out: Path) -> dict[str, str]:
-    """Hashes of all but what is written once for all cases."""
+    """Return the hashes of the files of single cases."""
     return {name: content for name, content in tree(out).items() if "/" in name}
 
 

@@ -33,7 +33,7 @@ from tests.helpers.tiny import make_scans
 
 
 class Events:
-    """What a watch says."""
+    """The events of a watch, as its listener gets them."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
@@ -288,7 +288,7 @@ def test_a_share_that_goes_away_for_a_while(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is told of once; what comes later is processed, and an interrupt ends it in order."""
+    """A share that goes away is reported once, and later scans are processed."""
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
     events = Events()
     steps: list[Callable[[], object]] = [

@@ -1,4 +1,4 @@
-"""Half precision, the way it runs on a GPU, on the CPU: boxes stay near, decoding stays exact.
+"""Half precision as on a GPU, run on the CPU: boxes stay near, decoding stays exact.
 
 None of this has run on a GPU here: autocast is the same code on both, its kernels are not.
 """
@@ -35,7 +35,7 @@ def detector(model: str, side: int) -> Any:
 
 @pytest.mark.parametrize("half", HALVES)
 def test_yolo_boxes_of_half_precision_are_near(half: torch.dtype) -> None:
-    """Without the exact decoding they are not: half a pixel is lost by writing a place down."""
+    """Boxes stay within a fraction of a pixel; decoding in half precision would lose more."""
     from detect.families.ultralytics.network import RawOutput, decode_exactly, deploy
 
     side = 256
@@ -58,7 +58,7 @@ def test_yolo_boxes_of_half_precision_are_near(half: torch.dtype) -> None:
 
 @pytest.mark.parametrize("model", ["deim-n", "rfdetr-nano", "rtdetr-l"])
 def test_queries_are_decoded_exactly(model: str) -> None:
-    """Which queries are looked at is chosen in half precision, so that boxes cannot be compared."""
+    """Queries are decoded exactly. Boxes may differ: half precision chooses the queries."""
     side = 64
     original = detector(model, side)
     if model == "deim-n":

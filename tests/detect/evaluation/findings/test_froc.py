@@ -30,7 +30,7 @@ def test_a_flash_is_none_where_findings_need_two_boxes() -> None:
 
 
 def test_rates_count_scans_without_a_lesion_too() -> None:
-    """One false finding in four scans."""
+    """One false finding in four scans is a rate of 0.25."""
     split = split_of([[LESION] * 2, [[]] * 2, [[]] * 2, [[]] * 2])
     detections = [*detected(SEEN, SEEN, [SURE], [SURE]), *[Boxes.empty()] * 4]
     froc = linked_froc(split, detections, Linking())

@@ -38,7 +38,7 @@ def random_layers(batch: int, queries: int, seed: int) -> Iterator[Layer]:
 
 
 def random_outputs(truth: list[Target], groups: int = 2, seed: int = 0) -> Outputs:
-    """What a decoder could say: every tensor is drawn, and wants a gradient."""
+    """Draw outputs of a decoder at random; every tensor wants a gradient."""
     batch, most = len(truth), max(len(t["labels"]) for t in truth)
     draw = torch.Generator().manual_seed(seed + 99)
 
@@ -69,7 +69,7 @@ def random_outputs(truth: list[Target], groups: int = 2, seed: int = 0) -> Outpu
 
 
 def published(outputs: Outputs, truth: list[Target]) -> dict[str, Tensor]:
-    """The losses of D-FINE as pydfine ports them, on the same tensors."""
+    """Compute the losses of D-FINE by pydfine on the same tensors."""
     from dfine.backends.native.criterion import DFINECriterion
     from dfine.config import DFINEConfig
 

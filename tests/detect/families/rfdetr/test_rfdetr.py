@@ -155,7 +155,7 @@ def test_another_size_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
 def test_negatives_teach_and_every_parameter_gets_a_gradient(
     detector: RfDetrDetector, batch: list
 ) -> None:
-    """None may be left out, or several processes would wait for each other."""
+    """Every parameter gets a gradient, as training in several processes requires."""
     network = detector.network.train()
     network.zero_grad()
     losses = detector.losses(

@@ -134,7 +134,7 @@ def test_fresh_heads_expect_lesions(model: str) -> None:
 
 
 def test_no_file_of_the_working_folder_becomes_a_network(tmp_path: Path, monkeypatch) -> None:
-    """ultralytics would take this one for its own, and run its activation."""
+    """A YAML file in the working folder is not loaded as a network, as ultralytics would do."""
     monkeypatch.chdir(tmp_path)
     witness = tmp_path / "it-ran"
     layers = "backbone: [[-1, 1, Conv, [64]]]\nhead: []\n"

@@ -128,7 +128,7 @@ def test_divergence_is_one_error(tiny_dataset: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("places", "classes"), [(40, 3), (400, 2), (2000, 1), (9000, 4)])
 def test_duplicates_are_those_of_ultralytics(places: int, classes: int) -> None:
-    """Clusters of boxes around twelve lesions, to more than its limits."""
+    """Suppression equals ultralytics' on clusters of boxes beyond its limits."""
     import torchvision  # noqa: F401  # once it is loaded, ultralytics takes its suppression
     from ultralytics.utils.nms import non_max_suppression
 
@@ -217,7 +217,7 @@ def test_boxes_come_back_inside_pictures_of_any_shape(tiny_run: Path) -> None:
 
 
 def test_a_box_lies_on_the_square_it_was_drawn_for(tiny_run: Path) -> None:
-    """A transposed or mirrored picture moves the best box with it: rows are rows."""
+    """A transposed or mirrored picture moves the best box with it."""
     detector = load_detector(tiny_run, "cpu")
     image = np.full((48, 64), 127, np.uint8)
     image += np.random.default_rng(0).normal(0, 10, image.shape).astype(np.int8).view(np.uint8)

@@ -1,4 +1,4 @@
-"""DICOM SR and SEG: when they are written, and what they and the other files say of a patient."""
+"""DICOM SR and SEG are written only on request; no output names the patient."""
 
 import gzip
 import json

@@ -31,7 +31,7 @@ from tests.helpers.dicom_series import write_enhanced
 
 @pytest.fixture
 def bone_model(coded_model: Path) -> Path:
-    """The same, to which only bone is bright: it finds lesions in any real CT."""
+    """A bundle of a threshold detector to which only bone is bright."""
     card = json.loads((coded_model / "model.json").read_text(encoding="utf-8"))
     card["spec"]["window"] = {"level": 500, "width": 200}
     (coded_model / "model.json").write_text(json.dumps(card))

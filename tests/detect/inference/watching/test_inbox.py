@@ -1,4 +1,4 @@
-"""What lies in a watched folder, and whether it still changes."""
+"""The files of a watched folder, and those that still change."""
 
 from pathlib import Path
 
