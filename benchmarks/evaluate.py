@@ -22,7 +22,8 @@ from pycocotools.cocoeval import COCOeval
 from converters.core.boxes import Boxes
 from converters.dataset.coco import detections_to_coco
 from converters.dataset.provenance import Origins
-from detect.evaluation.bootstrap import draw_patients
+from detect.evaluation.bootstrap import bootstrap_patients
+from detect.evaluation.bootstrap_levels import bootstrap_levels
 from detect.evaluation.cases import case_level, case_table
 from detect.evaluation.confusion import confusion
 from detect.evaluation.curves import curves
@@ -30,13 +31,12 @@ from detect.evaluation.error_split import error_split
 from detect.evaluation.froc import hit_rules
 from detect.evaluation.lesion_table import find_lesions
 from detect.evaluation.lesions import lesion_level
-from detect.evaluation.level_draws import draw_levels
+from detect.evaluation.levels import measure_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import Metrics, evaluate, measure
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
+from detect.evaluation.overlaps import ANY_OVERLAP, find_overlaps
 from detect.evaluation.sizes import AreaRow, area_of, by_coco_area, by_diameter
-from detect.evaluation.study import study
 
 IMAGES, DETECTIONS, SIDE, PATIENTS = 3_000, 160_000, 512, 150
 CONFIDENCE = 0.5
@@ -133,7 +133,7 @@ def coco_numbers(
             (matches.truth_image, matches.truth_label),
         )
     )
-    pairs = overlapping_pairs(
+    pairs = find_overlaps(
         matches.xyxy, group, matches.truth_xyxy, truth_group, IMAGES * len(CLASSES), IOU
     )
     rows = by_coco_area(matches, pairs, np.concatenate(origins.area))
@@ -141,10 +141,10 @@ def coco_numbers(
 
 
 def print_parts(truth: list[Boxes], detections: list[Boxes], origins: Origins) -> None:
-    """Time each part of a study, and the whole study."""
+    """Time each part of an evaluation by itself, and the whole."""
     matches = match(truth, detections, len(CLASSES))
     metrics = measure(matches, CLASSES, CONFIDENCE)
-    pairs = overlapping_pairs(
+    pairs = find_overlaps(
         matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image, IMAGES, ANY_OVERLAP
     )
     lesions, table = find_lesions(matches, origins), case_table(matches, origins)
@@ -154,7 +154,7 @@ def print_parts(truth: list[Boxes], detections: list[Boxes], origins: Origins) -
     parts: dict[str, Callable[[], object]] = {
         "matching": lambda: match(truth, detections, len(CLASSES)),
         "P, R, F1, mAP": lambda: measure(matches, CLASSES, CONFIDENCE),
-        "pairs of any overlap": lambda: overlapping_pairs(
+        "pairs of any overlap": lambda: find_overlaps(
             matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image, IMAGES,
             ANY_OVERLAP,
         ),
@@ -165,9 +165,9 @@ def print_parts(truth: list[Boxes], detections: list[Boxes], origins: Origins) -
         "three hit rules": lambda: hit_rules(matches, pairs),
         "lesions": lambda: lesion_level(lesions, hits, false, PATIENTS, CLASSES, CONFIDENCE),
         "cases": lambda: case_level(table, CLASSES, CONFIDENCE),
-        "1,000 draws, boxes": lambda: draw_patients(matches, origins.patient, CONFIDENCE),
-        "1,000 draws, levels": lambda: draw_levels(matches, origins.patient, *level),
-        "the whole study": lambda: study(matches, metrics, origins),
+        "1,000 draws, boxes": lambda: bootstrap_patients(matches, origins.patient, CONFIDENCE),
+        "1,000 draws, levels": lambda: bootstrap_levels(matches, origins.patient, *level),
+        "all levels": lambda: measure_levels(matches, metrics, origins),
     }  # fmt: skip
     print(f"parts of a whole evaluation, {PATIENTS} patients:")
     for name, part in parts.items():

@@ -117,10 +117,10 @@ def _print_row(
         ),
         pictures=12,
     )
-    low, high = result.study.intervals["map50"]
-    image = result.study.froc.image
+    low, high = result.levels.intervals["map50"]
+    image = result.levels.froc.image
     at_one = image.sensitivity[list(image.false_positives).index(1.0)]
-    lesions = result.study.lesions
+    lesions = result.levels.lesions
     lesion_text = f"{lesions.all.found:g}/{lesions.all.total}{_sizes(lesions.by_diameter)}"
     if result.linked:
         rows = result.linked.froc.by_diameter

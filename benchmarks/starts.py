@@ -17,7 +17,7 @@ from converters.dataset.folds import fold_splits, parse_fold
 from converters.dataset.split import Split
 from detect.detectors.registry import load_detector
 from detect.detectors.settings import TrainSettings
-from detect.evaluation.bootstrap import draw_patients, interval
+from detect.evaluation.bootstrap import bootstrap_patients, interval
 from detect.evaluation.detect_split import detect_split
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
@@ -61,7 +61,7 @@ def main() -> None:
 def _tested(run: Path, test: Split, classes: list[str]) -> str:
     detections = detect_split(load_detector(run, "auto"), test)
     matches = match(test.truth, detections, len(classes))
-    low, high = interval(draw_patients(matches, test.patient_ids, None).map50)
+    low, high = interval(bootstrap_patients(matches, test.patient_ids, None).map50)
     return f"test mAP50 {measure(matches, classes).map50:.3f} ({low:.3f} to {high:.3f})"
 
 

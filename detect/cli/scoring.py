@@ -56,7 +56,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> int:
     """Score models or detections from elsewhere: boxes, FROC, lesions, scans, with intervals."""
-    from detect.cli.study_table import render_study
+    from detect.cli.levels_table import render_levels
     from detect.workflows.evaluate import evaluate as run
     from detect.workflows.evaluate_predictions import ExternalPredictions, evaluate_predictions
 
@@ -83,7 +83,7 @@ def evaluate(
     print_metrics(result.metrics, result.point, result.notes)
     level = result.linked
     numbers = (level.linked, level.froc) if level else ()
-    show(render_study(result.metrics, result.study, *numbers))
+    show(render_levels(result.metrics, result.levels, *numbers))
     show(f"{result.folder}: report.html, metrics.json, {len(result.pictures)} pictures")
     return 0
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.evaluation.average_precision import MAX_DETECTIONS, mean_precision
-from detect.evaluation.lesion_table import number
+from detect.evaluation.lesion_table import index_names
 from detect.evaluation.matching import IOU_THRESHOLDS, Matches
 
 DRAWS = 1000
@@ -42,7 +42,7 @@ class PatientDraws:
         }
 
 
-def draw_patients(
+def bootstrap_patients(
     matches: Matches,
     patients: Sequence[str],
     confidence: float | None = None,
@@ -62,7 +62,7 @@ def draw_patients(
         draws: how many.
         seed: of the draws.
     """
-    patient, count = number(patients)
+    patient, count = index_names(patients)
     if count < 2:
         return PatientDraws(*np.full((5, draws), np.nan))
     times = draw_times(count, draws, seed)

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from converters.dataset.provenance import Origins
 from detect.evaluation.average_precision import mean_over_classes
-from detect.evaluation.lesion_table import number
+from detect.evaluation.lesion_table import index_names
 from detect.evaluation.matching import Matches
 
 
@@ -100,8 +100,8 @@ def case_table(matches: Matches, origins: Origins) -> CaseTable:
     Raises:
         ValueError: the images of one case name two patients.
     """
-    case, cases = number(origins.case)
-    patient_of_image, _ = number(origins.patient)
+    case, cases = index_names(origins.case)
+    patient_of_image, _ = index_names(origins.patient)
     patient = np.zeros(cases, np.int64)
     patient[case] = patient_of_image
     if bool((patient[case] != patient_of_image).any()):

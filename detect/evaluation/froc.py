@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.evaluation.matching import Matches
-from detect.evaluation.pairs import Pairs, by_preference, claim
+from detect.evaluation.overlaps import Overlaps, by_preference, claim
 
 PER_IMAGE = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """False positives an image, as DeepLesion's FROC has them (Yan et al., J Med Imaging 2018)."""
@@ -38,7 +38,7 @@ class RuleHits:
     false: NDArray[np.bool_]
 
 
-def hit_rules(matches: Matches, in_image: Pairs) -> tuple[RuleHits, RuleHits, RuleHits]:
+def hit_rules(matches: Matches, in_image: Overlaps) -> tuple[RuleHits, RuleHits, RuleHits]:
     """Match under three hit rules: IoU from 0.5 (the one that counts), IoU from 0.1, and centre.
 
     Always within an image and class, by falling score, each detection taking the free true box with
@@ -68,7 +68,7 @@ def hit_rules(matches: Matches, in_image: Pairs) -> tuple[RuleHits, RuleHits, Ru
     )
 
 
-def _match(matches: Matches, pairs: Pairs) -> NDArray[np.int64]:
+def _match(matches: Matches, pairs: Overlaps) -> NDArray[np.int64]:
     return claim(by_preference(pairs), len(matches.score), len(matches.truth_label))
 
 

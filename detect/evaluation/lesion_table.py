@@ -39,13 +39,13 @@ class Lesions:
         return len(self.label)
 
 
-def number(names: Sequence[str]) -> tuple[NDArray[np.int64], int]:
+def index_names(names: Sequence[str]) -> tuple[NDArray[np.int64], int]:
     """Index of each name among the sorted names, and how many different ones there are."""
     unique, index = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
     return index.astype(np.int64), len(unique)
 
 
-def flat(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
+def concatenated(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
     """Join what goes by image."""
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
@@ -56,15 +56,18 @@ def find_lesions(matches: Matches, origins: Origins) -> Lesions:
     Raises:
         ValueError: the origins are not those of the images and true boxes.
     """
-    lesion, diameter = flat(origins.lesion, np.int64), flat(origins.diameter_mm, np.float64)
+    lesion, diameter = (
+        concatenated(origins.lesion, np.int64),
+        concatenated(origins.diameter_mm, np.float64),
+    )
     counts = [len(ids) for ids in origins.lesion]
     expected = np.bincount(matches.truth_image, minlength=matches.num_images).tolist()
     if counts != expected or len(diameter) != len(lesion):
         raise ValueError("a lesion and a diameter is needed for each true box")
     if not len(origins.case) == len(origins.patient) == matches.num_images:
         raise ValueError("a case and a patient is needed for each image")
-    case_of_image, _ = number(origins.case)
-    patient_of_image, _ = number(origins.patient)
+    case_of_image, _ = index_names(origins.case)
+    patient_of_image, _ = index_names(origins.patient)
     case, patient = case_of_image[matches.truth_image], patient_of_image[matches.truth_image]
     alone = np.where(lesion < 0, 1 + np.arange(len(lesion)), 0)
     keys = np.stack([case, np.where(lesion < 0, -1, lesion), alone])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
-from detect.evaluation.pairs import Pairs, by_preference, claim, overlapping_pairs
+from detect.evaluation.overlaps import Overlaps, by_preference, claim, find_overlaps
 
 # pycocotools' own expression: the eighth step differs from the literal 0.9 in the last bit
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
@@ -98,7 +98,7 @@ def match(truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int)
     image, boxes = image[order], boxes[order]
     truth_group = truth_image * num_classes + true_boxes.label
     group = image * num_classes + boxes.label
-    pairs = overlapping_pairs(
+    pairs = find_overlaps(
         boxes.xyxy, group, true_boxes.xyxy, truth_group, len(truth) * num_classes,
         floor=IOU_THRESHOLDS[0],
     )  # fmt: skip
@@ -141,7 +141,7 @@ def _rank(group: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def hits_at_thresholds(
-    pairs: Pairs, detections: int, targets: int, last: NDArray[np.bool_] | None = None
+    pairs: Overlaps, detections: int, targets: int, last: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
     """True box hit by each detection at each of ``IOU_THRESHOLDS``: ``(T, n)`` int64, -1 for none.
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from detect.evaluation.bootstrap import (
     DRAWS,
     PatientDraws,
-    draw_patients,
+    bootstrap_patients,
     interval,
     score_draws,
 )
-from detect.evaluation.lesion_table import number
+from detect.evaluation.lesion_table import index_names
 from detect.evaluation.matching import Matches
 
 EXACT_PATIENTS = 10  # up to here all 2^n ways of swapping are gone through
@@ -80,9 +80,9 @@ def compare_paired(
     """
     if None in confidences:
         confidences = None, None
-    patient, count = number(patients)
+    patient, count = index_names(patients)
     drawn = [
-        draw_patients(matches, patients, confidence, draws, seed)
+        bootstrap_patients(matches, patients, confidence, draws, seed)
         for matches, confidence in zip((first, second), confidences, strict=True)
     ]
     both, kept = _interleaved(first, second, confidences)

@@ -14,7 +14,7 @@ from detect.evaluation.average_precision import (
 )
 from detect.evaluation.lesion_table import DIAMETERS_MM, in_range
 from detect.evaluation.matching import IOU_THRESHOLDS, Matches, hits_at_thresholds
-from detect.evaluation.pairs import Pairs
+from detect.evaluation.overlaps import Overlaps
 
 COCO_AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 """pycocotools' ``areaRng`` in px², both ends included: an area of just 32² is small and medium."""
@@ -58,7 +58,7 @@ class DiameterRow:
 
 
 def by_coco_area(
-    matches: Matches, same_class: Pairs, area: NDArray[np.float64]
+    matches: Matches, same_class: Overlaps, area: NDArray[np.float64]
 ) -> Mapping[str, AreaRow]:
     """Average precision in COCO's size ranges.
 

@@ -166,7 +166,7 @@ def score_bundle(job: Job) -> None:
     from detect.benchmarking.measuring import describe_device, ms_per_slice, peak_mib
     from detect.detectors.device import choose_device
     from detect.detectors.registry import load_detector
-    from detect.evaluation.bootstrap import draw_patients
+    from detect.evaluation.bootstrap import bootstrap_patients
     from detect.workflows.evaluate import evaluate
 
     dataset = open_dataset(job.data)
@@ -179,7 +179,7 @@ def score_bundle(job: Job) -> None:
         overwrite=True,
     )  # fmt: skip
     point = result.point
-    draws = draw_patients(
+    draws = bootstrap_patients(
         result.matches,
         test.patient_ids,
         point.confidence if point else None,

@@ -17,9 +17,9 @@ from converters.dataset.split import split_to_coco
 from detect.detectors.card import OperatingPoint
 from detect.evaluation.detected import Detected
 from detect.evaluation.findings.score import LinkedLevel, linked_level
+from detect.evaluation.levels import Levels, measure_levels
 from detect.evaluation.matching import Matches
 from detect.evaluation.metrics import Metrics, measure
-from detect.evaluation.study import Study, study
 from detect.report.evaluation_report import evaluation_report
 
 
@@ -30,7 +30,7 @@ class EvaluateResult:
     Attributes:
         matches: the detections, and the true box that each one hits.
         metrics: the numbers of boxes.
-        study: the numbers at all other levels, and intervals.
+        levels: the numbers of sizes, lesions and cases, and intervals.
         linked: how well the boxes linked through slices are lesions; None without a point.
         folder: holds `metrics.json`, `predictions.json` (COCO results), `annotations.json` (the
             truth that they were scored on), `report.html` and `pictures/`.
@@ -41,7 +41,7 @@ class EvaluateResult:
 
     matches: Matches
     metrics: Metrics
-    study: Study
+    levels: Levels
     linked: LinkedLevel | None
     folder: Path
     pictures: list[Path]
@@ -64,7 +64,7 @@ def write_evaluation(out: Path, detected: Detected, pictures: int) -> EvaluateRe
     """
     split, point, matches = detected.split, detected.point, detected.matches
     metrics = measure(matches, detected.classes, detected.frozen_confidence)
-    levels = study(matches, metrics, split.origins)
+    levels = measure_levels(matches, metrics, split.origins)
     linked = None
     if point:
         linked = linked_level(split, detected.boxes, point.confidence, detected.linking)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from converters.core.boxes import Boxes
 from converters.dataset.provenance import Origins
 from detect.evaluation.matching import Matches
-from detect.evaluation.pairs import ANY_OVERLAP, Pairs, overlapping_pairs
+from detect.evaluation.overlaps import ANY_OVERLAP, Overlaps, find_overlaps
 
 Images = list[Boxes]
 
@@ -87,8 +87,8 @@ def realistic_set(
     return truth, detections
 
 
-def in_image(matches: Matches) -> Pairs:
-    return overlapping_pairs(
+def in_image(matches: Matches) -> Overlaps:
+    return find_overlaps(
         matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image,
         matches.num_images, ANY_OVERLAP,
     )  # fmt: skip

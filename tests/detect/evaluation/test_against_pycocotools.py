@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pycocotools.cocoeval import Params
 
-from detect.evaluation import matching, pairs
+from detect.evaluation import matching, overlaps
 from detect.evaluation.average_precision import average_precision
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate
@@ -94,5 +94,5 @@ def test_pairs_in_many_small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, detections = realistic_set(7, images=12)
     whole = match(truth, detections, 4)
     for portion in (1, 2, 7):
-        monkeypatch.setattr(pairs, "_PAIRS_AT_ONCE", portion)
+        monkeypatch.setattr(overlaps, "_PAIRS_AT_ONCE", portion)
         np.testing.assert_array_equal(match(truth, detections, 4).hit, whole.hit)

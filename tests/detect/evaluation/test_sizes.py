@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from detect.evaluation.matching import IOU_THRESHOLDS, match
 from detect.evaluation.metrics import measure
-from detect.evaluation.pairs import overlapping_pairs
+from detect.evaluation.overlaps import find_overlaps
 from detect.evaluation.sizes import COCO_AREAS, by_coco_area, by_diameter
 from tests.helpers.references import coco_dataset
 from tests.helpers.samples import Images, adversarial_sets, boxes, realistic_set
@@ -60,7 +60,7 @@ def assert_equal_to_pycocotools(
     matches = match(truth, detections, num_classes)
     group = matches.image * num_classes + matches.label
     truth_group = matches.truth_image * num_classes + matches.truth_label
-    pairs = overlapping_pairs(
+    pairs = find_overlaps(
         matches.xyxy, group, matches.truth_xyxy, truth_group, len(truth) * num_classes,
         floor=IOU_THRESHOLDS[0],
     )  # fmt: skip

@@ -207,7 +207,7 @@ def test_linked_findings_are_written(tiny_run: Path, tiny_dataset: Path, tmp_pat
     linked = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))["linked"]
     assert linked["linking"] == card.linking.model_dump()
     assert linked["confidence"] == card.operating_point.confidence
-    assert linked["lesions"] == result.study.lesions.all.total > 0
+    assert linked["lesions"] == result.levels.lesions.all.total > 0
     assert 0 <= linked["hits"] <= min(linked["findings"], linked["lesions"])
     boxes = linked["one_finding_per_box"]
     assert boxes["findings"] >= linked["greedy_stacking"]["findings"]
@@ -234,7 +234,7 @@ def test_area_ranges_are_those_of_pycocotools_on_the_same_files(
         scoring.evaluate()
         scoring.accumulate()
         scoring.summarize()
-    ap = [row.ap50_95 for row in result.study.by_coco_area.values()]
+    ap = [row.ap50_95 for row in result.levels.by_coco_area.values()]
     expected = [np.nan if value == -1 else value for value in scoring.stats[3:6]]
     assert ap == pytest.approx(expected, abs=1e-9, nan_ok=True)
     assert not np.isnan(ap[0])

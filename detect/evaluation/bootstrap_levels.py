@@ -1,4 +1,4 @@
-"""Draws of patients for FROC, lesions and cases; see `bootstrap`."""
+"""Bootstrap FROC, lesion and case numbers over patients; see `bootstrap`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from detect.evaluation.bootstrap import (
 )
 from detect.evaluation.cases import CaseTable
 from detect.evaluation.froc import PER_IMAGE, PER_SCAN, RuleHits
-from detect.evaluation.lesion_table import Lesions, number
+from detect.evaluation.lesion_table import Lesions, index_names
 from detect.evaluation.lesions import score_of_lesions
 from detect.evaluation.matching import Matches
 
@@ -50,7 +50,7 @@ class LevelDraws:
     diagnosis_f1: NDArray[np.float64]
 
 
-def draw_levels(
+def bootstrap_levels(
     matches: Matches,
     patients: Sequence[str],
     hits: RuleHits,
@@ -60,7 +60,7 @@ def draw_levels(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> LevelDraws:
-    """Score sets of patients, drawn as `draw_patients` draws them: equal seeds, equal patients.
+    """Score sets of patients, the same ones as `bootstrap_patients` draws with the same seed.
 
     Args:
         matches: of all images.
@@ -71,7 +71,7 @@ def draw_levels(
         confidence: of the operating point; None if there is none.
         draws, seed: how many, and of what.
     """
-    patient, count = number(patients)
+    patient, count = index_names(patients)
     if count < 2:
         return LevelDraws(*np.full((11, draws), np.nan))
     times = draw_times(count, draws, seed)

@@ -9,9 +9,9 @@ from converters.core.boxes import Boxes
 from converters.dataset.folder import open_dataset
 from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
+from detect.evaluation.levels import Levels, measure_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.study import Study, study
 
 # 2D boxes and 3D lesions of each volume, counted by others
 COUNTS = {
@@ -28,10 +28,10 @@ def split(lits_dataset: Path) -> Split:
     return fold_splits(open_dataset(lits_dataset), Fold(number=1, of=2, seed=0))["test"]
 
 
-def levels(split: Split, moved_by: float) -> Study:
+def levels(split: Split, moved_by: float) -> Levels:
     detections = [Boxes(boxes.xyxy + moved_by, boxes.label, boxes.score) for boxes in split.truth]
     matches = match(split.truth, detections, 1)
-    return study(matches, measure(matches, ["tumour"], 0.5), split.origins)
+    return measure_levels(matches, measure(matches, ["tumour"], 0.5), split.origins)
 
 
 @pytest.mark.realdata

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from converters.dataset.provenance import Origins
-from detect.evaluation.bootstrap import draw_patients
+from detect.evaluation.bootstrap import bootstrap_patients
+from detect.evaluation.bootstrap_levels import LevelDraws, bootstrap_levels
 from detect.evaluation.cases import case_table
 from detect.evaluation.froc import hit_rules
 from detect.evaluation.lesion_table import find_lesions
-from detect.evaluation.level_draws import LevelDraws, draw_levels
+from detect.evaluation.levels import measure_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.study import study
 from tests.helpers.samples import Images, drawn_sets, in_image, sample
 
 CLASSES, CONFIDENCE = 3, 0.4
@@ -22,7 +22,7 @@ IMAGE_RATES, SCAN_RATES = (0.5, 1, 2, 4, 8, 16), (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 
 
 def draws_of(truth: Images, detections: Images, origins: Origins, draws: int) -> LevelDraws:
     matches = match(truth, detections, CLASSES)
-    return draw_levels(
+    return bootstrap_levels(
         matches, origins.patient, hit_rules(matches, in_image(matches))[0],
         find_lesions(matches, origins), case_table(matches, origins), CONFIDENCE, draws, seed=4,
     )  # fmt: skip
@@ -119,7 +119,9 @@ def test_a_draw_is_the_duplicated_set_counted_anew(seed: int) -> None:
 def test_the_whole_set_once_is_what_the_study_says() -> None:
     truth, detections, origins = sample(2)
     matches = match(truth, detections, CLASSES)
-    result = study(matches, measure(matches, ["a", "b", "c"], CONFIDENCE), origins, draws=10)
+    result = measure_levels(
+        matches, measure(matches, ["a", "b", "c"], CONFIDENCE), origins, draws=10
+    )
     expected = numbers_anew(truth, detections, origins, [(k, 0) for k in range(len(truth))])
     reported = [
         result.froc.image.mean, result.froc.scan.mean,
@@ -134,8 +136,10 @@ def test_the_whole_set_once_is_what_the_study_says() -> None:
 def test_the_intervals_are_percentiles_of_the_same_patients() -> None:
     truth, detections, origins = sample(2)
     matches = match(truth, detections, CLASSES)
-    result = study(matches, measure(matches, ["a", "b", "c"], CONFIDENCE), origins, 200, seed=4)
-    boxes = draw_patients(matches, origins.patient, CONFIDENCE, 200, seed=4)
+    result = measure_levels(
+        matches, measure(matches, ["a", "b", "c"], CONFIDENCE), origins, 200, seed=4
+    )
+    boxes = bootstrap_patients(matches, origins.patient, CONFIDENCE, 200, seed=4)
     levels = draws_of(truth, detections, origins, draws=200)
     for name, values in (vars(boxes) | vars(levels)).items():
         ends = np.nanquantile(values, [0.025, 0.975])

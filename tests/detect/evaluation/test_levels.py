@@ -1,4 +1,4 @@
-"""The whole study: invariance to order and names, and its form in `metrics.json`."""
+"""All levels: invariance to order and names, and its form in `metrics.json`."""
 
 import json
 from dataclasses import replace
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from converters.core.boxes import Boxes
 from converters.dataset.provenance import Origins
+from detect.evaluation.levels import Levels, measure_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.study import Study, study
 from tests.helpers.samples import Images, adversarial_sets, boxes, sample
 
 NAMES = ["a", "b", "c"]
@@ -20,13 +20,13 @@ NAMES = ["a", "b", "c"]
 
 def study_of(
     truth: Images, detections: Images, origins: Origins, confidence: float | None = 0.4
-) -> Study:
+) -> Levels:
     matches = match(truth, detections, len(NAMES))
-    return study(matches, measure(matches, NAMES, confidence), origins, draws=40)
+    return measure_levels(matches, measure(matches, NAMES, confidence), origins, draws=40)
 
 
-def content(result: Study) -> dict[str, object]:
-    """Return the study as JSON, rounded: sums in another order may differ in the last bit."""
+def content(result: Levels) -> dict[str, object]:
+    """Return the levels as JSON, rounded: sums in another order may differ in the last bit."""
 
     def rounded(value: object) -> object:
         if isinstance(value, dict):

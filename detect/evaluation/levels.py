@@ -1,4 +1,4 @@
-"""Everything a reader study reports beside the box table of `metrics`."""
+"""Measure a set at every level beside boxes: sizes, errors, FROC, lesions, cases, intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from converters.core.jsonable import name_range_ends, to_jsonable
 from converters.dataset.provenance import Origins
-from detect.evaluation.bootstrap import DRAWS, LEVEL, draw_patients, interval
+from detect.evaluation.bootstrap import DRAWS, LEVEL, bootstrap_patients, interval
+from detect.evaluation.bootstrap_levels import bootstrap_levels
 from detect.evaluation.cases import CaseLevel, case_level, case_table
 from detect.evaluation.confusion import Confusion, confusion
 from detect.evaluation.curves import Curves, curves
@@ -23,7 +24,7 @@ from detect.evaluation.froc import (
     froc,
     hit_rules,
 )
-from detect.evaluation.lesion_table import find_lesions, flat
+from detect.evaluation.lesion_table import concatenated, find_lesions
 from detect.evaluation.lesions import (
     LesionLevel,
     LesionShare,
@@ -31,11 +32,10 @@ from detect.evaluation.lesions import (
     score_of_lesions,
     share,
 )
-from detect.evaluation.level_draws import draw_levels
 from detect.evaluation.matching import Matches
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
+from detect.evaluation.overlaps import ANY_OVERLAP, find_overlaps
 from detect.evaluation.sizes import (
     AreaRow,
     DiameterRow,
@@ -86,7 +86,7 @@ class Secondary:
 
 
 @dataclass(frozen=True)
-class Study:
+class Levels:
     """All numbers beside `Metrics`; the sections are described in their own files.
 
     Attributes:
@@ -182,13 +182,13 @@ class Study:
         return ready
 
 
-def study(
+def measure_levels(
     matches: Matches,
     metrics: Metrics,
     origins: Origins,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Study:
+) -> Levels:
     """Measure a set at every level.
 
     Confusion, lesions and cases are read at the frozen confidence, or where there is none at that
@@ -207,7 +207,7 @@ def study(
     frozen = metrics.frozen.confidence if metrics.frozen else None
     best = metrics.best_f1.confidence
     confidence = frozen if frozen is not None else None if np.isnan(best) else best
-    in_image = overlapping_pairs(
+    in_image = find_overlaps(
         matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image, matches.num_images,
         floor=ANY_OVERLAP,
     )  # fmt: skip
@@ -218,9 +218,9 @@ def study(
     hits, *others = hit_rules(matches, in_image)
 
     draw = (confidence, draws, seed)
-    of_boxes = draw_patients(matches, origins.patient, frozen, draws, seed)
-    of_levels = draw_levels(matches, origins.patient, hits, lesions, table, *draw)
-    return Study(
+    of_boxes = bootstrap_patients(matches, origins.patient, frozen, draws, seed)
+    of_levels = bootstrap_levels(matches, origins.patient, hits, lesions, table, *draw)
+    return Levels(
         class_names=names,
         confidence=confidence,
         chosen="best_f1" if frozen is None else "frozen",
@@ -252,7 +252,7 @@ def study(
 
 def _areas(matches: Matches, origins: Origins) -> NDArray[np.float64]:
     """COCO's area of each true box; of the rectangle where it is not known."""
-    area = flat(origins.area, np.float64)
+    area = concatenated(origins.area, np.float64)
     return np.where(np.isnan(area), area_of(matches.truth_xyxy), area)
 
 
