@@ -15,6 +15,7 @@ def no_network() -> Iterator[None]:
     places = [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+        patch.setenv("YOLO_OFFLINE", "true")  # else ultralytics looks for the network on import
         yield
 
 
