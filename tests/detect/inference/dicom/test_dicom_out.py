@@ -29,15 +29,6 @@ from tests.helpers.dicom_results import (
 from tests.helpers.dicom_series import write_enhanced
 
 
-@pytest.fixture
-def bone_model(coded_model: Path) -> Path:
-    """A bundle of a threshold detector to which only bone is bright."""
-    card = json.loads((coded_model / "model.json").read_text(encoding="utf-8"))
-    card["spec"]["window"] = {"level": 500, "width": 200}
-    (coded_model / "model.json").write_text(json.dumps(card))
-    return coded_model
-
-
 def labels_in_patient(path: Path) -> dict[int, np.ndarray]:
     image = nib.load(path)
     data = np.asarray(image.dataobj)
