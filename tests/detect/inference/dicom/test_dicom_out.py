@@ -1,6 +1,5 @@
 """DICOM SR and SEG of what was found, and the label volume, read back by other libraries."""
 
-import json
 import shutil
 from pathlib import Path
 
