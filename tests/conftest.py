@@ -15,14 +15,14 @@ def no_network() -> Iterator[None]:
     places = [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+        patch.setenv("YOLO_OFFLINE", "true")  # else ultralytics looks for the network on import
         yield
 
 
 @pytest.fixture(scope="session")
 def ultralytics_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let ultralytics be imported without network access and without writing to the home folder."""
+    """Let ultralytics be imported without writing to the home folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(os.environ, "YOLO_OFFLINE", "true")
         patch.setitem(os.environ, "YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("ultralytics")))
         yield
 

@@ -15,40 +15,45 @@ def evaluate(
     data: Data,
     model: Annotated[
         list[Path] | None,
-        typer.Option(help="Model folder of `detect train`; several are an ensemble."),
+        typer.Option(help="Model folder of `detect train`. Several are scored as an ensemble."),
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Or COCO results, a folder of YOLO labels, or of label volumes."),
+        typer.Option(
+            help="In place of --model: COCO results, or a folder of YOLO labels or label volumes."
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to score: train, val or test.")] = "test",
     out: Annotated[
-        Path | None, typer.Option(help="Folder [MODEL or runs/NAME, /evaluation-SPLIT].")
+        Path | None, typer.Option(help="Folder to write [evaluation-SPLIT in MODEL or runs/NAME].")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of what made the --predictions [their file's name].")
+        str | None, typer.Option(help="Name of the tool that made --predictions [the file's name].")
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Of label volumes: CLASS=NUMBER,… [the dataset's own].")
+        str | None,
+        typer.Option(help="Meaning of label volumes: CLASS=NUMBER,… [as in the dataset]."),
     ] = None,
     box_score: Annotated[
         str | None,
         typer.Option(
             "--score",
-            help="Of label volumes' boxes: mean or max (probability), volume, constant"
+            help="Score of the boxes of label volumes: mean or max probability, volume or constant"
             " [mean with probabilities, else constant].",
         ),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(help="Of --predictions: boxes from here on count.")
+        float | None, typer.Option(help="Score from which boxes of --predictions count.")
     ] = None,
     val_predictions: Annotated[
-        Path | None, typer.Option(help="For val, to choose the confidence on.")
+        Path | None, typer.Option(help="Predictions for val, on which the confidence is chosen.")
     ] = None,
     operating_point: Annotated[
-        str | None, typer.Option(help=f"With --val-predictions: {RULES} [f1].")
+        str | None, typer.Option(help=f"Rule for the choice on --val-predictions: {RULES} [f1].")
     ] = None,
-    pictures: Annotated[int, typer.Option(min=0, help="Slices with lesions to draw.")] = 12,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Number of slices with lesions to draw.")
+    ] = 12,
     device: Device = "auto",
     runtime: Runtime = "torch",
     augment: Augment = False,
@@ -90,8 +95,8 @@ def evaluate(
 
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder of `detect evaluate`.")],
-    second: Annotated[Path, typer.Argument(help="Another, of the same pictures.")],
-    out: Annotated[Path | None, typer.Option(help="JSON file to write too.")] = None,
+    second: Annotated[Path, typer.Argument(help="Another folder, scored on the same pictures.")],
+    out: Annotated[Path | None, typer.Option(help="JSON file to write the comparison to.")] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> int:

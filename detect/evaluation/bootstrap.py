@@ -1,4 +1,4 @@
-"""Confidence intervals by drawing patients anew: slices of one patient are not independent."""
+"""Bootstrap confidence intervals over patients: slices of one patient are not independent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -93,7 +93,7 @@ def score_draws(
 
 
 def draw_times(patients: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
-    """How often each patient is in each draw: ``(draws, patients)``; a row sums to `patients`."""
+    """Draw how often each patient counts: ``(draws, patients)``; a row sums to `patients`."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(patients, np.full(patients, 1 / patients), draws)
 

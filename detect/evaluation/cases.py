@@ -1,4 +1,4 @@
-"""Case level: is there a lesion in the scan, and of which classes?
+"""Score the case level: whether a scan holds a lesion, and of which classes.
 
 A case is a scan: two scans of one patient are two cases. The bootstrap draws patients, with all
 their scans.
@@ -155,7 +155,7 @@ def case_level(table: CaseTable, class_names: Sequence[str], confidence: float |
 
 
 def auroc(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
-    """Area under the ROC curve; NaN if one side is empty.
+    """Compute the area under the ROC curve; NaN if one side is empty.
 
     The chance that a case with the finding scores higher than one without, half a point for equal
     scores (Mann-Whitney; Hanley and McNeil, Radiology 1982): what scikit-learn's ``roc_auc_score``

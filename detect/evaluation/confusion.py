@@ -1,4 +1,4 @@
-"""Confusion matrix with background."""
+"""Compute the confusion matrix with background."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from detect.evaluation.overlaps import Overlaps, by_preference, claim
 
 @dataclass(frozen=True)
 class Confusion:
-    """What each true box was taken for.
+    """Confusion matrix of true boxes and detections.
 
     Attributes:
         confidence: detections with at least this score count.

@@ -1,4 +1,4 @@
-"""What kinds of error there are, and what each costs: TIDE.
+"""Split errors into the kinds of TIDE, with the cost of each in mAP50.
 
 Source: Bolya, Foley, Hays, Hoffman: TIDE: A General Toolbox for Identifying Object Detection
 Errors, ECCV 2020 (arXiv:2008.08115), and the order of the tests in its authors' program.

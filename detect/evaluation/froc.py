@@ -1,4 +1,4 @@
-"""FROC: how much is found at a bearable number of false positives."""
+"""Compute FROC: sensitivity at given numbers of false positives an image or a scan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +99,11 @@ class Froc:
 def froc(
     score: NDArray[np.float64], false: NDArray[np.float64], units: int, rates: Sequence[float]
 ) -> Froc:
-    """Sensitivity at given numbers of false positives a unit.
+    """Compute the sensitivity at given numbers of false positives a unit.
+
+    >>> scores, false = np.array([0.9, 0.6, -np.inf]), np.array([0.8, 0.7, 0.5])
+    >>> froc(scores, false, units=2, rates=(0.5, 1.0)).sensitivity.round(2).tolist()
+    [0.33, 0.67]
 
     At a threshold, the sensitivity is the share of targets whose score reaches it, and the false
     positives those with a score that does. For each rate the lowest threshold counts that leaves at

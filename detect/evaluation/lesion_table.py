@@ -1,4 +1,4 @@
-"""Where images and true boxes come from: case, patient, lesion, size."""
+"""Gather true boxes into 3D lesions with case, patient, class and diameter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ class Lesions:
 
 
 def index_names(names: Sequence[str]) -> tuple[NDArray[np.int64], int]:
-    """Index of each name among the sorted names, and how many different ones there are."""
+    """Return the index of each name among the sorted names, and the number of different names."""
     unique, index = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
     return index.astype(np.int64), len(unique)
 
 
 def concatenated(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
-    """Join what goes by image."""
+    """Join arrays that go by image."""
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
 

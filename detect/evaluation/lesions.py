@@ -1,4 +1,4 @@
-"""Lesion level: a 3D lesion is found if any of its boxes is hit."""
+"""Score the lesion level: a 3D lesion is found if any of its boxes is hit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -77,7 +77,7 @@ class FrocLevel:
 
 @dataclass(frozen=True)
 class Secondary:
-    """What another hit rule would say."""
+    """FROC and lesion sensitivity under another hit rule."""
 
     rule: str
     image: Froc

@@ -1,4 +1,4 @@
-"""Which detection hits which true box: the greedy matching of the COCO evaluation.
+"""Match detections to true boxes greedily, as the COCO evaluation does.
 
 Source of the rules: ``COCOeval.evaluateImg`` and ``bbIou`` of pycocotools (box mode, area range
 "all"), followed down to the order of the floating-point operations, so that an IoU that lies
@@ -68,6 +68,12 @@ class Matches:
 
 def match(truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int) -> Matches:
     """Match the detections of every image to its true boxes, at each of ``IOU_THRESHOLDS``.
+
+    >>> truth = [Boxes([[0, 0, 10, 10]], [0], [1])]
+    >>> detections = [Boxes([[0, 0, 10, 8], [0, 0, 10, 10]], [0, 0], [0.9, 0.8])]
+    >>> matches = match(truth, detections, num_classes=1)
+    >>> matches.hit[0].tolist(), matches.hit[-1].tolist()  # at IoU 0.5 and 0.95
+    ([0, -1], [-1, 0])
 
     Within one image and class, detections choose in order of falling score; each takes the free
     true box with the highest IoU at or above the threshold, among equals the one listed last. A

@@ -124,6 +124,12 @@ def evaluate(
 ) -> Metrics:
     """Score the raw detections of a set of images against its true boxes.
 
+    >>> truth = [Boxes([[10, 10, 20, 20]], [0], [1]), Boxes.empty()]
+    >>> detections = [Boxes([[10, 10, 20, 19]], [0], [0.9]), Boxes([[0, 0, 5, 5]], [0], [0.3])]
+    >>> metrics = evaluate(truth, detections, ["tumour"], frozen_confidence=0.5)
+    >>> metrics.map50, metrics.frozen.pooled
+    (1.0, Counts(true_positives=1, false_positives=0, false_negatives=0))
+
     Args:
         truth: one ``Boxes`` an image, px; an image without a lesion has none.
         detections: one ``Boxes`` an image, px, in the same order, not cut at any confidence that

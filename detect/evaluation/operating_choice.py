@@ -17,7 +17,7 @@ _TOLERANCE = 1e-9  # 0.9 of ten boxes is nine of them, whatever the last bit say
 
 @dataclass(frozen=True)
 class Outcome:
-    """What holds at a confidence, at IoU 0.5.
+    """Rates at a confidence, at IoU 0.5.
 
     Attributes:
         precision, recall, f1: means over the classes with a true box; NaN where undefined.
@@ -33,7 +33,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Choice:
-    """A confidence, and what came of it.
+    """A confidence, and the rates at it.
 
     Attributes:
         confidence: in [0, 1].

@@ -1,4 +1,4 @@
-"""Two detectors on the same patients: how much better is one, and could that be chance?"""
+"""Compare two detectors on the same patients by bootstrap and approximate randomisation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

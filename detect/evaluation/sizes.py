@@ -1,4 +1,4 @@
-"""Box numbers by size: COCO's pixel areas, and lesion diameters in mm."""
+"""Score boxes by size: COCO's pixel areas, and lesion diameters in mm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class DiameterRow:
 def by_coco_area(
     matches: Matches, same_class: Overlaps, area: NDArray[np.float64]
 ) -> Mapping[str, AreaRow]:
-    """Average precision in COCO's size ranges.
+    """Compute average precision in COCO's size ranges.
 
     Source: ``COCOeval.evaluateImg`` of pycocotools. True boxes outside the range are ignored: a
     detection takes one only if no other is left, and neither counts then. A detection without a
@@ -100,7 +100,7 @@ def by_diameter(
     best_confidence: float,
     frozen_confidence: float | None,
 ) -> Sequence[DiameterRow]:
-    """Recall and average precision by the diameter of the lesion that a true box belongs to.
+    """Compute recall and average precision by the diameter of each true box's lesion.
 
     Args:
         matches: of all images.

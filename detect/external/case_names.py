@@ -1,4 +1,4 @@
-"""Which case of a dataset a file from another tool belongs to, told by its name."""
+"""Assign files of another tool to the cases of a dataset by their names."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""nnU-Net's probability maps: `CASE.npz` beside `CASE.nii.gz`. Nothing in them is unpickled."""
+"""Read nnU-Net's probability maps, `CASE.npz` beside `CASE.nii.gz`, without unpickling."""
 
 import zipfile
 import zlib

@@ -1,4 +1,4 @@
-"""A segmentation is a detector too: its components become boxes with a score."""
+"""Turn the components of a segmentation into boxes with a score."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -125,7 +125,7 @@ def read_segmentations(
 
 
 def probabilities_beside(file: Path) -> Path:
-    """Where nnU-Net puts the probabilities of a segmentation."""
+    """Name the file in which nnU-Net puts the probabilities of a segmentation."""
     return file.with_name(file.name.removesuffix(".gz")).with_suffix(".npz")
 
 

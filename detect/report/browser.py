@@ -20,7 +20,7 @@ MOST_DETECTIONS = 60_000  # in a page
 
 @dataclass(frozen=True)
 class Browser:
-    """What the page's script needs, and what can be said without it.
+    """Data of the case browser, and the findings that are shown without a script.
 
     Attributes:
         data: JSON-ready content for the script.

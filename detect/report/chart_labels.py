@@ -1,4 +1,4 @@
-"""Names beside the marks of a chart, each where it covers no mark and no other name."""
+"""Place names beside the marks of a chart so that they cover no mark and no other name."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The charts of an evaluation, from the sections of `metrics.json` that are there."""
+"""Draw the charts of an evaluation from the sections of `metrics.json`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

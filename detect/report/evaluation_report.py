@@ -206,7 +206,7 @@ def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple
 
 
 def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is worth knowing of the model card, and of those of an ensemble's members; no path."""
+    """List the main facts of the model card and of an ensemble's members; no path."""
     card, source = metrics.get("model"), metrics.get("predictions")
     if isinstance(source, Mapping):
         return _source(source, metrics)

@@ -1,4 +1,4 @@
-"""What went wrong, worst first: lesions that were missed, then false positives by confidence.
+"""List errors, the worst first: missed lesions, then false positives by confidence.
 
 Everything is read off the matches of the one evaluator, at IoU 0.5.
 """
@@ -20,7 +20,7 @@ MOST = 60  # missed lesions, and as many false positives: more than anybody look
 
 @dataclass(frozen=True)
 class Detections:
-    """What one detector found on a split, and which true boxes it hit.
+    """Detections of one detector on a split, and the true boxes that they hit.
 
     Attributes:
         name: of the detector.

@@ -1,4 +1,4 @@
-"""Which slices a report shows, as small pictures within a budget of bytes."""
+"""Choose the slices that a report shows, as small pictures within a budget of bytes."""
 
 import base64
 import io

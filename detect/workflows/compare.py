@@ -62,7 +62,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What a folder of `detect evaluate` holds."""
+    """Content of a folder of `detect evaluate`."""
 
     folder: Path
     name: str

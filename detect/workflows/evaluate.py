@@ -88,7 +88,7 @@ def evaluate(
 
 
 def _notes(used: ModelSet, dataset: Dataset) -> tuple[str, ...]:
-    """What a reader of an ensemble's numbers has to know."""
+    """Write notes for the reader of an ensemble's numbers."""
     if len(used.cards) == 1:
         return ()
     notes = []

@@ -1,4 +1,4 @@
-"""The part of a dataset that a model is scored on, and whether the two suit each other."""
+"""Read the split that a model is scored on, and refuse a dataset that does not suit it."""
 
 from pathlib import Path
 

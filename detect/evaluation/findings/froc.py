@@ -1,4 +1,4 @@
-"""FROC of findings: how many lesions are found at a bearable number of false findings a scan.
+"""Compute FROC of linked findings: lesions found at given numbers of false findings a scan.
 
 A reader is disturbed by findings, not by boxes: a vessel that looks like a lesion on five slices is
 five false boxes and one false finding, and a flash of noise is none where `min_boxes` drops it.

@@ -1,4 +1,4 @@
-"""Linked level: how well findings that were linked through slices match the true 3D lesions.
+"""Match findings that were linked through slices to the true 3D lesions.
 
 A finding or lesion is a *tube*: one rectangle on each of its slices, as thick as the slice. Slices
 that a link bridges without a box are no part of it.

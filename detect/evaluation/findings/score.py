@@ -26,7 +26,7 @@ WORTH = 0.02  # of F1 or average precision, for each parameter that is not the d
 
 @dataclass(frozen=True)
 class LinkedLevel:
-    """Findings of a split, and what plainer ways to make them of the same boxes would give.
+    """Scores of linked findings, and of simpler ways to make findings of the same boxes.
 
     Attributes:
         confidence: boxes from here on were linked.

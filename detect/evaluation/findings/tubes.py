@@ -1,4 +1,4 @@
-"""A split, scan by scan: stacks of boxes that can be linked, and the true lesions as tubes."""
+"""Stack the boxes of a split scan by scan, and write true lesions as tubes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
 """DICOM SR and SEG of what was found, and the label volume, read back by other libraries."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -27,15 +26,6 @@ from tests.helpers.dicom_results import (
     validate,
 )
 from tests.helpers.dicom_series import write_enhanced
-
-
-@pytest.fixture
-def bone_model(coded_model: Path) -> Path:
-    """A bundle of a threshold detector to which only bone is bright."""
-    card = json.loads((coded_model / "model.json").read_text(encoding="utf-8"))
-    card["spec"]["window"] = {"level": 500, "width": 200}
-    (coded_model / "model.json").write_text(json.dumps(card))
-    return coded_model
 
 
 def labels_in_patient(path: Path) -> dict[int, np.ndarray]:
