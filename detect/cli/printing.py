@@ -1,4 +1,4 @@
-"""What the verbs print."""
+"""Print the results of the verbs."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -34,7 +34,7 @@ class CaseTable:
 
     @property
     def sick(self) -> NDArray[np.bool_]:
-        """Whether each case has a lesion of any class."""
+        """Tell for each case whether it has a lesion of any class."""
         return np.asarray(self.truth.any(axis=1), np.bool_)
 
     @property

@@ -122,7 +122,7 @@ class _Errors:
         self._missed = self._free & (self.best == n)
 
     def totals(self) -> dict[str, int]:
-        """How many errors of each kind there are."""
+        """Count the errors of each kind."""
         counts = {name: int(np.sum(self.kind == k)) for k, name in enumerate(KINDS)}
         return counts | {"missed": int(self._missed.sum())}
 

@@ -85,5 +85,5 @@ def find_lesions(matches: Matches, origins: Origins) -> Lesions:
 
 
 def in_range(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.bool_]:
-    """Whether each value lies from `low` on and below `high`."""
+    """Tell for each value whether it lies from `low` on and below `high`."""
     return (values >= low) & (values < high)

@@ -13,7 +13,7 @@ from detect.evaluation.lesion_table import DIAMETERS_MM, Lesions, in_range
 
 @dataclass(frozen=True)
 class LesionShare:
-    """How many lesions there are and how many are found at the operating point.
+    """Count lesions, and those found at the operating point.
 
     Attributes:
         total: lesions.

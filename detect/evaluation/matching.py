@@ -62,7 +62,7 @@ class Matches:
         return np.bincount(occupied % self.num_classes, minlength=self.num_classes).astype(np.int64)
 
     def of_class(self, label: int) -> slice:
-        """Where the detections of one class lie in the arrays, highest score first."""
+        """Index the detections of a class, highest score first."""
         return slice(*np.searchsorted(self.label, [label, label + 1]).tolist())
 
 

@@ -17,7 +17,7 @@ class Box(NamedTuple):
     bottom: float
 
     def overlaps(self, other: "Box") -> bool:
-        """Whether two rectangles touch."""
+        """Tell whether two rectangles touch."""
         return (
             self.left <= other.right
             and other.left <= self.right
@@ -26,7 +26,7 @@ class Box(NamedTuple):
         )
 
     def holds(self, other: "Box") -> bool:
-        """Whether the other rectangle lies inside this one."""
+        """Tell whether the other rectangle lies inside this one."""
         return (
             self.left <= other.left
             and other.right <= self.right

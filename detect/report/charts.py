@@ -66,7 +66,7 @@ class Axis:
     ends: tuple[float, float] | None = None
 
     def place(self, value: float) -> float:
-        """Where a value stands, as a fraction of the axis; values beyond the ends stand on them."""
+        """Place a value on the axis as a fraction of it; values beyond the ends go to the ends."""
         low, high = self.ends or (self.ticks[0], self.ticks[-1])
         if self.logarithmic:
             low, high, value = math.log(low), math.log(high), math.log(max(value, low))

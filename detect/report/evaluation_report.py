@@ -197,7 +197,7 @@ def _confusion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where detections from elsewhere come from."""
+    """Describe the origin of detections that another tool made."""
     scored = f", scored by {source['score']}" if source.get("score") else ""
     rows = [("Detections", f"{source['name']}: {source['form']}{scored}")]
     if point := metrics.get("operating_point"):

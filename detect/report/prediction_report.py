@@ -137,7 +137,7 @@ def _slices(
 
 
 def _frame(case: dict[str, Any]) -> Frame:
-    """Where the overlays of a case lie on its slices; boxes are those of the slices."""
+    """Frame of the overlays of a case on its slices; boxes are those of the slices."""
     frame = case.get("frame")
     return Frame.model_validate(frame) if frame else Frame.whole(case["shape"])
 

@@ -35,7 +35,7 @@ class Comparison:
 
     @property
     def is_exact(self) -> bool:
-        """Whether p counts every way of swapping."""
+        """Tell whether p counts every way of swapping."""
         return self.patients <= EXACT_PATIENTS
 
     def to_json(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ SIZES_AT = 1.0  # false findings a scan
 
 @dataclass(frozen=True)
 class LinkedFroc:
-    """How many lesions are found at numbers of false findings a scan; NaN without lesions.
+    """Sensitivity over lesions at numbers of false findings a scan; NaN without lesions.
 
     Attributes:
         false_positives: false findings a scan, rising.
