@@ -78,7 +78,7 @@ def _threshold(coarse: NDArray[np.generic], modality: str) -> float:
 
 
 def _odd(pixels: float) -> int:
-    return 2 * round((pixels - 1) / 2) + 1 if pixels > 1 else 1
+    return 2 * round((pixels - 1) / 2) + 1
 
 
 def _keep_large_parts(tissue: NDArray[np.bool_]) -> bool:

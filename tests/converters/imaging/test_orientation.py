@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.spatial.transform import Rotation
 
 from converters.core.errors import InputError
-from converters.imaging.orientation import SHEAR_TOLERANCE, canonical
+from converters.imaging.orientation import canonical
 
 PATH = Path("scan.nii")
 
@@ -117,7 +117,40 @@ def test_impossible_geometry_is_refused(change, problem) -> None:
     assert str(caught.value).startswith("scan.nii: ")
 
 
-def test_rounding_in_the_header_is_not_shear() -> None:
+@pytest.mark.parametrize(("cosine", "refused"), [(0.0009, False), (0.0011, True)])
+def test_rounding_in_the_header_is_not_shear(cosine: float, refused: bool) -> None:
     affine = np.eye(4)
-    affine[0, 1] = SHEAR_TOLERANCE * 0.9
-    assert canonical(unique((2, 2, 2)), affine, PATH).affine[0, 1] == affine[0, 1]
+    affine[0, 1] = cosine
+    if refused:
+        with pytest.raises(InputError, match=r"0\.06 degrees off a right angle"):
+            canonical(unique((2, 2, 2)), affine, PATH)
+    else:
+        assert canonical(unique((2, 2, 2)), affine, PATH).affine[0, 1] == cosine
+
+
+@pytest.mark.parametrize(
+    ("size", "refused"), [(0.001, False), (1000, False), (0.00099, True), (1000.5, True)]
+)
+def test_voxels_of_a_micrometre_to_a_metre(size: float, refused: bool) -> None:
+    affine = np.diag([1, size, 1, 1.0])
+    if refused:
+        with pytest.raises(InputError, match=r"outside 0\.001 to 1000 mm"):
+            canonical(unique((2, 2, 2)), affine, PATH)
+    else:
+        assert canonical(unique((2, 2, 2)), affine, PATH).spacing == (1, size, 1)
+
+
+def test_parallel_axes_are_90_degrees_off_though_the_cosine_of_some_rounds_above_1() -> None:
+    for direction in np.random.default_rng(0).uniform(0.1, 1, (40, 3)):
+        affine = np.eye(4)
+        affine[:3, 0] = affine[:3, 1] = direction
+        with pytest.raises(InputError, match=r"90\.00 degrees off"):
+            canonical(unique((2, 2, 2)), affine, PATH)
+
+
+def test_no_affine_of_another_shape_and_no_negative_zero() -> None:
+    with pytest.raises(InputError, match="not finite"):
+        canonical(unique((2, 2, 2)), np.eye(3), PATH)
+    affine = canonical(unique((1, 1, 1)), np.diag([-1.0, -1.0, 1.0, 1.0]), PATH).affine
+    np.testing.assert_array_equal(affine, np.eye(4))
+    assert not np.signbit(affine).any()

@@ -1,6 +1,7 @@
 """Boxes and lesions against a slow, independent calculation."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco_mask
 
+from converters.conversion.case import analyse_case
+from converters.conversion.sources import find_cases
+from converters.imaging.nifti import write_nifti
 from converters.masks.components import decode_rle, encode_rle, find_lesions, longest_diameter
+from tests.helpers import tiny
 
 MASKS = arrays(np.uint8, (4, 6, 7), elements=st.sampled_from([0, 0, 0, 1, 2, 3]))
 CLASSES = {2: 0, 3: 1}
@@ -110,6 +115,22 @@ def test_a_box_has_the_diameter_of_all_its_pixels(mask: np.ndarray) -> None:
         assert c.diameter_mm == longest_diameter(columns, rows, *SPACING[:2])
 
 
+@pytest.mark.parametrize(
+    ("drawn", "mm"),
+    [
+        (["...#", "####"], (4, 1)),  # from the left edge of one pixel to the right edge of another
+        (["####", "...#"], (4, 1)),
+        (["..#.", ".##.", "#.##", "...#"], (1, 4)),
+        (["...##", "..#..", "##..."], (5, 2)),
+    ],
+)
+def test_diameters_of_drawn_components(drawn: list[str], mm: tuple[int, int]) -> None:
+    """Square pixels of 1 mm: the longest way is so far across and down."""
+    mask = np.array([[[2 * (pixel == "#") for pixel in row] for row in drawn]], np.uint8)
+    (component,) = find_lesions(mask, CLASSES, (1.0, 1.0, 1.0))[1]
+    assert component.diameter_mm == pytest.approx(np.hypot(*mm))
+
+
 def test_lesions_far_from_the_corner_and_beside_other_labels() -> None:
     mask = np.zeros((9, 40, 50), np.uint8)
     mask[2:8, 5:39, 3:49] = 7  # an organ, which is no lesion
@@ -122,6 +143,89 @@ def test_lesions_far_from_the_corner_and_beside_other_labels() -> None:
     assert [(c.lesion_id, c.x, c.y, c.width, c.height) for c in components] == [
         (2, 40, 30, 5, 3), (1, 10, 20, 2, 1),
     ]  # fmt: skip
+
+
+def test_all_figures_of_two_lesions_by_hand() -> None:
+    """Pixels of 0.5 x 2 mm, slices of 3 mm: 1 mm² and 3 mm³ a voxel."""
+    mask = np.zeros((5, 6, 9), np.uint8)
+    mask[1, 1, 1:4] = 2  # 3 pixels in a row, and 1 above the last, one slice up
+    mask[2, 1:3, 3] = 2
+    mask[2, 4, 7] = 2
+    lesions, components = find_lesions(mask, CLASSES, SPACING)
+    assert [vars(lesion) for lesion in lesions] == [
+        {
+            "lesion_id": 1, "label": 0, "voxels": 5, "volume_mm3": 15.0, "first_slice": 1,
+            "last_slice": 2, "max_axial_diameter_mm": 4.0,
+        },
+        {
+            "lesion_id": 2, "label": 0, "voxels": 1, "volume_mm3": 3.0, "first_slice": 2,
+            "last_slice": 2, "max_axial_diameter_mm": 2.0,
+        },
+    ]  # fmt: skip
+    assert [(c.slice_index, c.x, c.y, c.width, c.height, c.area) for c in components] == [
+        (1, 1, 1, 3, 1, 3), (2, 3, 1, 1, 2, 2), (2, 7, 4, 1, 1, 1),
+    ]  # fmt: skip
+    assert [c.area_mm2 for c in components] == [3.0, 2.0, 1.0]
+    # from the top of the first pixel to the bottom of the last one: 1 mm across, 2 mm down
+    assert components[0].diameter_mm == pytest.approx(np.hypot(1.0, 2.0))
+    assert components[1].diameter_mm == 4.0
+
+
+def test_boxes_come_by_slice_class_row_and_column_and_lesions_by_class_and_first_voxel() -> None:
+    mask = np.zeros((3, 8, 8), np.uint8)
+    for z, y, x, value in [
+        (0, 6, 6, 3), (0, 1, 5, 3), (0, 1, 1, 2), (1, 4, 0, 2), (0, 4, 3, 2), (2, 0, 7, 2),
+    ]:  # fmt: skip
+        mask[z, y, x] = value
+    lesions, components = find_lesions(mask, CLASSES, SPACING)
+    assert [(c.slice_index, c.label, c.y, c.x, c.lesion_id) for c in components] == [
+        (0, 0, 1, 1, 1), (0, 0, 4, 3, 2), (0, 1, 1, 5, 5), (0, 1, 6, 6, 6), (1, 0, 4, 0, 3),
+        (2, 0, 0, 7, 4),
+    ]  # fmt: skip
+    assert [lesion.label for lesion in lesions] == [0, 0, 0, 0, 1, 1]
+
+
+def test_boxes_of_one_row_come_by_column_and_of_one_corner_by_lesion() -> None:
+    mask = np.zeros((1, 5, 5), np.uint8)
+    mask[0, 0, [0, 4]] = mask[0, 4, 2] = 2
+    mask[0, 0, 2] = 3
+    components = find_lesions(mask, {2: 0, 3: 0}, SPACING)[1]
+    assert [(c.x, c.y) for c in components] == [(0, 0), (2, 0), (4, 0), (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "counts"),
+    [
+        ([], [12]),
+        ([(0, 0)], [0, 1, 11]),  # row, column of 3 rows and 4 columns; runs go down the columns
+        ([(1, 0)], [1, 1, 10]),
+        ([(2, 0), (0, 1)], [2, 2, 8]),
+        ([(0, 1)], [3, 1, 8]),
+        ([(0, 1), (2, 1)], [3, 1, 1, 1, 6]),
+        ([(2, 3)], [11, 1]),
+    ],
+)
+def test_runs_by_hand(pixels: list[tuple[int, int]], counts: list[int]) -> None:
+    rows, columns = np.array(pixels, np.int64).reshape(-1, 2).T
+    rle = encode_rle(rows, columns, 3, 4)
+    packed = coco_mask.frPyObjects({"counts": counts, "size": [3, 4]}, 3, 4)
+    assert rle == packed["counts"].decode("ascii")
+    assert np.argwhere(decode_rle(rle, 3, 4)).tolist() == sorted(map(list, pixels))
+
+
+def test_boxes_of_less_than_3_mm_are_counted_as_small(tmp_path: Path) -> None:
+    """Pixels of 1 mm: n in a row are n mm long."""
+    mask = np.zeros((3, 12, 8), np.uint8)
+    for row, length in ((1, 1), (3, 2), (5, 3), (7, 4)):
+        mask[1, row, 1 : 1 + length] = 1
+    write_nifti(tmp_path / "a-scan.nii", mask.astype(np.int16), np.eye(4))
+    write_nifti(tmp_path / "a-mask.nii", mask, np.eye(4))
+    recipe = tiny.recipe(tmp_path)
+    (case,) = find_cases(recipe, tmp_path)
+    analysis = analyse_case(recipe, 0, False, case)
+    assert (analysis.small, analysis.dropped, len(analysis.components)) == (2, 0, 4)
+    analysis = analyse_case(recipe, 2.0, False, case)
+    assert (analysis.small, analysis.dropped, len(analysis.components)) == (2, 1, 3)
 
 
 def test_no_lesion_is_no_lesion() -> None:

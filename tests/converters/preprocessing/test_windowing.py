@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from converters.preprocessing.windowing import Percentiles, Window
+from converters.preprocessing.windowing import AnyWindow, Percentiles, Window
 
 
 def test_ends_middle_and_rounding() -> None:
@@ -37,3 +37,37 @@ def test_any_shape_and_order_of_voxels(shape: tuple[int, ...]) -> None:
         grey = Window(level=60, width=200).apply(view)
         assert grey.shape == view.shape
         assert (grey == Window(level=60, width=200).apply(view.astype(np.float32))).all()
+
+
+def test_limits_and_words() -> None:
+    assert str(Window(level=-40.5, width=0.5)) == "level -40.5, width 0.5 HU"
+    assert str(Percentiles(percentiles=(0, 100))) == "percentiles 0 to 100 of the body"
+    for level, width in ((0, 0), (0, -1), (0, np.inf), (np.nan, 1)):
+        with pytest.raises(ValidationError):
+            Window(level=level, width=width)
+    for wrong in ((-0.01, 50), (50, 100.01), (100.5, 100.7), (50, 50)):
+        with pytest.raises(ValidationError):
+            Percentiles(percentiles=wrong)
+
+
+def test_a_window_over_percentiles_by_hand() -> None:
+    assert Percentiles(percentiles=(10, 90)).of(np.arange(101)) == Window(level=50, width=80)
+    assert Percentiles(percentiles=(0, 25)).of(np.array([3, 7])) == Window(level=3.5, width=1)
+    assert Percentiles(percentiles=(10, 90)).of(np.full(5, 7)) == Window(level=7, width=1)
+
+
+def test_a_window_is_told_from_percentiles_by_its_keys() -> None:
+    kinds: TypeAdapter[AnyWindow] = TypeAdapter(AnyWindow)
+    for window in (Window(level=1, width=2), Percentiles(percentiles=(1, 99))):
+        assert kinds.validate_python(window) == window
+        assert kinds.validate_python(window.model_dump()) == window
+    for wrong in ({}, 3, None, "percentiles", {"percentiles": (1, 99), "level": 1}):
+        with pytest.raises(ValidationError):
+            kinds.validate_python(wrong)
+
+
+def test_halves_go_to_the_even_grey_and_no_grey_is_beyond_the_ends() -> None:
+    hu = np.array([-1e9, 0, 1, 2, 3, 4, 509, 510, 511, 1e9])
+    assert Window(level=255, width=510).apply(hu).tolist() == [
+        0, 0, 0, 1, 2, 2, 254, 255, 255, 255,
+    ]  # fmt: skip

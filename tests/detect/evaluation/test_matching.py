@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from converters.core.boxes import Boxes
+from detect.evaluation import overlaps as overlaps_module
 from detect.evaluation.matching import IOU_THRESHOLDS, match
-from tests.helpers.samples import boxes
+from detect.evaluation.overlaps import ANY_OVERLAP, Overlaps, by_preference, claim, find_overlaps
+from tests.helpers.samples import boxes, realistic_set
+
+PAIR = ("detection", "target", "iou")
 
 SQUARE = (0, 0, 10, 10, 0)
 
@@ -76,6 +80,88 @@ def test_truth_is_counted_through_all_images() -> None:
     assert matches.images_per_class().tolist() == [2, 1]
 
 
+def test_images_and_boxes_are_counted_by_class() -> None:
+    corners = SQUARE[:4]
+    truth = [boxes((*corners, 2), (*corners, 2), (*corners, 0)), boxes(), boxes((*corners, 2))]
+    detections = boxes((*corners, 2, 0.3), (*corners, 0, 0.2), (*corners, 2, 0.9))
+    matches = match(truth, [boxes(), detections, boxes((*corners, 1, 1.0))], 4)
+    assert (matches.num_images, matches.num_classes) == (3, 4)
+    assert matches.boxes_per_class().tolist() == [1, 0, 3, 0]
+    assert matches.images_per_class().tolist() == [1, 0, 2, 0]
+    assert matches.label.tolist() == [0, 1, 2, 2] and matches.rank.tolist() == [0, 0, 0, 1]
+    assert matches.score.tolist() == [0.2, 1.0, 0.9, 0.3]
+    assert matches.image.tolist() == [1, 2, 1, 1]
+    assert [matches.of_class(k) for k in range(4)] == [
+        slice(0, 1), slice(1, 2), slice(2, 4), slice(4, 4),
+    ]  # fmt: skip
+
+
+def test_thresholds_by_hand() -> None:
+    """A detection of 10 x n in a box of 10 x 20 has an IoU of n / 20."""
+    truth = boxes((0, 0, 10, 20, 0))
+    for n, reached in ((9, 0), (10, 1), (11, 2), (15, 6), (19, 10), (20, 10)):
+        matches = match([truth], [boxes((0, 0, 10, n, 0, 0.5))], 1)
+        assert matches.hit[:, 0].tolist() == [0] * reached + [-1] * (10 - reached)
+
+
+def test_pairs_by_hand() -> None:
+    detections = np.array([[0, 0, 10, 4], [0, 0, 10, 4], [8, 1, 12, 5]], float)
+    true = np.array([[0, 0, 10, 4], [10, 0, 20, 4], [8, 1, 12, 5], [0, 0, 10, 4]], float)
+    groups, true_groups = np.array([1, 0, 1]), np.array([1, 1, 1, 0])
+    pairs = find_overlaps(detections, groups, true, true_groups, 3, ANY_OVERLAP)
+    # 2 x 3 px in common, of 40 + 16 - 6; and 2 x 3 of 16 + 40 - 6
+    assert list(zip(*(getattr(pairs, name).tolist() for name in PAIR), strict=True)) == [
+        (0, 0, 1.0), (0, 2, 6 / 50), (1, 3, 1.0), (2, 0, 6 / 50), (2, 1, 6 / 50), (2, 2, 1.0),
+    ]  # fmt: skip
+    pairs = find_overlaps(detections, groups, true, true_groups, 3, floor=6 / 50)
+    assert len(pairs) == 6
+    assert len(find_overlaps(detections, groups, true, true_groups, 3, floor=0.121)) == 3
+
+
+def test_a_touch_is_no_overlap_and_a_sliver_is_one() -> None:
+    box = np.array([[0, 0, 10, 10]], float)
+    group = np.zeros(1, np.int64)
+    for other, count in (((10, 0, 20, 10), 0), ((0, 10, 10, 20), 0), ((12, 12, 20, 20), 0),
+                         ((10 - 1e-9, 0, 20, 10), 1), ((5, 5, 5, 9), 0)):  # fmt: skip
+        for a, b in ((box, np.array([other], float)), (np.array([other], float), box)):
+            assert len(find_overlaps(a, group, b, group, 1, ANY_OVERLAP)) == count
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 7, 1000])
+def test_pairs_computed_in_parts_are_the_same(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth, detections = realistic_set(3, images=6)
+    whole = match(truth, detections, 4)
+    sizes = []
+    monkeypatch.setattr(overlaps_module, "_PAIRS_AT_ONCE", at_once)
+    measure = overlaps_module._iou
+    monkeypatch.setattr(
+        overlaps_module, "_iou", lambda a, b: (sizes.append(a.shape[1]), measure(a, b))[1]
+    )
+    assert (match(truth, detections, 4).hit == whole.hit).all()
+    partners = max(map(len, truth))
+    assert max(sizes) <= max(at_once, partners)  # one detection's pairs are never divided
+    assert at_once < 1000 or len(sizes) == 1
+
+
+def test_late_boxes_are_taken_only_where_no_other_is_to_be_had() -> None:
+    pairs = Overlaps(np.array([1, 0, 0, 0]), np.array([0, 0, 2, 1]), np.array([0.9, 0.9, 0.6, 0.6]))
+    ordered = by_preference(pairs)
+    assert ordered.detection.tolist() == [0, 0, 0, 1] and ordered.target.tolist() == [0, 2, 1, 0]
+    ordered = by_preference(pairs, np.array([True, False, False]))
+    assert ordered.target.tolist() == [2, 1, 0, 0]
+    assert claim(ordered, 3, 3).tolist() == [2, 0, -1]
+    assert len(by_preference(pairs[:0])) == 0
+
+
+def test_a_detection_waits_for_an_earlier_one_that_may_take_its_box() -> None:
+    """0 takes box 0; 1 loses that, takes box 1; 2 loses both; 3 has box 2 for itself."""
+    detection = np.array([0, 0, 1, 1, 2, 2, 3])
+    target = np.array([0, 1, 0, 1, 1, 0, 2])
+    assert claim(Overlaps(detection, target, np.ones(7)), 5, 4).tolist() == [0, 1, -1, 2, -1]
+
+
 def test_a_box_without_area_hits_nothing() -> None:
     flat = (3, 3, 3, 9, 0)
     assert hits_at_half(boxes(flat), boxes((*flat, 0.5))) == [-1]
@@ -101,3 +187,9 @@ def test_malformed_sets_are_refused() -> None:
         match([boxes((0, 0, 1, 1, 1))], [Boxes.empty()], 1)
     with pytest.raises(ValueError, match="at least one class"):
         match([], [], 0)
+    assert match([], [], 1).hit.shape == (10, 0)
+    for score in (0.0, 1.0):
+        assert match([boxes()], [boxes((*SQUARE, score))], 1).score.tolist() == [score]
+    for score in (-0.01, 1.01):
+        with pytest.raises(ValueError, match="scores outside"):
+            match([boxes()], [boxes((*SQUARE, score))], 1)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from converters.core.boxes import Boxes
+from converters.core.boxes import Boxes, iou
 from detect.linking.linking import LinkedLesion, Linking, class_agnostic_nms, link, only_linked
 from tests.helpers.linked import SQUARE, boxes, stacks
 
@@ -77,6 +78,13 @@ def test_the_better_overlap_gets_the_box() -> None:
     assert members(lesions) == [[(0, 0)], [(0, 1), (1, 0)]]
 
 
+def test_of_boxes_that_overlap_alike_the_surer_continues_the_lesion() -> None:
+    pair = boxes(((9, 10, 19, 20), 0, 0.3), ((11, 10, 21, 20), 0, 0.9))
+    assert members(link([one_box(), pair])) == [[(0, 0), (1, 1)], [(1, 0)]]
+    equal = boxes(((9, 10, 19, 20), 0, 0.4), ((11, 10, 21, 20), 0, 0.4))
+    assert members(link([one_box(), equal])) == [[(0, 0), (1, 0)], [(1, 1)]]
+
+
 def test_nothing_gives_nothing() -> None:
     assert link([]) == [] and link([Boxes.empty()] * 3) == []
     assert len(class_agnostic_nms(Boxes.empty())) == 0
@@ -92,6 +100,38 @@ def test_class_agnostic_nms() -> None:
         )
     )
     assert kept.score.tolist() == [0.9, 0.3, 0.1] and kept.label.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(("right", "kept"), [(20, 2), (19, 1), (18, 1), (21, 2)])
+def test_boxes_that_overlap_by_more_than_half_are_in_one_place(right: int, kept: int) -> None:
+    """A box of 10 x 10 in one of `right` x 10: an IoU of 10 / right."""
+    pair = boxes(((0, 0, right, 10), 0, 0.4), ((0, 0, 10, 10), 1, 0.6))
+    assert class_agnostic_nms(pair).score.tolist() == [0.6, 0.4][:kept]
+
+
+def test_of_equally_sure_boxes_in_one_place_the_first_stays() -> None:
+    pair = boxes((SQUARE, 2, 0.5), (SQUARE, 1, 0.5), ((40, 40, 50, 50), 0, 0.5))
+    assert class_agnostic_nms(pair).label.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("field", "default", "good", "bad"),
+    [
+        ("iou", 0.2, (0.001, 1), (0, 1.01)),
+        ("max_distance", 0, (0, 4), (-0.01, 4.01)),
+        ("max_gap", 1, (0, 100), (-1, 101)),
+        ("min_boxes", 1, (1, 100), (0, 101)),
+    ],
+)
+def test_limits(
+    field: str, default: float, good: tuple[float, ...], bad: tuple[float, ...]
+) -> None:
+    assert getattr(Linking(), field) == default
+    for value in good:
+        assert getattr(Linking.model_validate({field: value}), field) == value
+    for value in bad:
+        with pytest.raises(ValidationError, match=field):
+            Linking.model_validate({field: value})
 
 
 @settings(deadline=None)
@@ -125,14 +165,11 @@ def test_every_box_is_in_one_lesion_whatever_their_order(slices, random) -> None
 @settings(deadline=None)
 @given(stacks())
 def test_findings_left_on_a_slice_do_not_share_a_place(slices) -> None:
-    from converters.core.boxes import iou
-    from detect.linking.linking import SAME_PLACE_IOU
-
     for image_boxes in slices:
         kept = class_agnostic_nms(image_boxes)
         overlaps = iou(kept.xyxy, kept.xyxy)
         np.fill_diagonal(overlaps, 0)
-        assert not (overlaps > SAME_PLACE_IOU).any()
+        assert not (overlaps > 0.5).any()
         assert (np.diff(kept.score) < 0).all()
         if len(image_boxes):
             assert kept.score[0] == image_boxes.score.max()
@@ -189,3 +226,42 @@ def test_the_mean_of_the_three_highest() -> None:
     assert lesion.score == pytest.approx(0.55)
     (lesion,) = link([one_box(0.5, 1), one_box(0.9, 0), one_box(0.5, 1)], Linking(score="top"))
     assert (lesion.label, lesion.score) == (1, 0.5)
+
+
+def test_distance_is_measured_in_mean_sides_of_the_two() -> None:
+    # 4 x 9 px and 10 x 10: sides of 6 and 10, 8 on the mean. Centres (2, 4.5) and (14, 9.5): 13 px
+    pair = [one_box(xyxy=(0, 0, 4, 9)), one_box(xyxy=(9, 4.5, 19, 14.5))]
+    assert len(link(pair, Linking(max_distance=1.626))) == 1  # 13 / 8 = 1.625
+    assert len(link(pair, Linking(max_distance=1.624))) == 2
+    assert len(link(pair[::-1], Linking(max_distance=1.626))) == 1
+    assert len(link(pair[::-1], Linking(max_distance=1.624))) == 2
+
+
+def test_of_two_near_boxes_the_nearer_in_sides_continues() -> None:
+    """Distances: 16 px over (10 + 10) / 2, and 15 px over (10 + 2) / 2."""
+    second = boxes(((26, 10, 36, 20), 0, 0.3), ((29, 14, 31, 16), 0, 0.9))
+    lesions = link([one_box(), second], Linking(max_distance=4))
+    assert members(lesions) == [[(1, 1)], [(0, 0), (1, 0)]]
+
+
+def test_boxes_without_area_are_as_far_as_pixels() -> None:
+    flat = [one_box(xyxy=(5, 5, 5, 9)), one_box(xyxy=(5, 5, 5, 9))]
+    with np.errstate(all="raise"):
+        assert len(link(flat, Linking(max_distance=4))) == 2
+    assert [lesion.members for lesion in link(flat)] == [[(0, 0)], [(1, 0)]]
+
+
+def test_lesions_come_by_score_and_then_by_slice_and_box() -> None:
+    far = (40, 40, 50, 50)
+    slices = [
+        boxes((SQUARE, 0, 0.5), (far, 0, 0.5)),
+        Boxes.empty(),
+        Boxes.empty(),
+        boxes((far, 0, 0.5), (SQUARE, 0, 0.8)),
+    ]
+    assert members(link(slices)) == [[(3, 1)], [(0, 0)], [(0, 1)], [(3, 0)]]
+
+
+def test_a_slice_of_no_boxes_left_is_empty() -> None:
+    left, lesions = only_linked([one_box(), one_box(0.4, xyxy=(50, 50, 60, 60))], [])
+    assert [len(boxes_left) for boxes_left in left] == [0, 0] and lesions == []
