@@ -85,7 +85,7 @@ def convert(
     scheduler: str | None = None,
     overwrite: bool = False,
 ) -> ConvertResult:
-    """Write a dataset folder (README, "On disk").
+    """Convert scans with masks into a dataset folder; the README shows its layout.
 
     Args:
         recipe: how the source lies on disk and what its labels mean: a recipe, the name of one of

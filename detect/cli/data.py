@@ -16,7 +16,8 @@ def convert(
         list[str], typer.Argument(help="Names that `detect datasets` lists, or YAML files.")
     ],
     root: Annotated[
-        list[Path], typer.Option(help="Folder of the scans and masks; give one for each recipe.")
+        list[Path],
+        typer.Option(help="Read scans and masks from this folder; give one for each recipe."),
     ],
     out: Out,
     targets: Annotated[str, typer.Option(help="Draw boxes around lesions or organs.")] = "lesions",
@@ -50,7 +51,7 @@ def convert(
     window: Annotated[
         str | None,
         typer.Option(
-            help="Window as LEVEL,WIDTH in HU, or as percentiles LOW%,HIGH% of the values in the"
+            help="Use a window LEVEL,WIDTH in HU, or percentiles LOW%,HIGH% of the values in the"
             " body."
         ),
     ] = None,
@@ -135,17 +136,17 @@ def convert(
 
 def synthesize(
     recipe: Annotated[str, typer.Argument(help="A name of `detect datasets`, or a YAML file.")],
-    root: Annotated[Path, typer.Option(help="Folder of the scans and masks.")],
+    root: Annotated[Path, typer.Option(help="Read the scans and masks from this folder.")],
     out: Out,
     kinds: Annotated[
-        str, typer.Option(help="Lesions to grow, with commas between.")
+        str, typer.Option(help="Grow these lesions, with commas between.")
     ] = "hcc,metastasis,cyst,hemangioma",
     lesions: Annotated[
-        str, typer.Option(metavar="LOW,HIGH", help="Fewest and most lesions a scan.")
+        str, typer.Option(metavar="LOW,HIGH", help="Grow between LOW and HIGH lesions a scan.")
     ] = "1,6",
-    copies: Annotated[int, typer.Option(help="Scans of each case.")] = 1,
+    copies: Annotated[int, typer.Option(help="Make this many scans of each case.")] = 1,
     organ: Annotated[
-        str | None, typer.Option(help="To grow in [the recipe's only one, or liver].")
+        str | None, typer.Option(help="Grow in this organ [the recipe's only one, or liver].")
     ] = None,
     only_normal: Annotated[
         str | None,
@@ -215,7 +216,7 @@ def check(
     ] = True,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to make, with pictures of the suspected pairs side by side."),
+        typer.Option(help="Draw the suspected pairs side by side into this new folder."),
     ] = None,
     strict: Annotated[
         bool,
@@ -261,12 +262,12 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            help="Layout of a dataset: coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv."
-            " Format of a model: onnx, openvino or torchscript."
+            help="Write a dataset as coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv."
+            " Write a model as onnx, openvino or torchscript."
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to make; a model is exported into its bundle.")
+        Path | None, typer.Option(help="Make this folder; a model is exported into its bundle.")
     ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")
@@ -278,7 +279,7 @@ def export(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Dataset to compare a model on, and to quantise on [default: phantom slices]."
+            help="Compare and quantise a model on this dataset [default: phantom slices]."
         ),
     ] = None,
     overwrite: Annotated[

@@ -16,7 +16,7 @@ def render_levels(
     linked: Linked | None = None,
     linked_froc: LinkedFroc | None = None,
 ) -> Table:
-    """One row a number: level, what it is, its value, its 95 % interval."""
+    """Show a row for each number: level, meaning, value and 95 % interval."""
     lesions, cases, frozen = levels.lesions.all, levels.cases, metrics.frozen
     nan = float("nan")
     at = "frozen beforehand" if levels.chosen == "frozen" else "best F1 on this set"

@@ -11,7 +11,7 @@ from detect.evaluation.operating_point import Rates
 
 
 def render_table(metrics: Metrics, rule: str | None = None) -> Table:
-    """One row for all classes together, one for each class; "–" where a number is undefined.
+    """Show a row for all classes and one for each class; "–" where a number is undefined.
 
     Every precision, recall and F1 stands under its operating point and its confidence; the caption
     spells the operating points out.
@@ -70,10 +70,10 @@ def _rates(rates: Rates) -> tuple[str, str, str]:
 
 
 def _value(value: float) -> str:
-    """Three decimals."""
+    """Format a number with three decimals."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _confidence(value: float) -> str:
-    """Two decimals without the leading zero, as in ".31"."""
+    """Format two decimals without the leading zero, as in ".31"."""
     return "–" if math.isnan(value) else f"{value:.2f}".removeprefix("0")

@@ -43,7 +43,7 @@ def print_lesions(result: Any) -> None:
 
 
 def print_study(result: Any, store: bool) -> None:
-    """Print what came of a study on a server."""
+    """Print the results of a study on a server."""
     print_lesions(result.prediction)
     list_warnings(result.prediction)
     if store:
@@ -51,7 +51,7 @@ def print_study(result: Any, store: bool) -> None:
 
 
 def list_warnings(result: Any) -> None:
-    """List which scans may be none for the model, and what was passed over."""
+    """List the warnings of scans, and the series that were passed over."""
     if result.unchecked:
         show(f"Note: {result.unchecked}")
     for case, lines in result.warnings.items():

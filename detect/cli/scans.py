@@ -44,7 +44,8 @@ def predict(
     model: Models,
     out: Out,
     scans: Annotated[
-        list[Path] | None, typer.Argument(help="Scan files, DICOM folders, or folders of many.")
+        list[Path] | None,
+        typer.Argument(help="Scan files, DICOM folders, or folders that hold many."),
     ] = None,
     study: Annotated[
         str | None,
@@ -106,12 +107,14 @@ def predict(
 
 
 def watch(
-    inbox: Annotated[Path, typer.Argument(help="Folder that scans are copied into.")],
+    inbox: Annotated[Path, typer.Argument(help="Watch this folder, which scans are copied into.")],
     model: Models,
     out: Out,
     settle: Annotated[
         float,
-        typer.Option(min=0, help="Seconds without a change after which a scan is complete."),
+        typer.Option(
+            min=0, help="Take a scan as complete after this many seconds without a change."
+        ),
     ] = 10,
     once: Annotated[
         bool, typer.Option("--once", help="Process the scans that are complete, and end.")

@@ -15,45 +15,42 @@ def evaluate(
     data: Data,
     model: Annotated[
         list[Path] | None,
-        typer.Option(help="Model folder of `detect train`. Several are scored as an ensemble."),
+        typer.Option(help="Score this model of `detect train`; several as an ensemble."),
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(
-            help="In place of --model: COCO results, or a folder of YOLO labels or label volumes."
-        ),
+        typer.Option(help="Score COCO results, or a folder of YOLO labels or label volumes."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split to score: train, val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Score this split: train, val or test.")] = "test",
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write [evaluation-SPLIT in MODEL or runs/NAME].")
+        Path | None,
+        typer.Option(help="Write to this folder [evaluation-SPLIT in MODEL or runs/NAME]."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the tool that made --predictions [the file's name].")
+        str | None, typer.Option(help="Name the tool that made --predictions [the file's name].")
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Meaning of label volumes: CLASS=NUMBER,… [as in the dataset]."),
+        typer.Option(help="Read label volumes as CLASS=NUMBER,… [as in the dataset]."),
     ] = None,
     box_score: Annotated[
         str | None,
         typer.Option(
             "--score",
-            help="Score of the boxes of label volumes: mean or max probability, volume or constant"
+            help="Score boxes of label volumes by mean or max probability, volume or constant"
             " [mean with probabilities, else constant].",
         ),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(help="Score from which boxes of --predictions count.")
+        float | None, typer.Option(help="Count boxes of --predictions with this score or more.")
     ] = None,
     val_predictions: Annotated[
-        Path | None, typer.Option(help="Predictions for val, on which the confidence is chosen.")
+        Path | None, typer.Option(help="Choose the confidence on these predictions for val.")
     ] = None,
     operating_point: Annotated[
         str | None, typer.Option(help=f"Rule for the choice on --val-predictions: {RULES} [f1].")
     ] = None,
-    pictures: Annotated[
-        int, typer.Option(min=0, help="Number of slices with lesions to draw.")
-    ] = 12,
+    pictures: Annotated[int, typer.Option(min=0, help="Draw this many slices with lesions.")] = 12,
     device: Device = "auto",
     runtime: Runtime = "torch",
     augment: Augment = False,
@@ -96,7 +93,9 @@ def evaluate(
 def compare(
     first: Annotated[Path, typer.Argument(help="Folder of `detect evaluate`.")],
     second: Annotated[Path, typer.Argument(help="Another folder, scored on the same pictures.")],
-    out: Annotated[Path | None, typer.Option(help="JSON file to write the comparison to.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the comparison to this JSON file.")
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> int:
