@@ -58,7 +58,7 @@ def list_warnings(result: Any) -> None:
         for line in lines:
             typer.echo(f"warning: {result.folder / case}: {line}", err=True)
     for reason in result.skipped:
-        typer.echo(f"skipped: {reason}", err=True)
+        typer.echo(f"skipped: {describe_error(reason)}", err=True)
 
 
 def describe_error(error: InputError) -> str:

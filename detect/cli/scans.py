@@ -17,7 +17,14 @@ from detect.cli.options import (
     Scheduler,
     Workers,
 )
-from detect.cli.printing import list_errors, list_warnings, print_lesions, print_study, show
+from detect.cli.printing import (
+    describe_error,
+    list_errors,
+    list_warnings,
+    print_lesions,
+    print_study,
+    show,
+)
 
 Confidence = Annotated[
     float | None,
@@ -146,7 +153,7 @@ def watch(
         list_errors([error])
 
     def print_skipped(reason: InputError) -> None:
-        show(f"skipped: {reason}")
+        show(f"skipped: {describe_error(reason)}")
 
     silent = Listener(lambda _: None, print_error, lambda _: None)
     settings = PredictSettings(
