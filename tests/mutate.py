@@ -44,18 +44,17 @@ EQUIVALENT = {
     r"if (sign|flips\[0\].step) <": "it is 1 or -1",
     r"if across != \(slice": "planes that need no flip are copied onto themselves",
     r"to_file - 0.0": "numpy's products are sums from 0.0 on: none is -0.0",
-    r"affine\[:4, :3\]": "the last row of an affine is 0 there",
-    r"across\[(:4, :3|:3, :4)\]\)": "the diagonal of 3 x 4 is that of 3 x 3",
-    r"if worst >= |tilt.max\(\) <=": "no number is just that",
-    r"order\[axis\]\] > 0": "the cosine to the closest axis is not 0",
+    r"affine\[:4, :3\]|across\[(:4, :3|:3, :4)\]\)": "a row of 0, or no part of the diagonal, more",
+    r"if worst >= |tilt.max\(\) <=|order\[axis\]\] > 0": "no number is just that",
     r"_ALIGNED = 0 |\] \+ np.diag": "the way of aligned axes gives what the general one does",
     r"self.(width|height) <= ": "a side that keeps its size is not interpolated",
     r"threshold\(grey.reshape\(-1, 1\),": "Otsu's rule sets the threshold; the picture is not used",
     r"reshape\(-2\)": "numpy takes any negative number for the rest",
     r"[xy]\[-1\] \+ 2(,|\]\))": "a row or column of background more",
+    r"width >=? 0\) [&|] \(height >=? 0": "only products above 0 count as an overlap",
     r"None, :\] - edges": "a pixel has the middle of an edge on either side",
     r"append=-2|prepend=-3": "no pixel is there either",
-    r"_PAIRS_AT_ONCE =|lru_cache": "how many are kept is a matter of memory",
+    r"_PAIRS_AT_ONCE =|lru_cache": "how many at once is a matter of memory",
 }
 
 PAIRS = "ceil floor, min max, minimum maximum, any all, argmin argmax"
@@ -117,11 +116,10 @@ class Sites(ast.NodeVisitor):
                 if isinstance(child, ast.AST) and name not in ("annotation", "returns"):
                     self.visit(child)
 
-    def visit_Raise(self, node: ast.Raise) -> None:
-        """Skip messages of errors."""
+    def visit_Raise(self, node: ast.AST) -> None:
+        """Skip messages of errors and other text for people."""
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        """Skip text for people."""
+    visit_JoinedStr = visit_Raise
 
     def visit_Constant(self, node: ast.Constant) -> None:
         value = node.value

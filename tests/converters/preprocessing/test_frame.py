@@ -56,6 +56,8 @@ def test_one_axis_alone_may_be_resampled() -> None:
 def test_pixels_of_a_millimetre_where_nothing_else_is_known() -> None:
     frame = Frame.over(Region(0, 0, 10, 18), spacing_mm=2.0)
     assert (frame.width, frame.height) == (5, 9)
+    frame = Frame.over(Region(0, 0, 11, 8), spacing_mm=3.0)  # 3.67 and 2.67: the nearest
+    assert (frame.width, frame.height) == (4, 3)
 
 
 def test_a_picture_has_one_pixel_at_least() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from converters.core.errors import InputError
 from converters.imaging.volume import Volume
@@ -15,7 +15,9 @@ from converters.preprocessing.representation import (
     Adjacent,
     Channels,
     Representation,
+    Represented,
     Windows,
+    key_path,
 )
 from converters.preprocessing.windowing import Percentiles, Window
 
@@ -84,6 +86,33 @@ def test_three_windows_and_no_other_number() -> None:
             kinds.validate_python(wrong)
 
 
+class Named(Represented):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+
+
+def test_on_disk_a_representation_lies_among_the_keys_of_what_has_it() -> None:
+    on_disk = {"name": "a", "crop": "body", "window": {"level": 127.5, "width": 255}}
+    named = Named.model_validate(on_disk)
+    assert named == Named(representation=how(crop="body"), name="a")
+    assert Named.model_validate(named) is named
+    flat = named.model_dump()
+    assert list(flat) == [*Representation.model_fields, "name"]
+    assert (flat["crop"], flat["window"], flat["name"]) == ("body", on_disk["window"], "a")
+    assert Named.model_validate(flat) == named
+    for wrong in (3, None, [], {"name": "a"}, {**on_disk, "crp": 1},
+                  {"name": "a", "representation": {"window": on_disk["window"]}}):  # fmt: skip
+        with pytest.raises(ValidationError):
+            Named.model_validate(wrong)
+
+
+def test_where_an_error_lies_is_told_in_the_keys_of_the_file() -> None:
+    assert key_path(("spec", "representation", "window", 1)) == ["spec", "window", "1"]
+    assert key_path(("representation", "representation")) == ["representation"]
+    assert key_path(("name",)) == ["name"]
+
+
 def greys(scan: Volume, **fields: Any) -> list[list[int]]:
     """Channels of the first pixel of each picture."""
     scan_pictures = pictures(scan, how(**fields), "scan")
@@ -125,7 +154,7 @@ def test_organ_and_margin() -> None:
     frame = pictures(scan, how(crop="organ", margin_mm=0.5), "scan", organ).frame
     assert frame.region == Region(0, 0, 3, 3)
     assert pictures(scan, how(crop="organ", margin_mm=0), "scan", organ).frame.region == organ
-    assert pictures(scan, how(), "scan", organ).frame.region == Region(0, 0, 4, 3)
+    assert pictures(scan, how(margin_mm=0), "scan", organ).frame.region == Region(0, 0, 4, 3)
     with pytest.raises(InputError, match="no organ to crop to"):
         pictures(scan, how(crop="organ"), "scan")
 
