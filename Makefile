@@ -25,6 +25,7 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+	$(VENV)/bin/python tests/lint_names.py
 
 clean:
 	rm -rf $(VENV) demo phantom runs build *.egg-info

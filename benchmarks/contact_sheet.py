@@ -1,4 +1,4 @@
-"""Lay real and made-up lesions side by side, unlabelled: can you tell which is which?
+"""Draw real and synthetic lesions side by side on a sheet without labels, and write its key.
 
 Run: ``python benchmarks/contact_sheet.py DATASET --out OUT`` on a folder of `detect convert …
 --synthetic`, which holds both. Each lesion is shown once, where its box is largest; to each real

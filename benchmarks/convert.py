@@ -1,4 +1,4 @@
-"""Time `detect convert` against the script a researcher writes and against the least it can cost.
+"""Time `detect convert` against a short script, and against unpacking and encoding alone.
 
 Run: ``python benchmarks/convert.py``. On generated CTs of 512 x 512 pixels with 150 and with 600
 slices, packed as .nii.gz with masks of the liver and of lesions, one run compares
@@ -61,12 +61,12 @@ def make_scans(root: Path, cases: int, slices: int, seed: int = 0, side: int = S
 
 
 def first_scans(root: Path) -> list[Path]:
-    """The scans for the jobs whose seconds simply add up: as many as REFERENCE says."""
+    """Return the first REFERENCE scans, for the jobs whose seconds add up."""
     return sorted((root / "images").glob("*.nii.gz"))[:REFERENCE]
 
 
 def script(root: Path, out: Path) -> None:
-    """Convert as one would in an afternoon."""
+    """Convert with a short script of nibabel and OpenCV."""
     import nibabel as nib
     from PIL import Image
     from scipy import ndimage
@@ -108,10 +108,10 @@ def ours(root: Path, out: Path, workers: int) -> None:
 
 
 class Clock:
-    """Adds up the wall clock and the processor's seconds of this process and its children."""
+    """Sum the wall-clock and processor seconds of this process and its children."""
 
     def __init__(self) -> None:
-        """Start at zero."""
+        """Set all sums to zero."""
         self.wall = self.cpu = 0.0
 
     def time(self, job: Callable[[], Any]) -> None:
@@ -123,10 +123,10 @@ class Clock:
 
 
 def _cpu() -> float:
-    own, children = (
+    process, children = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return process.ru_utime + process.ru_stime + children.ru_utime + children.ru_stime
 
 
 def floor(root: Path, pictures: Path, clock: Clock) -> None:
@@ -187,10 +187,10 @@ def run_job(job: str, root: Path, out: Path) -> dict[str, float]:
 
 
 def _peak() -> int:
-    """Peak of this process (not its parent's, as `getrusage` has it) or of a child, KiB."""
+    """Return the peak memory of this process, or of a child if that is larger, in KiB."""
     status = Path("/proc/self/status").read_text()
-    own = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return max(int(own.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return max(int(peak.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 def measure(job: str, root: Path, out: Path) -> dict[str, float]:
@@ -216,13 +216,13 @@ def compare(folder: Path, cases: int, slices: int, repeats: int) -> None:
                 place = Path(out) if job != "floor" else folder / "pictures"
                 result = measure(job, root, place)
                 if job == JOBS[2]:
-                    made = Path(out) / "dataset/images/train"
+                    pictures = Path(out) / "dataset/images/train"
                     keep = folder / "pictures"
                     if keep.is_dir():
                         for file in keep.iterdir():
                             file.unlink()
                         keep.rmdir()
-                    made.rename(keep)
+                    pictures.rename(keep)
             if job not in best or result["cpu"] < best[job]["cpu"]:
                 best[job] = result
     print(
@@ -243,10 +243,10 @@ def compare(folder: Path, cases: int, slices: int, repeats: int) -> None:
             f"{r['peak'] / volume:.2f}x",
         )
         print(f"{job:16}" + "".join(f"{value:>10}" for value in row))
-    one, two = best[JOBS[2]], best[JOBS[3]]
+    single, pair = best[JOBS[2]], best[JOBS[3]]
     print(
-        f"two workers against one: {one['wall'] / two['wall']:.2f}x as fast on the wall clock,"
-        f" {two['cpu'] / one['cpu']:.2f}x the processor seconds"
+        f"two workers against one: {single['wall'] / pair['wall']:.2f}x as fast on the wall clock,"
+        f" {pair['cpu'] / single['cpu']:.2f}x the processor seconds"
     )
 
 

@@ -22,7 +22,8 @@ from pycocotools.cocoeval import COCOeval
 from converters.core.boxes import Boxes
 from converters.dataset.coco import detections_to_coco
 from converters.dataset.provenance import Origins
-from detect.evaluation.bootstrap import draw_patients
+from detect.evaluation.bootstrap import bootstrap_patients
+from detect.evaluation.bootstrap_levels import bootstrap_levels
 from detect.evaluation.cases import case_level, case_table
 from detect.evaluation.confusion import confusion
 from detect.evaluation.curves import curves
@@ -30,13 +31,12 @@ from detect.evaluation.error_split import error_split
 from detect.evaluation.froc import hit_rules
 from detect.evaluation.lesion_table import find_lesions
 from detect.evaluation.lesions import lesion_level
-from detect.evaluation.level_draws import draw_levels
+from detect.evaluation.levels import measure_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import Metrics, evaluate, measure
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
+from detect.evaluation.overlaps import ANY_OVERLAP, find_overlaps
 from detect.evaluation.sizes import AreaRow, area_of, by_coco_area, by_diameter
-from detect.evaluation.study import study
 
 IMAGES, DETECTIONS, SIDE, PATIENTS = 3_000, 160_000, 512, 150
 CONFIDENCE = 0.5
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 def synthetic(seed: int) -> tuple[list[Boxes], list[Boxes]]:
-    """True boxes, 0 to 6 an image, and detections: a few near each of them, the rest anywhere."""
+    """Draw 0 to 6 true boxes an image, a few detections near each of them, and others anywhere."""
     rng = np.random.default_rng(seed)
 
     def anywhere(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +68,7 @@ def synthetic(seed: int) -> tuple[list[Boxes], list[Boxes]]:
 
 
 def coco_pair(truth: list[Boxes], detections: list[Boxes]) -> tuple[COCO, COCO]:
-    """The same boxes as pycocotools holds them."""
+    """Return the same boxes as two COCO objects of pycocotools."""
     ids = list(range(1, len(truth) + 1))
     annotations: list[dict[str, Any]] = [
         {
@@ -92,7 +92,7 @@ def coco_pair(truth: list[Boxes], detections: list[Boxes]) -> tuple[COCO, COCO]:
 
 
 def coco_precision(ground_truth: COCO, results: COCO, all_settings: bool) -> np.ndarray:
-    """pycocotools' precision at maxDets 100: (T, 101, classes, area ranges)."""
+    """Return pycocotools' precision at maxDets 100: (T, 101, classes, area ranges)."""
     evaluation = COCOeval(ground_truth, results, "bbox")
     if not all_settings:
         evaluation.params.areaRng = evaluation.params.areaRng[:1]
@@ -105,7 +105,7 @@ def coco_precision(ground_truth: COCO, results: COCO, all_settings: bool) -> np.
 
 
 def timed(function: Callable[[], T], repeats: int) -> tuple[float, T]:
-    """Best of some runs, in seconds, and the last result."""
+    """Return the shortest of some runs, in seconds, and the last result."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -115,16 +115,16 @@ def timed(function: Callable[[], T], repeats: int) -> tuple[float, T]:
 
 
 def origins_of(truth: list[Boxes]) -> Origins:
-    """Scans of twenty images, one a patient, every tenth without a lesion; lesions of a class."""
+    """Make scans of twenty images, one a patient; every tenth has no lesion."""
     scan = [f"scan{k // (IMAGES // PATIENTS):03d}" for k in range(IMAGES)]
-    areas = [area_of(own.xyxy) for own in truth]
-    return Origins(scan, scan, [own.label for own in truth], [a**0.5 / 2 for a in areas], areas)
+    areas = [area_of(boxes.xyxy) for boxes in truth]
+    return Origins(scan, scan, [boxes.label for boxes in truth], [a**0.5 / 2 for a in areas], areas)
 
 
 def coco_numbers(
     truth: list[Boxes], detections: list[Boxes], origins: Origins
 ) -> tuple[Metrics, dict[str, AreaRow]]:
-    """What pycocotools gives as it comes: mAP of all and of its area ranges."""
+    """Return pycocotools' mAP of all boxes and of its three area ranges."""
     matches = match(truth, detections, len(CLASSES))
     group, truth_group = (
         image * len(CLASSES) + label
@@ -133,7 +133,7 @@ def coco_numbers(
             (matches.truth_image, matches.truth_label),
         )
     )
-    pairs = overlapping_pairs(
+    pairs = find_overlaps(
         matches.xyxy, group, matches.truth_xyxy, truth_group, IMAGES * len(CLASSES), IOU
     )
     rows = by_coco_area(matches, pairs, np.concatenate(origins.area))
@@ -141,20 +141,20 @@ def coco_numbers(
 
 
 def print_parts(truth: list[Boxes], detections: list[Boxes], origins: Origins) -> None:
-    """Time each part of a study on its own, and the whole."""
+    """Time each part of an evaluation by itself, and the whole."""
     matches = match(truth, detections, len(CLASSES))
     metrics = measure(matches, CLASSES, CONFIDENCE)
-    pairs = overlapping_pairs(
+    pairs = find_overlaps(
         matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image, IMAGES, ANY_OVERLAP
     )
     lesions, table = find_lesions(matches, origins), case_table(matches, origins)
-    found = hit_rules(matches, pairs)[0]
-    false, diameters = matches.score[found.false], lesions.diameter_mm[lesions.of_box]
-    level = (found, lesions, table, CONFIDENCE)
+    hits = hit_rules(matches, pairs)[0]
+    false, diameters = matches.score[hits.false], lesions.diameter_mm[lesions.of_box]
+    level = (hits, lesions, table, CONFIDENCE)
     parts: dict[str, Callable[[], object]] = {
         "matching": lambda: match(truth, detections, len(CLASSES)),
         "P, R, F1, mAP": lambda: measure(matches, CLASSES, CONFIDENCE),
-        "pairs of any overlap": lambda: overlapping_pairs(
+        "pairs of any overlap": lambda: find_overlaps(
             matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image, IMAGES,
             ANY_OVERLAP,
         ),
@@ -163,11 +163,11 @@ def print_parts(truth: list[Boxes], detections: list[Boxes], origins: Origins) -
         "confusion matrix": lambda: confusion(matches, pairs, CONFIDENCE),
         "kinds of error": lambda: error_split(matches, pairs, CONFIDENCE),
         "three hit rules": lambda: hit_rules(matches, pairs),
-        "lesions": lambda: lesion_level(lesions, found, false, PATIENTS, CLASSES, CONFIDENCE),
+        "lesions": lambda: lesion_level(lesions, hits, false, PATIENTS, CLASSES, CONFIDENCE),
         "cases": lambda: case_level(table, CLASSES, CONFIDENCE),
-        "1,000 draws, boxes": lambda: draw_patients(matches, origins.patient, CONFIDENCE),
-        "1,000 draws, levels": lambda: draw_levels(matches, origins.patient, *level),
-        "the whole study": lambda: study(matches, metrics, origins),
+        "1,000 draws, boxes": lambda: bootstrap_patients(matches, origins.patient, CONFIDENCE),
+        "1,000 draws, levels": lambda: bootstrap_levels(matches, origins.patient, *level),
+        "all levels": lambda: measure_levels(matches, metrics, origins),
     }  # fmt: skip
     print(f"parts of a whole evaluation, {PATIENTS} patients:")
     for name, part in parts.items():
@@ -192,7 +192,9 @@ def main() -> None:
     by_class = precision[..., 0].mean(axis=1)  # (T, classes)
     reference = [precision.mean(), by_class[0].mean(), *by_class.mean(axis=0), *by_class[0]]
     values = [metrics.map50_95, metrics.map50]
-    values += [one.ap50_95 for one in metrics.per_class] + [one.ap50 for one in metrics.per_class]
+    values += [scores.ap50_95 for scores in metrics.per_class] + [
+        scores.ap50 for scores in metrics.per_class
+    ]
     for k, row in enumerate(rows.values(), start=1):
         if row.boxes:
             values += [row.ap50_95, row.ap50]

@@ -1,4 +1,4 @@
-"""Time `detect predict` against what a user does today, on the same weights and pixels.
+"""Time `detect predict` against a script of ultralytics on the same weights and pixels.
 
 Run: ``python benchmarks/predict.py RUN``, RUN being a YOLO of `detect train`; its exports, where it
 has any, are timed too. On a generated CT of 512 x 512 x 150 voxels, in one run,
@@ -67,7 +67,7 @@ def yolo(
     window: Any,
     save: bool,
 ) -> None:
-    """Do what a user does today, one scan after the other, and keep the boxes of the first."""
+    """Predict with ultralytics, one scan after the other, and keep the boxes of the first."""
     import nibabel as nib
     from PIL import Image
     from ultralytics import YOLO
@@ -113,7 +113,7 @@ def all_boxes(run: Path, runtime: str, scan: Path, confidence: float) -> list[li
 
 
 def agreement(theirs: list[list[float]], ours: list[list[float]]) -> str:
-    """Say how many boxes are the same."""
+    """Return a text with the number of boxes that both sides share."""
     from converters.core.boxes import iou
 
     by_slice: dict[int, list[list[float]]] = defaultdict(list)

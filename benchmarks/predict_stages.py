@@ -22,7 +22,7 @@ from predict import generated, measure
 
 
 class Stages:
-    """Sums of each stage: processor time of the thread that it runs in, and wall clock."""
+    """Sum the processor time of each stage's thread, and its wall clock."""
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -32,7 +32,7 @@ class Stages:
 
     @contextmanager
     def measure(self, name: str, clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
-        """Add what the block takes."""
+        """Add the seconds of the block."""
         cpu, wall = clock(), time.perf_counter()
         yield
         with self._lock:
@@ -43,7 +43,7 @@ class Stages:
         self, owner: Any, attribute: str, name: str,
         clock: Callable[[], float] = time.thread_time,
     ) -> None:  # fmt: skip
-        """Time all calls of a function."""
+        """Add the seconds of every call of a function."""
         function: Callable[..., Any] = getattr(owner, attribute)
 
         def timed(*args: Any, **kwargs: Any) -> Any:

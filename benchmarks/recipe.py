@@ -26,7 +26,7 @@ from unittest.mock import patch
 import cv2
 import numpy as np
 import torch
-from recipe_report import found_of, report
+from recipe_report import detections_file, report
 
 from converters.core.boxes import Boxes
 from converters.core.files import write_json
@@ -39,7 +39,7 @@ from detect.detectors.card import ModelSpec
 from detect.detectors.checkpoints import read_state
 from detect.detectors.registry import load_detector
 from detect.detectors.settings import TrainSettings, parse_duration, resolve_settings
-from detect.evaluation.score_split import detect_split
+from detect.evaluation.detect_split import detect_split
 from detect.families.ultralytics import training
 from detect.training.sampler import EpochSlices, Indices
 from detect.workflows.train import train
@@ -57,7 +57,7 @@ GENTLE = {"degrees": 5.0, "scale": 0.25, "fliplr": 0.0, "mosaic": 0.0}
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train.
+    """A way to train, compared with the others.
 
     Attributes:
         ours: by `detect train`, or the stock way.
@@ -135,14 +135,14 @@ def main() -> None:
             fold = Fold(number=number, of=options.folds, seed=seed)
             splits = fold_splits(dataset, fold)
             for name in options.arm or arms:
-                found = found_of(options.out, name, fold)
-                if found.exists():
+                file = detections_file(options.out, name, fold)
+                if file.exists():
                     continue
-                out = found.with_suffix("")
+                out = file.with_suffix("")
                 boxes = (_recipe if ARMS[name].ours else _stock)(
                     options, ARMS[name], dataset, fold, splits, out
                 )
-                write_json(found, detections_to_coco(boxes, splits["test"].image_ids))
+                write_json(file, detections_to_coco(boxes, splits["test"].image_ids))
     report(options.out, options.folds, dataset, arms, seeds)
 
 
@@ -173,14 +173,14 @@ def _recipe(
 
 @contextmanager
 def _exchanged(arm: Arm) -> Iterator[None]:
-    """Let our side hand ultralytics its own defaults for some arguments, and gentle ones."""
+    """Train with ultralytics' defaults for some arguments, or with gentle augmentation."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     ours = training._arguments
 
     def arguments(*given: Any) -> dict[str, Any]:
-        own = {name: DEFAULT_CFG_DICT.get(name) for name in arm.exchanged}
-        return ours(*given) | own | (GENTLE if arm.gentle else {})
+        settings = {name: DEFAULT_CFG_DICT.get(name) for name in arm.exchanged}
+        return ours(*given) | settings | (GENTLE if arm.gentle else {})
 
     with patch.object(training, "_arguments", arguments):
         yield
@@ -188,13 +188,13 @@ def _exchanged(arm: Arm) -> Iterator[None]:
 
 @contextmanager
 def _same_negatives(wanted: bool) -> Iterator[None]:
-    """Let every epoch of ours see the first one's slices without a lesion."""
+    """Train every epoch on the slices without a lesion of the first epoch."""
     drawn = EpochSlices.of
 
     def of(self: EpochSlices, epoch: int) -> Indices:
-        first, own = drawn(self, 0), drawn(self, epoch)
+        first, current = drawn(self, 0), drawn(self, epoch)
         without = self._without
-        return np.union1d(np.setdiff1d(own, without), np.intersect1d(first, without))
+        return np.union1d(np.setdiff1d(current, without), np.intersect1d(first, without))
 
     with patch.object(EpochSlices, "of", of if wanted else drawn):
         yield
@@ -202,13 +202,17 @@ def _same_negatives(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _grown_alone(wanted: bool) -> Iterator[None]:
-    """Let ours learn from no slice with a real lesion."""
+    """Train on no slice with a real lesion."""
 
     def without(*given: Any) -> dict[str, Split]:
         splits = fold_splits(*given)
-        own = splits["train"]
-        kept = [k for k, made in enumerate(own.synthetic) if made or not len(own.truth[k])]
-        return splits | {"train": own.select(kept)}
+        training_split = splits["train"]
+        kept = [
+            k
+            for k, synthetic in enumerate(training_split.synthetic)
+            if synthetic or not len(training_split.truth[k])
+        ]
+        return splits | {"train": training_split.select(kept)}
 
     with patch("detect.workflows.train.fold_splits", without if wanted else fold_splits):
         yield
@@ -216,7 +220,7 @@ def _grown_alone(wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def _best_on_val(wanted: bool) -> Iterator[None]:
-    """Let ours keep the epoch that is best on val."""
+    """Keep the epoch that is best on val."""
     kept = training.kept_weights
 
     def best(run: TrainingRun) -> Path:
@@ -248,8 +252,8 @@ def _stock(
         from detect.families.ultralytics.network import load_checkpoint
 
         state = read_state(start, False, load_checkpoint)
-        own = network.model.state_dict()
-        taken = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        initial = network.model.state_dict()
+        taken = {k: v for k, v in state.items() if k in initial and initial[k].shape == v.shape}
         network.model.load_state_dict(taken, strict=False)
         network.ckpt = {"model": network.model}  # else its trainer builds a fresh network
     settings = TrainSettings(batch=options.batch, seed=fold.seed, epochs=1)  # what is short is ours
@@ -298,8 +302,12 @@ def _write_yolo(folder: Path, name: str, split: Split) -> None:
 
 
 def _boxes(result: Any) -> Boxes:
-    own = result.boxes.cpu()
-    return Boxes(own.xyxy.double().numpy(), own.cls.long().numpy(), own.conf.double().numpy())
+    predicted = result.boxes.cpu()
+    return Boxes(
+        predicted.xyxy.double().numpy(),
+        predicted.cls.long().numpy(),
+        predicted.conf.double().numpy(),
+    )
 
 
 if __name__ == "__main__":

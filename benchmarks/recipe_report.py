@@ -23,7 +23,8 @@ from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.folds import Fold, fold_splits
 from converters.dataset.split import Split
 from detect.detectors.card import OperatingPoint
-from detect.detectors.operating_rule import parse_rule
+from detect.detectors.operating_rule import Rule
+from detect.evaluation.detected import Detected
 from detect.evaluation.lesions import LesionDiameter
 from detect.evaluation.matching import Matches, match
 from detect.evaluation.operating_choice import choose
@@ -31,8 +32,8 @@ from detect.evaluation.paired import compare_paired
 from detect.workflows.write_evaluation import write_evaluation
 
 
-def found_of(out: Path, arm: str, fold: Fold) -> Path:
-    """Return where an arm's detections on a fold's test patients lie."""
+def detections_file(out: Path, arm: str, fold: Fold) -> Path:
+    """Return the file of an arm's detections on a fold's test patients."""
     return out / f"{arm}-seed{fold.seed}-{fold.number}.json"
 
 
@@ -50,35 +51,35 @@ def report(out: Path, of: int, dataset: Dataset, arms: list[str], seeds: list[in
     missing = [
         name
         for name in arms
-        for own in folds
-        for fold in own
-        if not found_of(out, name, fold).exists()
+        for seed_folds in folds
+        for fold in seed_folds
+        if not detections_file(out, name, fold).exists()
     ]
     if missing:
         print(f"not all trained yet: {', '.join(dict.fromkeys(missing))}")
         return
-    tests = [[fold_splits(dataset, fold)["test"] for fold in own] for own in folds]
+    tests = [[fold_splits(dataset, fold)["test"] for fold in seed_folds] for seed_folds in folds]
     matches: dict[str, Matches] = {}
     for name in arms:
-        truth, found = [], []
-        for own, parts in zip(folds, tests, strict=True):
-            boxes = _pooled(out, name, own, parts, dataset)
-            _print_row(out, name, own[0].seed, _joined(parts), boxes, dataset)
+        truth, detections = [], []
+        for seed_folds, parts in zip(folds, tests, strict=True):
+            boxes = _pooled(out, name, seed_folds, parts, dataset)
+            _print_row(out, name, seed_folds[0].seed, _joined(parts), boxes, dataset)
             truth += _joined(parts).truth
-            found += boxes
-        matches[name] = match(truth, found, len(dataset.manifest.class_names))
+            detections += boxes
+        matches[name] = match(truth, detections, len(dataset.manifest.class_names))
     patients = [patient for parts in tests for part in parts for patient in part.patient_ids]
     print(f"all seeds, {len(set(patients))} patients:")
     for name in arms:
-        said = []
+        comparisons = []
         for first in arms[:2]:
             gain = compare_paired(matches[first], matches[name], patients)["map50"]
             ratio = gain.second / gain.first if gain.first else float("nan")
-            said.append(
+            comparisons.append(
                 f"against {first} x{ratio:.2f}, {gain.difference:+.3f}"
                 f" ({gain.low:+.3f} to {gain.high:+.3f}), p {gain.p:.3f}"
             )
-        print(f"{name:20} mAP50 {gain.second:.3f}; {'; '.join(said)}")
+        print(f"{name:20} mAP50 {gain.second:.3f}; {'; '.join(comparisons)}")
 
 
 def _pooled(
@@ -86,7 +87,7 @@ def _pooled(
 ) -> list[Boxes]:
     boxes: list[Boxes] = []
     for fold, test in zip(folds, tests, strict=True):
-        source = found_of(out, arm, fold)
+        source = detections_file(out, arm, fold)
         content = json.loads(source.read_text(encoding="utf-8"))
         boxes += detections_from_coco(
             content, test.image_ids, len(dataset.manifest.class_names), source
@@ -95,32 +96,40 @@ def _pooled(
 
 
 def _print_row(
-    out: Path, arm: str, seed: int, pooled: Split, found: list[Boxes], dataset: Dataset
+    out: Path, arm: str, seed: int, pooled: Split, detections: list[Boxes], dataset: Dataset
 ) -> None:
     classes = dataset.manifest.class_names
     choice = choose(
-        match(pooled.truth, found, len(classes)), len(set(pooled.case_ids)),
-        parse_rule("fp-per-scan=1"),
+        match(pooled.truth, detections, len(classes)), len(set(pooled.case_ids)),
+        Rule("fp-per-scan", 1),
     )  # fmt: skip
     point = choice and OperatingPoint(confidence=choice.confidence, rule="1 FP a scan, on test")
     result = write_evaluation(
-        out / f"evaluation-{arm}-seed{seed}", pooled, found, classes, point, name=arm,
-        window=dataset.manifest.request.recipe.representation.shown_window, pictures=12,
-        facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
-    )  # fmt: skip
-    low, high = result.study.intervals["map50"]
-    image = result.study.froc.image
-    one = image.sensitivity[list(image.false_positives).index(1.0)]
-    lesions = result.study.lesions
-    said = f"{lesions.all.found:g}/{lesions.all.total}{_sizes(lesions.by_diameter)}"
+        out / f"evaluation-{arm}-seed{seed}",
+        Detected(
+            name=arm,
+            split=pooled,
+            boxes=detections,
+            classes=classes,
+            window=dataset.manifest.request.recipe.representation.shown_window,
+            facts={"predictions": {"name": arm, "form": "of the folds", "score": None}},
+            point=point,
+        ),
+        pictures=12,
+    )
+    low, high = result.levels.intervals["map50"]
+    image = result.levels.froc.image
+    at_one = image.sensitivity[list(image.false_positives).index(1.0)]
+    lesions = result.levels.lesions
+    lesion_text = f"{lesions.all.found:g}/{lesions.all.total}{_sizes(lesions.by_diameter)}"
     if result.linked:
         rows = result.linked.froc.by_diameter
-        found = sum(row.found for row in rows)
-        said += f"; at 1 false finding a scan {found:g}{_sizes(rows)}"
+        hits = sum(row.found for row in rows)
+        lesion_text += f"; at 1 false finding a scan {hits:g}{_sizes(rows)}"
     print(
         f"{arm:20} seed {seed} mAP50 {result.metrics.map50:.3f} ({low:.3f} to {high:.3f}), mAP50-95"
-        f" {result.metrics.map50_95:.3f}, sensitivity at 1 FP an image {one:.3f}, lesions at"
-        f" 1 FP a scan {said}"
+        f" {result.metrics.map50_95:.3f}, sensitivity at 1 FP an image {at_one:.3f}, lesions at"
+        f" 1 FP a scan {lesion_text}"
     )
 
 
@@ -131,15 +140,15 @@ def _sizes(rows: Sequence[LesionDiameter]) -> str:
 
 def _joined(folds: list[Split]) -> Split:
     columns = {
-        one.name: [value for fold in folds for value in getattr(fold, one.name)]
-        for one in fields(Split)
-        if one.name != "name"
+        field.name: [value for fold in folds for value in getattr(fold, field.name)]
+        for field in fields(Split)
+        if field.name != "name"
     }
     return Split(name="test", **columns)
 
 
 def main() -> None:
-    """Report what lies there."""
+    """Report the results in the folder."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)

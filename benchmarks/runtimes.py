@@ -47,7 +47,7 @@ def main() -> None:
     known = read_exports(options.model, read_model_card(options.model)).exports
     names = ["torch", *(name for name in known if name != "torchscript")]
     runtimes = {name: load_predictor(options.model, "cpu", name) for name in names}
-    found = {
+    detections = {
         name: [boxes for batch in batches for boxes in runtime.predict(batch)]
         for name, runtime in runtimes.items()
     }
@@ -63,11 +63,13 @@ def main() -> None:
         f" load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     )
     for name in names:
-        own = compare("slices", found["torch"], found[name], options.floor)
-        apart = "" if own.px is None else f"{own.px:.2g} px, {own.score:.2g} in score"
+        agreement = compare("slices", detections["torch"], detections[name], options.floor)
+        apart = (
+            "" if agreement.px is None else f"{agreement.px:.2g} px, {agreement.score:.2g} in score"
+        )
         ms = [1000 * second for second in seconds[name]]
         print(
-            f"{name:14} {own.boxes:6} matched {own.unmatched:3} not  {apart:32}"
+            f"{name:14} {agreement.boxes:6} matched {agreement.unmatched:3} not  {apart:32}"
             f" {median(ms):7.1f} ms a slice (best {min(ms):.1f})"
         )
 

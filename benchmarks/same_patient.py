@@ -1,4 +1,4 @@
-"""Measure the search for one patient under two names: what it finds, invents and costs.
+"""Measure hits, false alarms and seconds of the search for one patient under two names.
 
 Run: ``python benchmarks/same_patient.py DATASET [GROUP ...]`` on a dataset folder converted without
 groups of patients, where GROUP lists cases known to be one person, such as
@@ -29,12 +29,12 @@ Stack = tuple[list[float], list[NDArray[np.uint8]], tuple[float, float]]
 
 
 def read(scan: Scan) -> Stack:
-    """All slices of a case."""
+    """Read all slices of a case."""
     return scan.heights, [scan.read(k) for k in range(len(scan.heights))], scan.spacing
 
 
 def moved(stack: Stack, rng: np.random.Generator) -> Stack:
-    """20 px across, 12 px back, 3 degrees turned, 137 mm along."""
+    """Move a case by 20 px across, 12 px back and 137 mm along, and turn it by 3 degrees."""
     heights, pixels, spacing = stack
     side = pixels[0].shape[::-1]
     matrix = cv2.getRotationMatrix2D((side[0] / 2, side[1] / 2), 3.0, 1.0)
@@ -43,7 +43,7 @@ def moved(stack: Stack, rng: np.random.Generator) -> Stack:
 
 
 def scaled(factor: float) -> Callable[[Stack, np.random.Generator], Stack]:
-    """Other pixels, of which the spacing says nothing."""
+    """Scale the pixels without a change of the spacing."""
 
     def change(stack: Stack, rng: np.random.Generator) -> Stack:
         heights, pixels, spacing = stack
@@ -53,7 +53,7 @@ def scaled(factor: float) -> Callable[[Stack, np.random.Generator], Stack]:
 
 
 def phase(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Other contrast and window: soft tissue darker, bright tissue cut off, other noise."""
+    """Change contrast, window and noise: soft tissue is darker, bright tissue is cut off."""
     heights, pixels, spacing = stack
     curve = np.clip(255 * (np.arange(256) / 230) ** 1.6, 0, 255)
     noisy = [
@@ -63,27 +63,27 @@ def phase(stack: Stack, rng: np.random.Generator) -> Stack:
 
 
 def thinned(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Every second slice, counted from the second."""
+    """Keep every second slice, counted from the second."""
     heights, pixels, spacing = stack
     return heights[1::2], pixels[1::2], spacing
 
 
 def upper_half(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Cropped along the body."""
+    """Crop along the body."""
     heights, pixels, spacing = stack
     half = len(heights) // 2
     return heights[half:], pixels[half:], spacing
 
 
 def right_part(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Cropped in the plane to 70 % of the columns and the rows."""
+    """Crop in the plane to 70 % of the columns and the rows."""
     heights, pixels, spacing = stack
     rows, columns = (round(0.7 * n) for n in pixels[0].shape)
     return heights, [p[-rows:, :columns].copy() for p in pixels], spacing
 
 
 def all_at_once(stack: Stack, rng: np.random.Generator) -> Stack:
-    """Moved, scaled by 0.9, other contrast, every second slice."""
+    """Move, scale by 0.9, change the contrast and keep every second slice."""
     for change in (moved, scaled(0.9), phase, thinned):
         stack = change(stack, rng)
     return stack
@@ -102,26 +102,26 @@ CHANGES: dict[str, Callable[[Stack, np.random.Generator], Stack]] = {
 
 
 def altered(scan: Scan, change: Callable[[Stack, np.random.Generator], Stack]) -> Landmarks:
-    """Landmarks of an altered case; the noise depends on its name alone."""
+    """Return the landmarks of an altered case; the noise depends on its name alone."""
     heights, pixels, spacing = change(
         read(scan), np.random.default_rng(zlib.crc32(scan.case.encode()))
     )
     return find_landmarks([(heights[k], pixels[k]) for k in levels(heights)], spacing)
 
 
-def found(a: Landmarks, b: Landmarks) -> float:
-    """Likeness as `detect check` sees it: 0 where the quick look ends it."""
+def checked_likeness(a: Landmarks, b: Landmarks) -> float:
+    """Return the likeness that `detect check` sees: 0 where its first, quick comparison is low."""
     if likeness(a.strongest(), b.strongest()).score < WORTH_A_LOOK:
         return 0.0
     return likeness(a, b).score
 
 
 def real_pairs(marks: dict[str, Landmarks], known: set[frozenset[str]]) -> None:
-    """Print what is found among the cases as they are."""
+    """Print the suspected pairs among the unaltered cases."""
     scores = {
         frozenset(p): likeness(marks[p[0]], marks[p[1]]).score for p in combinations(marks, 2)
     }
-    seen = {p for p in scores if found(*(marks[case] for case in sorted(p))) >= SUSPECT}
+    seen = {p for p in scores if checked_likeness(*(marks[case] for case in sorted(p))) >= SUSPECT}
     others = np.array(sorted(s for p, s in scores.items() if p not in known))
     print(f"known pairs: {len(seen & known)} of {len(known)} found", end="")
     print(f", likeness {min(scores[p] for p in known):.3f} and more" if known else "")
@@ -147,7 +147,7 @@ def main() -> None:
     marks = {scan.case: landmarks(scan) for scan in scans}
     middle = time.process_time()
     for a, b in combinations(marks.values(), 2):
-        found(a, b)
+        checked_likeness(a, b)
     end = time.process_time()
     pairs = len(marks) * (len(marks) - 1) // 2
     print(f"{len(marks)} cases: landmarks {middle - start:.1f} s CPU;", end=" ")
@@ -159,14 +159,14 @@ def main() -> None:
     print(f"\n{len(alone)} altered cases, threshold {SUSPECT}:")
     print(f"{'':34}own found  lowest  others suspected  highest")
     for name, change in CHANGES.items():
-        own, others = [], []
+        same, others = [], []
         for scan in alone:
             changed = altered(scan, change)
             for case in alone:
-                score = found(changed, marks[case.case])
-                (own if case is scan else others).append(score)
+                score = checked_likeness(changed, marks[case.case])
+                (same if case is scan else others).append(score)
         print(
-            f"{name:34}{sum(s >= SUSPECT for s in own):4} of {len(own):2}  {min(own):6.3f}"
+            f"{name:34}{sum(s >= SUSPECT for s in same):4} of {len(same):2}  {min(same):6.3f}"
             f"{sum(s >= SUSPECT for s in others):9} of {len(others):4}  {max(others):7.3f}"
         )
 

@@ -1,4 +1,4 @@
-"""Train from several starts alike, and draw how they learn.
+"""Train from several start weights with equal settings, and draw the learning curves.
 
 Run: ``python benchmarks/starts.py DATASET --start coco=yolov8n.pt --start synthetic --start scratch
 --epochs 8 --fold 1/3 --out OUT`` on a folder of `detect convert … --negatives all`. A start is a
@@ -12,18 +12,16 @@ import argparse
 import csv
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from converters.core.files import atomic_file
 from converters.dataset.folder import open_dataset
 from converters.dataset.folds import fold_splits, parse_fold
 from converters.dataset.split import Split
 from detect.detectors.registry import load_detector
 from detect.detectors.settings import TrainSettings
-from detect.evaluation.bootstrap import draw_patients, interval
+from detect.evaluation.bootstrap import bootstrap_patients, interval
+from detect.evaluation.detect_split import detect_split
 from detect.evaluation.matching import match
-from detect.evaluation.score_split import detect_split, score
+from detect.evaluation.metrics import measure
+from detect.report.charts import Axis, Chart, Line, nice_ticks
 from detect.workflows.train import train
 
 MODEL = "yolov8n"
@@ -55,29 +53,26 @@ def main() -> None:
             )  # fmt: skip
         with (run / "history.csv").open(encoding="utf-8", newline="") as rows:
             curves[name] = [float(row["val/mAP50"]) for row in csv.DictReader(rows)]
-        said = _tested(run, test, dataset.manifest.class_names)
-        print(f"{name:10} val best {max(curves[name]):.3f}, last {curves[name][-1]:.3f}; {said}")
+        summary = _tested(run, test, dataset.manifest.class_names)
+        print(f"{name:10} val best {max(curves[name]):.3f}, last {curves[name][-1]:.3f}; {summary}")
     _draw(options.out / "starts.png", curves)
 
 
 def _tested(run: Path, test: Split, classes: list[str]) -> str:
-    found = detect_split(load_detector(run, "auto"), test)
-    low, high = interval(
-        draw_patients(match(test.truth, found, len(classes)), test.patient_ids, None).map50
-    )
-    return f"test mAP50 {score(classes, test, found).map50:.3f} ({low:.3f} to {high:.3f})"
+    detections = detect_split(load_detector(run, "auto"), test)
+    matches = match(test.truth, detections, len(classes))
+    low, high = interval(bootstrap_patients(matches, test.patient_ids, None).map50)
+    return f"test mAP50 {measure(matches, classes).map50:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _draw(path: Path, curves: dict[str, list[float]]) -> None:
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="epoch", ylabel="val mAP50")
-    for name, values in curves.items():
-        axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
-    axes.set_ylim(bottom=0)
-    axes.legend()
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    lines = [
+        Line(name, range(1, len(values) + 1), values, marks=True) for name, values in curves.items()
+    ]
+    epochs = max(len(values) for values in curves.values())
+    highest = max(max(values) for values in curves.values())
+    x, y = Axis("epoch", nice_ticks(epochs)), Axis("val mAP50", nice_ticks(highest or 1.0))
+    Chart("Learning from several starts", lines, x, y, wide=True).write_png(path)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,15 @@ def no_network() -> Iterator[None]:
     places = [str(Path(sitecustomize.__file__).parent), os.environ.get("PYTHONPATH", "")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
+        patch.setenv("YOLO_OFFLINE", "true")  # else ultralytics looks for the network on import
+        yield
+
+
+@pytest.fixture(scope="session")
+def ultralytics_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let ultralytics be imported without writing to the home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(os.environ, "YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("ultralytics")))
         yield
 
 
@@ -47,15 +56,15 @@ def tiny_run(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="session")
 def poolable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every slice of each split: its splits can be pooled. Two scans are of one patient."""
+    """Convert every slice, so that splits can be pooled. Two scans share a patient."""
     from converters.conversion.convert import convert
     from tests.helpers.tiny import RECIPE, make_scans, recipe
 
     folder = tmp_path_factory.mktemp("poolable")
     scans = make_scans(folder / "scans", cases=9)
-    own = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
+    recipe_file = recipe(folder, RECIPE + "patients: [[case0, case1]]\n")
     out = folder / "dataset"
-    convert(own, scans, out, split=(5, 2, 2), negatives="all")
+    convert(recipe_file, scans, out, split=(5, 2, 2), negatives="all")
     return out
 
 
@@ -72,7 +81,7 @@ def lits_dataset(realdata: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture
 def threshold_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Bundle of a detector that finds what is bright, at once."""
+    """A bundle of the threshold detector, which needs no training."""
     from tests.helpers.threshold_detector import make_threshold_model
 
     return make_threshold_model(tmp_path, monkeypatch)

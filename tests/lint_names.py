@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REFUSED = frozenset({"own", "one", "told", "said", "its", "there", "made", "found"})
+ALLOWED = frozenset({("detect/evaluation/lesions.py", "found")})  # a key of `metrics.json`
 
 
 def bound_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -36,7 +37,7 @@ def main() -> int:
         f"{path}:{line}: the name `{name}` says nothing of what it holds"
         for path in listed.splitlines()
         for name, line in bound_names(ast.parse(Path(path).read_text(encoding="utf-8")))
-        if name in REFUSED
+        if name in REFUSED and (path, name) not in ALLOWED
     ]
     print(*refused, sep="\n", end="\n" if refused else "")
     return bool(refused)

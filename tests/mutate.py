@@ -35,7 +35,7 @@ SOURCES = {
     "converters/preprocessing/windowing.py": "test_windowing.py",
     "converters/masks/components.py": "test_components.py",
     "detect/evaluation/matching.py": "test_matching.py",
-    "detect/evaluation/pairs.py": "test_matching.py",
+    "detect/evaluation/overlaps.py": "test_matching.py",
     "detect/linking/linking.py": "test_linking.py",
 }
 

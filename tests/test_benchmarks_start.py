@@ -1,4 +1,4 @@
-"""The scripts under benchmarks/ take minutes to hours; here each shows that it starts."""
+"""Each script under benchmarks/ starts."""
 
 import subprocess
 import sys

@@ -19,8 +19,12 @@ from tests.helpers.miniatures import make_chaos
 README = Path(__file__).parents[1] / "README.md"
 
 
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
 def commands() -> list[str]:
-    blocks = re.findall(r"(?:^    \S.*\n)+", README.read_text(encoding="utf-8"), re.MULTILINE)
+    text = PYTHON.sub("", README.read_text(encoding="utf-8"))
+    blocks = re.findall(r"(?:^    \S.*\n)+", text, re.MULTILINE)
     return [line.strip() for block in blocks for line in block.splitlines()]
 
 
@@ -81,3 +85,20 @@ def test_every_detect_command_of_the_readme_runs(
         assert done.stderr == "", command
     assert {p.name for p in (workplace / "weights").iterdir()} == {"index.json", "rtdetr-l.pt"}
     assert {p.name for p in (workplace / "results").iterdir()} > {"SCAN", "scan-0", "summary.csv"}
+
+
+def test_the_python_of_the_readme_runs(workplace: Path) -> None:
+    (script,) = PYTHON.findall(README.read_text(encoding="utf-8"))
+    train = 'out="runs/yolov8n"'
+    assert train in script
+    script = script.replace(train, f"{train}, settings=TrainSettings(epochs=2)")  # cut short
+    script = f"from detect.detectors.settings import TrainSettings\n{script}"
+    folder = workplace / "python"
+    folder.mkdir()
+    for name in ("LITS", "SCAN.nii.gz"):
+        (folder / name).symlink_to(workplace / name)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, encoding="utf-8"
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert (folder / "runs" / "yolov8n" / "evaluation-test" / "metrics.json").is_file()

@@ -1,4 +1,4 @@
-"""A folder as hospitals have it: what is good is done, all else is listed, and nobody is named."""
+"""A folder from a hospital: good scans are processed, others listed, no patient is named."""
 
 import base64
 import csv
@@ -62,7 +62,7 @@ def predict_words(model: Path, scans: Path, out: Path, *more: str) -> list[str |
 
 
 def in_a_hospital() -> None:
-    """Of the child: root obeys permissions as everybody else, and large files find no room."""
+    """Make root obey permissions in a child process, and refuse large files."""
     without_rights()
     resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
 
@@ -79,7 +79,7 @@ def as_series(folder: Path, scan: Path, edit=None) -> None:
 
 
 def fill(folder: Path, source: Path) -> dict[str, str]:
-    """Three good scans and twelve bad things; returns what names a bad thing → what is said."""
+    """Write three good scans and twelve bad ones; return the message for each bad one."""
     folder.mkdir()
     good = (source / "case0-scan.nii").read_bytes()
     (folder / "good-a.nii").write_bytes(good)
@@ -144,10 +144,10 @@ def test_three_good_scans_and_twelve_bad_things(tiny_run: Path, tmp_path: Path) 
     lines = done.stderr.splitlines()
     reasons = [line for line in lines if line.startswith(("failed: ", "skipped: "))]
     assert len(bad) == len(reasons) == 12 and len(lines) == 12, done.stderr
-    for name, said in bad.items():
+    for name, message in bad.items():
         place = (out if name == "large" else scans) / name
-        (line,) = [one for one in reasons if str(place) in one]
-        assert said in line
+        (line,) = [reason for reason in reasons if str(place) in reason]
+        assert message in line
         problem, _, remedy = line.split(": ", 2)[2].removesuffix(".").rpartition(". ")
         assert problem and remedy, line
     assert sum(line.startswith("skipped: ") for line in reasons) == 2
@@ -206,7 +206,7 @@ FOLDER = "PLANTEDFOLDER^ANNA_19310405"
 
 
 def planted(uids: set[str]):
-    """An edit that names the patient wherever a header can."""
+    """Return an edit that names the patient in every attribute that can."""
     study, frame = generate_uid(), generate_uid()
 
     def edit(number: int, ds: Dataset) -> Dataset:
@@ -231,7 +231,7 @@ def planted(uids: set[str]):
 
 
 def content_of(file: Path) -> bytes:
-    """All that a file says, unpacked: of gzip, and of pictures inside a page."""
+    """Return the content of a file with gzip and embedded pictures unpacked."""
     data = file.read_bytes()
     if file.suffix == ".gz":
         return data + gzip.decompress(data)
@@ -239,25 +239,27 @@ def content_of(file: Path) -> bytes:
         return data + texts_of_png(data)
     inside = re.compile(rb"data:image/(\w+);base64,([A-Za-z0-9+/=]+)")
     pictures = [(kind, base64.b64decode(packed)) for kind, packed in inside.findall(data)]
-    texts = [own + (texts_of_png(own) if kind == b"png" else b"") for kind, own in pictures]
+    texts = [
+        picture + (texts_of_png(picture) if kind == b"png" else b"") for kind, picture in pictures
+    ]
     return b"".join([inside.sub(b"", data), *texts])
 
 
 def texts_of_png(data: bytes) -> bytes:
-    """Chunks that are no pixels, also unpacked."""
-    found, at = b"", 8
+    """Return the texts of a PNG's chunks, unpacked."""
+    texts, at = b"", 8
     while at < len(data):
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         body = data[at + 8 : at + 8 + size]
         assert kind in (b"IHDR", b"IDAT", b"IEND", b"PLTE", b"pHYs"), kind
         if kind not in (b"IHDR", b"IDAT", b"IEND"):
-            found += body
+            texts += body
         at += size + 12
-    return found
+    return texts
 
 
 def hits(text: bytes, secrets: set[str]) -> set[str]:
-    """Which secrets a text holds, in any case and in the usual encodings."""
+    """Return the secrets in a text, in any letter case and in the usual encodings."""
     low = text.lower()
     return {
         secret
@@ -277,7 +279,7 @@ def test_what_the_search_for_names_would_find(tmp_path: Path) -> None:
 
 
 def test_a_default_run_names_nobody(tiny_run: Path, tmp_path: Path) -> None:
-    """Nothing of the headers or folder names in any byte that was written or printed.
+    """No byte of a default run contains a header's or a folder's name of a patient.
 
     The pixels of pictures are not searched: nothing is drawn there but boxes, classes and scores.
     Reasons on the terminal name what failed by its path, which the user gave; no file does.

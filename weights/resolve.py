@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+from platformdirs import user_cache_path
 
 
 class MissingWeights(LookupError):
@@ -52,7 +53,7 @@ class Known:
 def folder() -> Path:
     """Return the folder of weight files: `$DETECT_WEIGHTS`, else the user's cache."""
     named = os.environ.get("DETECT_WEIGHTS")
-    return Path(named) if named else Path.home() / ".cache" / "detect" / "weights"
+    return Path(named) if named else user_cache_path("detect") / "weights"
 
 
 @cache

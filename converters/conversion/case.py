@@ -1,14 +1,13 @@
 """Convert one case: its mask into lesions and boxes, its scan into PNGs."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from converters.conversion.yolo_labels import label_text
 from converters.core.errors import InputError
 from converters.core.files import write_text
 from converters.core.images import write_png
@@ -222,3 +221,15 @@ def hash_mask(case: CaseSource) -> str:
 def _hash_mask(case: CaseSource, named: Sequence[tuple[str, Path]]) -> str:
     names = [name for name, _ in named if name] or [repr(row) for row in case.rows]
     return hash_contents([file for _, file in named], names)
+
+
+def label_text(boxes: Iterable[Component], frame: Frame) -> str:
+    """Format a picture's boxes; nine decimals give back whole pixels on images below 10^6 px."""
+    lines = []
+    for box in boxes:
+        x, y, width, height = frame.box(box.x, box.y, box.width, box.height)
+        lines.append(
+            f"{box.label} {(x + width / 2) / frame.width:.9f} {(y + height / 2) / frame.height:.9f}"
+            f" {width / frame.width:.9f} {height / frame.height:.9f}\n"
+        )
+    return "".join(lines)

@@ -28,7 +28,7 @@ from converters.conversion.gather import Cases, gather
 from converters.conversion.sources import published_split
 from converters.conversion.workspace import Workspace
 from converters.conversion.write_dataset import describe
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.open_pool import open_pool
 from converters.core.output_folder import is_free, write_errors
 from converters.core.pool import Pool, as_input_error, run_all
@@ -42,6 +42,7 @@ from converters.dataset.manifest import (
 )
 from converters.dataset.negatives import DEFAULT, Policy, choose_negatives, parse_policies
 from converters.dataset.stratify import SPLITS, read_split_file, split_patients
+from converters.recipes.catalog import find_recipe
 from converters.recipes.recipe import Recipe
 
 TRAIN = SPLITS[0]
@@ -69,13 +70,13 @@ class ConvertResult:
 
 
 def convert(
-    recipe: Recipe,
-    root: Path,
-    out: Path,
+    recipe: Recipe | str | Path,
+    root: str | Path,
+    out: str | Path,
     *,
-    more: Sequence[tuple[Recipe, Path]] = (),
+    more: Sequence[tuple[Recipe | str | Path, str | Path]] = (),
     split: Sequence[float] | Literal["published"] = (0.7, 0.15, 0.15),
-    split_file: Path | None = None,
+    split_file: str | Path | None = None,
     negatives: str = DEFAULT,
     min_size_mm: float = 0.0,
     resample_mask: bool = False,
@@ -84,10 +85,11 @@ def convert(
     scheduler: str | None = None,
     overwrite: bool = False,
 ) -> ConvertResult:
-    """Write a dataset folder (README, "On disk").
+    """Convert scans with masks into a dataset folder; the README shows its layout.
 
     Args:
-        recipe: how the source lies on disk and what its labels mean.
+        recipe: how the source lies on disk and what its labels mean: a recipe, the name of one of
+            `detect datasets`, or a YAML file.
         root: folder of the source.
         out: folder to make.
         more: further recipes with their roots, for one dataset of all; see `gather`.
@@ -106,23 +108,29 @@ def convert(
         InputError: the request or the source is wrong as a whole. One bad case is left out and
             listed in the result instead.
     """
-    sources = [(recipe, root), *more]
+    out = Path(out)
+    sources = [
+        (source if isinstance(source, Recipe) else find_recipe(str(source)), Path(folder))
+        for source, folder in [(recipe, root), *more]
+    ]
     if scheduler is not None:  # no worker has this process's working folder
         sources = [(source, path.absolute()) for source, path in sources]
     gathered = gather(sources)
-    recipe, cases = gathered.recipes[0], gathered.cases
+    main, cases = gathered.recipes[0], gathered.cases
     named = None
     weights = () if isinstance(split, str) else tuple(split)
     if split_file:
-        named = read_split_file(split_file, {c.case_id: c.patient_id for c in cases})
+        named = read_split_file(Path(split_file), {c.case_id: c.patient_id for c in cases})
     elif split == "published":
         named = published_split([case.source for case in cases])
     elif len(weights) != len(SPLITS) or not all(0 <= s < inf for s in weights) or sum(weights) <= 0:
-        raise InputError("--split", "needs three weights of 0 or more", "use for example 70,15,15")
+        raise ParameterError(
+            "split", "needs three weights of 0 or more", "use for example 70,15,15"
+        )
     if not 0 <= min_size_mm < inf:
-        raise InputError("--min-size-mm", "is not a size of 0 or more", "use 0 to keep every box")
+        raise ParameterError("min_size_mm", "is not a size of 0 or more", "use 0 to keep every box")
     request = Request(
-        recipe=recipe,
+        recipe=main,
         more=gathered.recipes[1:],
         negatives=parse_policies(negatives),
         split=_named_lists(named) if named else dict(zip(SPLITS, weights, strict=True)),
@@ -136,7 +144,7 @@ def convert(
     try:
         if not is_free(out):
             if not overwrite:
-                return _already_there(out, request, gathered, pool)
+                return _accept_existing(out, request, gathered, pool)
             if not (out / FILE_NAME).is_file():
                 raise InputError(out, "exists and is no dataset", "give another folder with --out")
         with write_errors(out, RESUME), work.lock():
@@ -148,7 +156,7 @@ def convert(
                 _raise_if_all_failed(cases)
                 raise InputError(
                     root,
-                    f"no mask holds a lesion ({recipe.mask_kind}: {_sought(recipe)})",
+                    f"no mask holds a lesion ({main.mask_kind}: {_sought(main)})",
                     "check the classes of the recipe",
                 )
             split_of = named or _deal(readable, weights, seed)
@@ -185,7 +193,7 @@ def _beside_train(cases: Sequence[CaseState]) -> dict[str, str]:
     }
 
 
-def _already_there(
+def _accept_existing(
     out: Path, request: Request, gathered: Cases, pool: Pool | None
 ) -> ConvertResult:
     """Accept a finished dataset of the same request and sources; refuse anything else."""

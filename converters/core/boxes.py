@@ -9,18 +9,43 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes on one image.
+    """Boxes on one image, checked when they are made.
+
+    >>> Boxes([[10, 10, 20, 25]], [0], [0.9])
+    Boxes(xyxy=array([[10., 10., 20., 25.]]), label=array([0]), score=array([0.9]))
 
     Attributes:
         xyxy: ``(n, 4)`` float64 px, corners (x1, y1, x2, y2): a box over the whole pixels of
             columns a…b reaches from x1 = a to x2 = b + 1, as in COCO (width = x2 - x1).
         label: ``(n,)`` int64 class index, from 0.
         score: ``(n,)`` float64 confidence in [0, 1]; all ones for ground truth.
+
+    Raises:
+        ValueError: shapes that do not belong together, a number that is not finite, a label that
+            is not whole, or a box that ends before it begins.
     """
 
     xyxy: NDArray[np.float64]
     label: NDArray[np.int64]
     score: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        """Turn lists and other types into arrays, and check them."""
+        xyxy, score = (np.asarray(values, np.float64) for values in (self.xyxy, self.score))
+        label = np.asarray(self.label)
+        n = len(score) if score.ndim else -1
+        if not n and not xyxy.size and not label.size:
+            xyxy, label = xyxy.reshape(0, 4), label.astype(np.int64)
+        if label.dtype.kind not in "iu":
+            raise ValueError(f"label: whole numbers are needed, not {label.dtype}")
+        for name, values, shape in (("xyxy", xyxy, (n, 4)), ("label", label, (n,))):
+            if values.shape != shape:
+                raise ValueError(f"{name}: shape {values.shape} beside score {score.shape}")
+        if not np.isfinite(score).all():
+            raise ValueError("score: not every number is finite")
+        if not (np.isfinite(xyxy).all() and (xyxy[:, 2:] >= xyxy[:, :2]).all()):
+            raise ValueError("xyxy: a box is not finite, or ends before it begins")
+        _fill(self, xyxy, label.astype(np.int64, copy=False), score)
 
     def __len__(self) -> int:
         """Count the boxes."""
@@ -28,12 +53,24 @@ class Boxes:
 
     def __getitem__(self, index: NDArray[np.generic] | slice) -> "Boxes":
         """Select boxes by mask, indices or slice."""
-        return Boxes(self.xyxy[index], self.label[index], self.score[index])
+        chosen = object.__new__(Boxes)  # a part of what was checked needs no check
+        _fill(chosen, self.xyxy[index], self.label[index], self.score[index])
+        return chosen
 
     @staticmethod
     def empty() -> "Boxes":
         """Return no boxes."""
         return Boxes(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
+
+
+def _fill(
+    boxes: Boxes,
+    xyxy: NDArray[np.float64],
+    label: NDArray[np.int64],
+    score: NDArray[np.float64],
+) -> None:
+    """Set the fields of a frozen instance."""
+    vars(boxes).update(xyxy=xyxy, label=label, score=score)
 
 
 def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-OPTION = "--scheduler"
+PARAMETER = "scheduler"
 CONNECT_S = 5.0
 FIRST_WORKER_S = 10.0
 WITHOUT_WORKERS_S = 60.0  # a worker that was ended is replaced well within it, or not at all
@@ -75,7 +75,9 @@ class Cluster:
             raise _lost() from error
         except ImportError as error:
             raise WorkersError(
-                OPTION, f"a worker lacks `{error.name}`", "install the same `detect` on all workers"
+                PARAMETER,
+                f"a worker lacks `{error.name}`",
+                "install the same `detect` on all workers",
             ) from error
         if isinstance(outcome, Exception):
             raise outcome
@@ -95,7 +97,7 @@ class Cluster:
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > WITHOUT_WORKERS_S:
             raise WorkersError(
-                OPTION, "the cluster has no worker left", f"start some, and {_AGAIN}"
+                PARAMETER, "the cluster has no worker left", f"start some, and {_AGAIN}"
             )
 
     def close(self) -> None:
@@ -109,7 +111,7 @@ class Cluster:
             versions = self._client.get_versions(packages=list(self._needs))
         except (OSError, TimeoutError) as error:
             raise WorkersError(
-                OPTION,
+                PARAMETER,
                 f"the scheduler at {address} has no workers that answer",
                 f"start some with `dask worker {address} --nthreads 1`",
             ) from error
@@ -146,7 +148,8 @@ def _work(task: _Task) -> Any:
                     raise WorkersError(
                         path,
                         f"is not what {here} sees under this path",
-                        f"{OPTION} wants sources and --out on a file system that all workers share",
+                        "--scheduler wants sources and --out on a file system that all workers"
+                        " share",
                     )
             return task.function(task.item)
         except (InputError, OSError) as error:
@@ -158,7 +161,7 @@ def _connect(address: str) -> "Client":
         from distributed import Client
     except ImportError as error:
         raise WorkersError(
-            OPTION, "needs dask.distributed", f"run {install_hint('cluster')}"
+            PARAMETER, "needs dask.distributed", f"run {install_hint('cluster')}"
         ) from error
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == "distributed":  # what matters becomes one line of ours
@@ -169,7 +172,7 @@ def _connect(address: str) -> "Client":
         return Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise WorkersError(
-            OPTION,
+            PARAMETER,
             f"no dask scheduler answers at `{address}` ({str(error) or 'timed out'})",
             "give the address that `dask scheduler` prints, for example tcp://10.0.0.1:8786",
         ) from error
@@ -187,7 +190,7 @@ async def _greet(address: str) -> None:
 
 def _lost() -> WorkersError:
     return WorkersError(
-        OPTION, "the connection to the scheduler was lost", f"when it is back, {_AGAIN}"
+        PARAMETER, "the connection to the scheduler was lost", f"when it is back, {_AGAIN}"
     )
 
 
@@ -203,7 +206,7 @@ def _difference(needs: Mapping[str, str], installed: Callable[[str], str | None]
 def _refuse(difference: str | None, who: str) -> None:
     if difference:
         raise WorkersError(
-            OPTION, f"{who} {difference}", "install the same versions here and on the cluster"
+            PARAMETER, f"{who} {difference}", "install the same versions here and on the cluster"
         )
 
 

@@ -12,7 +12,7 @@ class InputError(Exception):
     one scan among many, listed at the end with exit code 1).
 
     Args:
-        path: the file, folder or option at fault.
+        path: the file or folder at fault.
         problem: what is wrong with it, without a full stop.
         remedy: how to put it right, without a full stop.
     """
@@ -27,6 +27,14 @@ class InputError(Exception):
     def __str__(self) -> str:
         """Format the error as one line, whatever the parts hold."""
         return " ".join(f"{self.path}: {self.problem}. {self.remedy}.".split())
+
+
+class ParameterError(InputError):
+    """A parameter of a function is wrong: ``path`` is its name, such as ``min_size_mm``.
+
+    The command line prints the option of that parameter, such as ``--min-size-mm``, in its place.
+    After a comma may follow which part of what the parameter names is at fault.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

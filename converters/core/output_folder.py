@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import write_text
 from converters.core.locks import exclusive_lock
 
@@ -41,7 +41,7 @@ def check_output(out: Path, overwrite: bool, kind: str, is_ours: bool) -> None:
         InputError: something lies at `out` that is not to be replaced.
     """
     if not out.name.strip("."):
-        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
+        raise ParameterError("out", f"`{out}` cannot be replaced as a whole", "name a new folder")
     if is_free(out):
         return
     if not overwrite:
@@ -68,7 +68,8 @@ def write_errors(out: Path, remedy: str) -> Iterator[None]:
 def atomic_folder(folder: Path, token: str = "") -> Iterator[Path]:
     """Yield a new folder beside `folder` that takes its place on success, and else is removed.
 
-    Each has a name of its own: a cluster may have two workers at one scan.
+    Each has a name of its own: a cluster may have two workers at one scan. Errors in writing name
+    the file's later place.
 
     Args:
         folder: to make, or to replace.
@@ -82,6 +83,10 @@ def atomic_folder(folder: Path, token: str = "") -> Iterator[Path]:
     try:
         yield work
         _publish(work, folder, token)
+    except OSError as error:
+        if error.filename and Path(error.filename).is_relative_to(work):
+            error.filename = str(folder / Path(error.filename).relative_to(work))
+        raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

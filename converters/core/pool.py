@@ -5,7 +5,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 CHECK_S = 1.0  # after so long without a result, the pool is checked
 
 
-class WorkersError(InputError):
+class WorkersError(ParameterError):
     """The workers failed, not the item that one of them had; the run ends."""
 
 

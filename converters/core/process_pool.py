@@ -37,7 +37,7 @@ class Processes:
             return future.result()
         except BrokenProcessPool as error:
             raise WorkersError(
-                "--workers",
+                "workers",
                 "a worker process was ended from outside, perhaps for want of memory",
                 "use fewer, and run the same command again: it resumes",
             ) from error

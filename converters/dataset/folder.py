@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.dataset.manifest import Manifest, read_manifest
 from converters.dataset.stratify import SPLITS
 
@@ -33,7 +33,7 @@ class Dataset:
             InputError: no such split, or an unreadable file.
         """
         if split not in SPLITS:
-            raise InputError("--split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
+            raise ParameterError("split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
         path = self.folder / "annotations" / f"instances_{split}.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -50,13 +50,13 @@ class Dataset:
         return self.folder / "images" / split / file_name
 
 
-def open_dataset(folder: Path) -> Dataset:
+def open_dataset(folder: str | Path) -> Dataset:
     """Open a dataset folder.
 
     Raises:
         InputError: the folder is no dataset.
     """
-    return Dataset(folder, read_manifest(folder))
+    return Dataset(Path(folder), read_manifest(Path(folder)))
 
 
 def read_png(path: Path) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.dataset.folder import Dataset
 from converters.dataset.split import Split, load_split
 from converters.dataset.stratify import SPLITS, deal_patients
@@ -52,8 +52,8 @@ def parse_fold(text: str, seed: int) -> Fold:
             raise ValueError
         return Fold(number=int(number), of=int(of), seed=seed)
     except ValueError as error:
-        raise InputError(
-            "--fold", f"`{text}` is no fold", "write for example 2/5: the second of five"
+        raise ParameterError(
+            "fold", f"`{text}` is no fold", "write for example 2/5: the second of five"
         ) from error
 
 
@@ -92,8 +92,8 @@ def fold_splits(dataset: Dataset, fold: Fold) -> dict[str, Split]:
         strata[patient] = strata.get(patient, frozenset()).union(truth.label.tolist())
         boxes[patient] += len(truth)
     if len(strata) < fold.of + 2:
-        raise InputError(
-            "--folds",
+        raise ParameterError(
+            "folds",
             f"{fold.of} folds need at least {fold.of + 2} patients, and there are {len(strata)}",
             "ask for fewer" if len(strata) > 3 else "add patients",
         )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from converters.dataset.stratify import SPLITS
 
 Policy = str | float  # "all", "none", or negatives for each lesion slice
@@ -28,7 +28,7 @@ def parse_policies(text: str) -> dict[str, Policy]:
         return dict.fromkeys(SPLITS, _policy(text))
     policies = {name.strip(): _policy(value.strip()) for name, _, value in parts}
     if set(policies) != set(SPLITS):
-        raise InputError("--negatives", f"`{text}` is no policy", f"write for example {DEFAULT}")
+        raise ParameterError("negatives", f"`{text}` is no policy", f"write for example {DEFAULT}")
     return policies
 
 
@@ -40,8 +40,8 @@ def _policy(text: str) -> Policy:
     except ValueError:
         ratio = -1.0
     if not 0 <= ratio < float("inf"):
-        raise InputError(
-            "--negatives", f"`{text}` is no policy", "use all, none, or a ratio such as 1.0"
+        raise ParameterError(
+            "negatives", f"`{text}` is no policy", "use all, none, or a ratio such as 1.0"
         )
     return ratio
 

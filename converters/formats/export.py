@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import named_errors, write_text
 from converters.core.output_folder import atomic_folder, check_output, write_errors
 from converters.core.progress import progress
@@ -34,12 +34,12 @@ _PNG_HEAD, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written.
+    """The outcome of an export.
 
     Attributes:
-        folder: where it lies.
-        images, boxes: how many.
-        negatives: images without a box.
+        folder: of the export.
+        images, boxes: counts.
+        negatives: count of the images without a box.
     """
 
     folder: Path
@@ -72,8 +72,8 @@ def export_dataset(
     if to not in FORMATS:
         near = get_close_matches(to, FORMATS, n=1)
         hint = f"did you mean {near[0]}? There are" if near else "use one of"
-        raise InputError(
-            "--to", f"`{to}` is no format of a dataset", f"{hint} {', '.join(FORMATS)}"
+        raise ParameterError(
+            "to", f"`{to}` is no format of a dataset", f"{hint} {', '.join(FORMATS)}"
         )
     dataset = open_dataset(folder)
     content = read_content(dataset)

@@ -85,7 +85,7 @@ def read_pictures(path: Path, rescale: Rescale | None) -> NDArray[np.generic]:
     shape = picture_shape(path)
     result: NDArray[np.generic] = np.empty(shape, np.int16 if whole else np.float32)
     for number, file in files.items():
-        stored = grey(file)
+        stored = read_grey(file)
         if stored.shape != shape[1:]:
             raise InputError(file, "is of another size than the first slice", COPY_AGAIN)
         if stored.dtype == np.uint8 and rescale is None:
@@ -113,7 +113,7 @@ def _opened(path: Path) -> Image.Image:
     return picture
 
 
-def grey(path: Path) -> NDArray[np.generic]:
+def read_grey(path: Path) -> NDArray[np.generic]:
     """Read one picture as it is, ``(rows, columns)``; black and white as 0 and 1.
 
     Raises:

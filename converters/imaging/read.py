@@ -47,7 +47,7 @@ def open_scan(path: Path) -> Path | DicomSeries:
     return dicom.open_series(path)
 
 
-def read_volume(scan: Path | DicomSeries) -> Volume:
+def read_volume(scan: str | Path | DicomSeries) -> Volume:
     """Read a scan: HU as int16 where every value is whole and fits, else float32.
 
     Args:
@@ -56,6 +56,8 @@ def read_volume(scan: Path | DicomSeries) -> Volume:
     Raises:
         InputError: whatever is wrong with it; it names the file at fault.
     """
+    if isinstance(scan, str):
+        scan = Path(scan)
     stored, path = _stored(scan), _path(scan)
     return _canonical(intensities(stored, path), stored, path)
 

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Rescale(BaseModel):
-    """From the grey of a picture to HU, in DICOM's terms: HU = slope * grey + intercept."""
+    """Map the grey of a picture to HU, in DICOM's terms: HU = slope * grey + intercept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -123,7 +123,7 @@ def objects_of(scan: Scan, paths: Sequence[Path], kind: Kind) -> list[DicomObjec
 
 def _object(scan: Scan, path: Path, tags: Sequence[str]) -> DicomObject:
     header = dicom.load(path, [*_REFERENCES, *tags])
-    with dicom.plain_errors(path):
+    with dicom.as_input_errors(path):
         series = {str(item.get("SeriesInstanceUID", "")) for item in _series(header)}
         frames = {str(header.get("FrameOfReferenceUID", ""))}
         frames |= {

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from converters.core.errors import InputError
 from converters.imaging.dicom.geometry import DUPLICATE_TOLERANCE_MM
 from converters.imaging.dicom.pixels import MAX_COMPRESSION, read_frames
-from converters.imaging.dicom.series import plain_errors
+from converters.imaging.dicom.series import as_input_errors
 from converters.imaging.orientation import canonical
 from converters.imaging.raw import COPY_AGAIN
 from converters.imaging.read import GRID_TOLERANCE_MM
@@ -116,7 +116,7 @@ def read(recipe: Recipe, scan: Scan, paths: Sequence[Path], resample: bool) -> C
                 "is in another frame of reference than the scan",
                 "give the segmentation of this scan",
             )
-        with plain_errors(item.path):
+        with as_input_errors(item.path):
             segmentation = _segmentation(item, names, seen)
         matched = matched or bool(segmentation.roles)
         affines = np.array([frame.affine for frame in segmentation.frames])

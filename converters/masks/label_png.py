@@ -12,7 +12,7 @@ from converters.core.errors import InputError
 from converters.core.naming import natural_key
 from converters.imaging.dicom import series as dicom
 from converters.imaging.orientation import canonical
-from converters.imaging.png_stack import SUFFIXES, grey
+from converters.imaging.png_stack import SUFFIXES, read_grey
 from converters.imaging.volume import Volume
 
 
@@ -57,7 +57,7 @@ def read(folder: Path, scan: Path) -> Volume:
     picture_of = dict(zip(named, pictures, strict=True))
     if len(picture_of) != len(slices):
         raise InputError(scan, "holds several slices in one file", "give one file a slice")
-    planes = [grey(picture_of[item.path]) for item in slices]
+    planes = [read_grey(picture_of[item.path]) for item in slices]
     for item, plane in zip(slices, planes, strict=True):
         path = picture_of[item.path]
         if plane.shape != item.shape:

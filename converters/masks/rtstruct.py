@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from converters.core.errors import InputError
-from converters.imaging.dicom.series import plain_errors
+from converters.imaging.dicom.series import as_input_errors
 from converters.masks.class_masks import ClassMasks
 from converters.masks.dicom_objects import DicomObject, Kind, Scan, objects_of
 from converters.recipes.name_rules import Names, listed
@@ -59,7 +59,7 @@ def read(recipe: Recipe, scan: Scan, paths: Sequence[Path]) -> ClassMasks:
     seen: list[str] = []
     matched = False
     for item in objects:
-        with plain_errors(item.path):
+        with as_input_errors(item.path):
             rois = list(_rois(item.header))
         seen += [name for name, _ in rois]
         for name, contours in rois:
@@ -94,7 +94,7 @@ def _rois(header: Dataset) -> Iterator[tuple[str, list[Dataset]]]:
 
 def _fill(masks: ClassMasks, role: int, item: DicomObject, contours: list[Dataset]) -> None:
     """Fill one ROI; those of one class are united."""
-    with plain_errors(item.path):
+    with as_input_errors(item.path):
         kinds = [str(contour.get("ContourGeometricType", "")) for contour in contours]
         drawn = [
             _polygon(item.path, contour.get("ContourData"))

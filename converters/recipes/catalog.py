@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.recipes.classes import merge_classes, organ_classes
 from converters.recipes.recipe import Recipe, load_recipe
 from datasets_yaml import recipe_files
@@ -54,7 +54,7 @@ def wanted_recipe(recipe: Recipe, targets: str, classes: str | None) -> Recipe:
         InputError: an unknown target, no organs, or classes that the recipe does not know.
     """
     if targets not in ("lesions", "organs"):
-        raise InputError("--targets", f"`{targets}` is no target", "use lesions or organs")
+        raise ParameterError("targets", f"`{targets}` is no target", "use lesions or organs")
     if targets == "organs":
         recipe = organ_classes(recipe)
     return merge_classes(recipe, classes) if classes and recipe.classes else recipe
@@ -81,23 +81,23 @@ def with_pictures(
     """
     changes: dict[str, tuple[str, Any, str]] = {}
     if window is not None:
-        changes["window"] = "--window", _window(window), "write LEVEL,WIDTH: 60,200; or 1%,99%"
+        changes["window"] = "window", _window(window), "write LEVEL,WIDTH: 60,200; or 1%,99%"
     if channels is not None:
         changes["channels"] = (
-            "--channels",
+            "channels",
             channels,
             "use gray, adjacent:MM as in adjacent:2, or windows",
         )
     if crop is not None:
-        changes["crop"] = "--crop", crop, "use none, body, or organ with a recipe that names organs"
+        changes["crop"] = "crop", crop, "use none, body, or organ with a recipe that names organs"
     if spacing is not None:
-        changes["spacing_mm"] = "--spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
-    for key, (option, value, remedy) in changes.items():
+        changes["spacing_mm"] = "spacing", spacing or None, "give mm from 0.05 to 50, as in 0.8"
+    for key, (parameter, value, remedy) in changes.items():
         try:
             recipe = Recipe.model_validate(recipe.model_dump() | {key: value})
         except ValidationError as error:
             what = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise InputError(option, f"cannot be used ({what})", remedy) from error
+            raise ParameterError(parameter, f"cannot be used ({what})", remedy) from error
     return recipe
 
 

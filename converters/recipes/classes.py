@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from converters.core.errors import InputError, nearest
+from converters.core.errors import ParameterError, nearest
 from converters.recipes.recipe import Recipe
 
 ONE = "lesion"  # the merging that every recipe has: all classes as one
@@ -26,9 +26,9 @@ def merge_classes(recipe: Recipe, text: str) -> Recipe:
     for old in named:
         if old not in recipe.classes:
             known = [*recipe.classes, *recipe.merges, ONE]
-            raise InputError("--classes", f"`{old}` is no class or merging", nearest(old, known))
+            raise ParameterError("classes", f"`{old}` is no class or merging", nearest(old, known))
         if named.count(old) > 1:
-            raise InputError("--classes", f"names `{old}` twice", "put it into one class")
+            raise ParameterError("classes", f"names `{old}` twice", "put it into one class")
     left_out = [n for old, labels in recipe.classes.items() if old not in named for n in labels]
     return _changed(
         recipe,
@@ -50,10 +50,10 @@ def organ_classes(recipe: Recipe) -> Recipe:
         InputError: the recipe names no organ, or its pictures are cropped to them.
     """
     if not recipe.organs:
-        raise InputError("--targets", f"recipe `{recipe.name}` names no organ", "use lesions")
+        raise ParameterError("targets", f"recipe `{recipe.name}` names no organ", "use lesions")
     if recipe.representation.crop == "organ":
-        raise InputError(
-            "--targets", "would find the organs that the pictures are cropped to", "use --crop body"
+        raise ParameterError(
+            "targets", "would find the organs that the pictures are cropped to", "use --crop body"
         )
     inside = [name for names in recipe.within.values() for name in names]
     outside = [n for name, ls in recipe.classes.items() if name not in inside for n in ls]
@@ -85,8 +85,8 @@ def _listed(recipe: Recipe, text: str) -> dict[str, list[str]]:
     for part in text.split(","):
         new, equals, old = (piece.strip() for piece in part.partition("="))
         if not new or new in groups:
-            raise InputError(
-                "--classes",
+            raise ParameterError(
+                "classes",
                 f"`{text}` is no list of classes",
                 "write for example malignant=hcc+metastasis,benign=cyst+hemangioma",
             )

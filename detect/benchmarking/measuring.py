@@ -11,7 +11,7 @@ import torch
 from converters.dataset.folder import read_png
 from converters.dataset.split import Split
 from detect.detectors.protocol import Predictor
-from detect.evaluation.score_split import BATCH
+from detect.evaluation.detect_split import BATCH
 
 WARM_UP = 3  # calls that are not timed: the first ones fuse, allocate and choose kernels
 CALLS, LONGEST = 20, 3.0  # calls that are timed; s after which fewer are enough …

@@ -1,4 +1,4 @@
-"""Verbs on datasets: convert, synthesize, check, export, datasets."""
+"""Run the verbs on datasets: convert, synthesize, check, export, datasets."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,42 +12,75 @@ from detect.cli.printing import list_errors, show
 
 
 def convert(
-    recipe: Annotated[list[str], typer.Argument(help="Names of `detect datasets`, or YAML files.")],
+    recipe: Annotated[
+        list[str], typer.Argument(help="Names that `detect datasets` lists, or YAML files.")
+    ],
     root: Annotated[
-        list[Path], typer.Option(help="Folder of the scans and masks; one for each recipe.")
+        list[Path],
+        typer.Option(help="Read scans and masks from this folder; give one for each recipe."),
     ],
     out: Out,
-    targets: Annotated[str, typer.Option(help="What to find: lesions or organs.")] = "lesions",
+    targets: Annotated[str, typer.Option(help="Draw boxes around lesions or organs.")] = "lesions",
     classes: Annotated[
         str | None,
-        typer.Option(help="Merge classes: `lesion`, a merging of the recipe, or new=old+old,…"),
+        typer.Option(
+            help="Merge classes: `lesion` makes one of all; or name a merging of the recipe, or"
+            " write new=old+old,…"
+        ),
     ] = None,
     negatives: Annotated[
         str,
-        typer.Option(help="Slices without a lesion: all, none, a ratio, or by split."),
+        typer.Option(
+            help="Keep all or none of the slices without a lesion, or so many for each slice with"
+            " one; by split as train=1,val=all,test=all."
+        ),
     ] = "train=1,val=all,test=all",
     split: Annotated[
-        str, typer.Option(help="Weights of train, val, test patients; or: published.")
+        str,
+        typer.Option(
+            help="Share the patients among train, val and test by these weights, or take the"
+            " `published` split."
+        ),
     ] = "70,15,15",
     split_file: Annotated[
-        Path | None, typer.Option(help="YAML or JSON lists train, val, test instead.")
+        Path | None,
+        typer.Option(
+            help="Read the split from a YAML or JSON file with lists train, val and test."
+        ),
     ] = None,
     window: Annotated[
-        str | None, typer.Option(help="LEVEL,WIDTH in HU, or LOW%,HIGH% of the body's values.")
+        str | None,
+        typer.Option(
+            help="Use a window LEVEL,WIDTH in HU, or percentiles LOW%,HIGH% of the values in the"
+            " body."
+        ),
     ] = None,
     channels: Annotated[
-        str | None, typer.Option(help="gray, adjacent:MM (z - MM, z, z + MM), or windows.")
+        str | None,
+        typer.Option(
+            help="Make grey pictures (gray), or three channels: adjacent:MM takes the slices MM"
+            " below and above, windows takes three windows."
+        ),
     ] = None,
     crop: Annotated[
         str | None,
-        typer.Option(help="none, body, or organ (from the mask: evaluate only, no predict)."),
+        typer.Option(
+            help="Crop to the body or the organ, or none. A crop to the organ needs masks: such"
+            " models can be evaluated, but not predict."
+        ),
     ] = None,
     spacing: Annotated[
-        float | None, typer.Option(help="Resample pixels to so many mm; 0: the scan's own.")
+        float | None,
+        typer.Option(help="Resample pixels to this size in mm; 0 keeps the pixels of the scan."),
     ] = None,
-    min_size_mm: Annotated[float, typer.Option(help="Drop boxes of a smaller diameter.")] = 0.0,
+    min_size_mm: Annotated[
+        float, typer.Option(help="Drop boxes whose longest diameter in mm is smaller.")
+    ] = 0.0,
     resample_mask: Annotated[
-        bool, typer.Option("--resample-mask", help="Put masks on another grid onto the scan's.")
+        bool,
+        typer.Option(
+            "--resample-mask", help="Resample masks on another grid to the grid of their scan."
+        ),
     ] = False,
     seed: Seed = 0,
     workers: Workers = 2,
@@ -55,14 +88,14 @@ def convert(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
-    """Slice scans into a dataset folder, with boxes from their masks."""
+    """Convert scans with masks into a dataset folder of pictures and boxes."""
     from converters.conversion.convert import convert as run
     from converters.recipes.catalog import find_recipe, wanted_recipe, with_pictures
 
     if len(root) != len(recipe):
         raise InputError("--root", f"is given {len(root)} times", "give one for each recipe")
-    given = [with_pictures(find_recipe(name), window, channels, crop, spacing) for name in recipe]
-    wanted = [wanted_recipe(one, targets, classes) for one in given]
+    recipes = [with_pictures(find_recipe(name), window, channels, crop, spacing) for name in recipe]
+    wanted = [wanted_recipe(chosen, targets, classes) for chosen in recipes]
     first, *more = zip(wanted, root, strict=True)
     result = run(
         *first,
@@ -96,24 +129,24 @@ def convert(
     for case, reason in result.left_out.items():
         show(f"  {case} left out: {reason}")
     for note, count in Counter(note for c in cases for note in c.notes).items():
-        own = [c.id for c in cases if note in c.notes]
-        show(f"{own[0]}{f' and {count - 1} more cases' if count > 1 else ''}: {note}")
+        first_case = next(c.id for c in cases if note in c.notes)
+        show(f"{first_case}{f' and {count - 1} more cases' if count > 1 else ''}: {note}")
     return list_errors(result.errors)
 
 
 def synthesize(
     recipe: Annotated[str, typer.Argument(help="A name of `detect datasets`, or a YAML file.")],
-    root: Annotated[Path, typer.Option(help="Folder of the scans and masks.")],
+    root: Annotated[Path, typer.Option(help="Read the scans and masks from this folder.")],
     out: Out,
     kinds: Annotated[
-        str, typer.Option(help="Lesions to grow, with commas between.")
+        str, typer.Option(help="Grow these lesions, with commas between.")
     ] = "hcc,metastasis,cyst,hemangioma",
     lesions: Annotated[
-        str, typer.Option(metavar="LOW,HIGH", help="Fewest and most lesions a scan.")
+        str, typer.Option(metavar="LOW,HIGH", help="Grow between LOW and HIGH lesions a scan.")
     ] = "1,6",
-    copies: Annotated[int, typer.Option(help="Scans of each case.")] = 1,
+    copies: Annotated[int, typer.Option(help="Make this many scans of each case.")] = 1,
     organ: Annotated[
-        str | None, typer.Option(help="To grow in [the recipe's only one, or liver].")
+        str | None, typer.Option(help="Grow in this organ [the recipe's only one, or liver].")
     ] = None,
     only_normal: Annotated[
         str | None,
@@ -127,7 +160,10 @@ def synthesize(
         typer.Option(help="Merge real and synthetic classes: `lesion`, or new=old+old,…"),
     ] = None,
     resample_mask: Annotated[
-        bool, typer.Option("--resample-mask", help="Put masks on another grid onto the scan's.")
+        bool,
+        typer.Option(
+            "--resample-mask", help="Resample masks on another grid to the grid of their scan."
+        ),
     ] = False,
     seed: Seed = 0,
     workers: Workers = 2,
@@ -168,21 +204,28 @@ def synthesize(
 def check(
     dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
     other: Annotated[
-        Path | None, typer.Argument(help="Another, to search for patients that both show.")
+        Path | None,
+        typer.Argument(help="Another dataset folder, to search for patients that are in both."),
     ] = None,
     look: Annotated[
-        bool, typer.Option("--look/--no-look", help="Compare cases by their pictures.")
+        bool,
+        typer.Option(
+            "--look/--no-look",
+            help="Compare the pictures of cases to find one person under two names.",
+        ),
     ] = True,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for pictures of suspected pairs, side by side.")
+        Path | None,
+        typer.Option(help="Draw the suspected pairs side by side into this new folder."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Suspicions across two sides end with code 1 too.")
+        bool,
+        typer.Option("--strict", help="End with exit code 1 for suspicions across two sides, too."),
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> int:
-    """Audit a dataset, or two: files, boxes, classes, and no patient on two sides."""
+    """Audit the files, boxes, classes and patients of a dataset, or of two."""
     from converters.dataset.audit import check as run
     from converters.dataset.contact_sheet import check_out, write_suspicions
     from converters.dataset.same_patient import same_patient
@@ -191,17 +234,17 @@ def check(
         check_out(out, overwrite)
     folders = [dataset] if other is None else [dataset, other]
     problems = [problem for folder in folders for problem in run(folder)]
-    found = same_patient(dataset, other, look=look)
-    problems += found.certain
-    for line in [*problems, *found.notes, *map(str, found.suspicions)]:
+    search = same_patient(dataset, other, look=look)
+    problems += search.certain
+    for line in [*problems, *search.notes, *map(str, search.suspicions)]:
         show(line)
     if out is not None:
-        write_suspicions(found.suspicions, out, overwrite)
-    across = sum(s.two_sides for s in found.suspicions)
+        write_suspicions(search.suspicions, out, overwrite)
+    across = sum(s.two_sides for s in search.suspicions)
     verdict = f"{len(problems)} problems" if problems else "sound"
-    if found.suspicions:
+    if search.suspicions:
         verdict += (
-            f"; {len(found.suspicions)} of {found.pairs} pairs of cases suspected to be one"
+            f"; {len(search.suspicions)} of {search.pairs} pairs of cases suspected to be one"
             f" patient, {across} of them on two sides; that is no proof: look at them"
             f" {f'in {out}' if out else 'with --out FOLDER'}"
         )
@@ -211,25 +254,33 @@ def check(
 
 def export(
     source: Annotated[
-        Path, typer.Argument(metavar="DATASET|RUN", help="Dataset, or model of `detect train`.")
+        Path,
+        typer.Argument(
+            metavar="DATASET|RUN", help="Dataset folder, or model bundle of `detect train`."
+        ),
     ],
     to: Annotated[
         str,
         typer.Option(
-            help="Of a dataset: coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv;"
-            " of a model: onnx, openvino or torchscript."
+            help="Write a dataset as coco, yolo, voc, rfdetr, cvat, labelstudio, createml or csv."
+            " Write a model as onnx, openvino or torchscript."
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder to make, of a dataset.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Make this folder; a model is exported into its bundle.")
+    ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="Hard-link the pictures instead of copying them.")
     ] = False,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Quantise for OpenVINO, and score what it costs.")
+        bool,
+        typer.Option("--int8", help="Quantise for OpenVINO, and measure the loss of accuracy."),
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="Dataset to compare a model and quantise on [compare on phantom]."),
+        typer.Option(
+            help="Compare and quantise a model on this dataset [default: phantom slices]."
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier export.")

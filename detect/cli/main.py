@@ -10,6 +10,7 @@ from converters.core.distribution import NAME, program_version
 from converters.core.errors import InputError
 from detect.cli import data, scans, scoring, training
 from detect.cli import weights as weight_files
+from detect.cli.printing import describe_error
 
 try:
     from typer.exceptions import TyperException as RequestError
@@ -76,7 +77,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             raise KeyboardInterrupt
         return int(result or 0)
     except InputError as error:
-        return _wrong(str(error))
+        return _wrong(describe_error(error))
     except RequestError as error:
         return _wrong(" ".join(error.format_message().split()))
     except OSError as error:

@@ -12,28 +12,32 @@ from converters.core.progress import SilentReporter, report_to
 
 RULES = "f1, sensitivity=S, fp-per-image=N or fp-per-scan=N"
 Out = Annotated[Path, typer.Option(help="Folder to make.")]
-Data = Annotated[Path, typer.Option(help="Dataset folder of `detect convert`.")]
+Data = Annotated[Path, typer.Option(help="Use this dataset folder of `detect convert`.")]
 Models = Annotated[
     list[Path],
-    typer.Option("--model", help="Model folder of `detect train`; several are an ensemble."),
+    typer.Option("--model", help="Use this model of `detect train`; several are an ensemble."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, or a GPU's number.")]
+Device = Annotated[str, typer.Option(help="Run on auto, cpu, or a GPU's number.")]
 Runtime = Annotated[
-    str, typer.Option(help="torch, onnx, openvino or openvino-int8, of `detect export`.")
+    str, typer.Option(help="Run by torch, or by an export: onnx, openvino or openvino-int8.")
 ]
 Augment = Annotated[
     bool,
-    typer.Option("--augment", help="Fuse boxes of each slice, its mirror image, and smaller."),
+    typer.Option(
+        "--augment", help="Fuse the boxes of each slice, its mirror image and a smaller copy."
+    ),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Workers = Annotated[int, typer.Option(min=1, help="Work in this many processes.")]
 Scheduler = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Dask cluster to use instead of --workers; it must share the file system.",
+        help="Work on this dask cluster, which must share the file system.",
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**31, help="Seed of everything random.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**31, help="Seed everything random with this number.")
+]
 Protocol = Annotated[str | None, typer.Option(help="Take published settings as defaults: limt.")]
 
 

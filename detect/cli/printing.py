@@ -1,4 +1,4 @@
-"""What the verbs print."""
+"""Print the results of the verbs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
+
+OPTIONS = {"url": "from", "name": "as"}  # of parameters that have another name
 
 
 def show(what: Any) -> None:
@@ -19,7 +21,7 @@ def show(what: Any) -> None:
 
 def print_metrics(metrics: Any, point: Any, notes: Sequence[str]) -> None:
     """Print the table of boxes, and what its reader has to know."""
-    from detect.evaluation.table import render_table
+    from detect.cli.metrics_table import render_table
 
     show(render_table(metrics, point and point.rule))
     for note in filter(None, notes):
@@ -41,7 +43,7 @@ def print_lesions(result: Any) -> None:
 
 
 def print_study(result: Any, store: bool) -> None:
-    """Print what came of a study on a server."""
+    """Print the results of a study on a server."""
     print_lesions(result.prediction)
     list_warnings(result.prediction)
     if store:
@@ -49,18 +51,27 @@ def print_study(result: Any, store: bool) -> None:
 
 
 def list_warnings(result: Any) -> None:
-    """List which scans may be none for the model, and what was passed over."""
+    """List the warnings of scans, and the series that were passed over."""
     if result.unchecked:
         show(f"Note: {result.unchecked}")
     for case, lines in result.warnings.items():
         for line in lines:
             typer.echo(f"warning: {result.folder / case}: {line}", err=True)
     for reason in result.skipped:
-        typer.echo(f"skipped: {reason}", err=True)
+        typer.echo(f"skipped: {describe_error(reason)}", err=True)
+
+
+def describe_error(error: InputError) -> str:
+    """Return an error as one line, with the option in place of a parameter's name."""
+    name, comma, part = error.path.partition(",")
+    if not isinstance(error, ParameterError) or not name.isidentifier():
+        return str(error)
+    option = "--" + OPTIONS.get(name, name).replace("_", "-")
+    return str(InputError(f"{option}{comma}{part}", error.problem, error.remedy))
 
 
 def list_errors(errors: Sequence[InputError]) -> int:
     """List what failed; returns the exit code."""
     for error in errors:
-        typer.echo(f"failed: {error}", err=True)
+        typer.echo(f"failed: {describe_error(error)}", err=True)
     return 1 if errors else 0

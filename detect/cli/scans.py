@@ -17,7 +17,14 @@ from detect.cli.options import (
     Scheduler,
     Workers,
 )
-from detect.cli.printing import list_errors, list_warnings, print_lesions, print_study, show
+from detect.cli.printing import (
+    describe_error,
+    list_errors,
+    list_warnings,
+    print_lesions,
+    print_study,
+    show,
+)
 
 Confidence = Annotated[
     float | None,
@@ -44,7 +51,8 @@ def predict(
     model: Models,
     out: Out,
     scans: Annotated[
-        list[Path] | None, typer.Argument(help="Scan files, DICOM folders, or folders of many.")
+        list[Path] | None,
+        typer.Argument(help="Scan files, DICOM folders, or folders that hold many."),
     ] = None,
     study: Annotated[
         str | None,
@@ -75,7 +83,7 @@ def predict(
     from detect.inference.job import PredictSettings
 
     if bool(scans) == (study is not None):
-        raise InputError("detect predict", "wants scans or --from", "give one of the two")
+        raise InputError("detect predict", "needs scans or --from", "give one of the two")
     if store and study is None:
         raise InputError("--store", "stores in the study of --from", "give that, too")
     settings = PredictSettings(
@@ -106,12 +114,14 @@ def predict(
 
 
 def watch(
-    inbox: Annotated[Path, typer.Argument(help="Folder that scans are copied into.")],
+    inbox: Annotated[Path, typer.Argument(help="Watch this folder, which scans are copied into.")],
     model: Models,
     out: Out,
     settle: Annotated[
         float,
-        typer.Option(min=0, help="Seconds without a change after which a scan is complete."),
+        typer.Option(
+            min=0, help="Take a scan as complete after this many seconds without a change."
+        ),
     ] = 10,
     once: Annotated[
         bool, typer.Option("--once", help="Process the scans that are complete, and end.")
@@ -143,7 +153,7 @@ def watch(
         list_errors([error])
 
     def print_skipped(reason: InputError) -> None:
-        show(f"skipped: {reason}")
+        show(f"skipped: {describe_error(reason)}")
 
     silent = Listener(lambda _: None, print_error, lambda _: None)
     settings = PredictSettings(
@@ -177,7 +187,7 @@ def demo(
     quiet: Quiet = False,
 ) -> int:
     """Walk the whole path on a built-in phantom: convert, train, evaluate, predict."""
-    from detect.evaluation.table import render_table
+    from detect.cli.metrics_table import render_table
     from detect.workflows.demo import demo as run
 
     result = run(out, device=device, workers=workers, overwrite=overwrite)

@@ -43,7 +43,7 @@ def models_table(classes: int) -> Table:
     Args:
         classes: number of lesion classes, which changes the heads.
     """
-    from detect.detectors.registry import FAMILIES, count_parameters, model_names
+    from detect.detectors.registry import count_parameters, list_models
 
     table = Table(
         box=SIMPLE_HEAD,
@@ -56,19 +56,17 @@ def models_table(classes: int) -> Table:
     for column in ("fused", "unfused"):
         table.add_column(column, justify="right")
     table.add_column("weights")
-    names = model_names()
-    with _one_thread(), progress("count", len(names)) as advance:
-        for name, family in names.items():
-            counts = count_parameters(name, classes)
+    models = list_models()
+    with _one_thread(), progress("count", len(models)) as advance:
+        for model in models:
+            counts = count_parameters(model.name, classes)
             table.add_row(
-                name,
-                family,
-                FAMILIES[family].licence,
+                *model,
                 f"{counts.fused / 1e6:.3f}",
                 f"{counts.unfused / 1e6:.3f}",
-                _at_hand(name),
+                _at_hand(model.name),
             )
-            advance(name)
+            advance(model.name)
     return table
 
 

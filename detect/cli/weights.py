@@ -8,7 +8,7 @@ import typer
 from detect.cli.options import Quiet
 from detect.cli.printing import show
 
-weights_app = typer.Typer(help="Weight files to start from: list, add, verify, pretrain.")
+weights_app = typer.Typer(help="List, add, verify or pretrain weight files to start from.")
 
 
 @weights_app.command("list")

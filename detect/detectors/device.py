@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 
 
 def choose_device(name: str) -> torch.device:
@@ -20,14 +20,14 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cpu")
     if "," in name:  # `detect.training.distributed` has made just these visible
         if len(name.split(",")) != int(os.environ.get("LOCAL_WORLD_SIZE", "1")):
-            raise InputError(
-                "--device", f"`{name}` is not one GPU", "only `detect train` uses several"
+            raise ParameterError(
+                "device", f"`{name}` is not one GPU", "only `detect train` uses several"
             )
         name = str(place)
     if not name.isdigit():
-        raise InputError("--device", f"`{name}` is no device", "use auto, cpu or a GPU's number")
+        raise ParameterError("device", f"`{name}` is no device", "use auto, cpu or a GPU's number")
     if int(name) >= torch.cuda.device_count():
-        raise InputError(
-            "--device", f"GPU {name} is not there", f"{torch.cuda.device_count()} found; use cpu"
+        raise ParameterError(
+            "device", f"GPU {name} is not there", f"{torch.cuda.device_count()} found; use cpu"
         )
     return torch.device(f"cuda:{name}")

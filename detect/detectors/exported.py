@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import atomic_file, write_json
 from detect.detectors.card import ModelCard
 from detect.detectors.predictor import Exported, Runtime, Steps
@@ -160,7 +160,7 @@ def load_predictor(
         InputError: no such model, or no such export of it, or one that was changed.
     """
     if runtime not in RUNTIMES:
-        raise InputError("--runtime", f"`{runtime}` is no runtime", f"use {', '.join(RUNTIMES)}")
+        raise ParameterError("runtime", f"`{runtime}` is no runtime", f"use {', '.join(RUNTIMES)}")
     if runtime == "torch":
         detector = load_detector(bundle, device)
         if threads is not None:

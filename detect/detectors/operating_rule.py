@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 
 Kind = Literal["f1", "sensitivity", "fp-per-image", "fp-per-scan"]
 
@@ -49,7 +49,7 @@ def parse_rule(text: str) -> Rule:
     kind, equals, number = text.partition("=")
     remedy = "use f1, sensitivity=0.9, fp-per-image=1 or fp-per-scan=2"
     if kind not in get_args(Kind) or bool(equals) == (kind == "f1"):
-        raise InputError("--operating-point", f"`{text}` is no rule", remedy)
+        raise ParameterError("operating_point", f"`{text}` is no rule", remedy)
     if kind == "f1":
         return Rule("f1")
     try:
@@ -58,5 +58,5 @@ def parse_rule(text: str) -> Rule:
         wanted = math.nan
     if not 0 <= wanted < math.inf or (kind == "sensitivity" and not 0 < wanted <= 1):
         least = "above 0 and at most 1" if kind == "sensitivity" else "of 0 or more"
-        raise InputError("--operating-point", f"`{text}` names no value {least}", remedy)
+        raise ParameterError("operating_point", f"`{text}` names no value {least}", remedy)
     return Rule(kind, wanted)  # type: ignore[arg-type]  # it is one of Kind

@@ -34,7 +34,7 @@ class Steps(Protocol):
     def decode(
         self, raw: Sequence[NDArray[np.float32]], sizes: Sequence[tuple[int, int]]
     ) -> list[Boxes]:
-        """Turn raw outputs into boxes; see `Detector.predict`.
+        """Turn raw outputs into boxes; see `Predictor.predict`.
 
         Args:
             raw: as named by `outputs`.
@@ -43,7 +43,7 @@ class Steps(Protocol):
 
 
 def find_boxes(steps: Steps, runtime: Runtime, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
-    """Find boxes on pictures of any size; see `Detector.predict`."""
+    """Find boxes on pictures of any size; see `Predictor.predict`."""
     if not images:
         return []
     raw = runtime(steps.inputs(images))
@@ -63,7 +63,7 @@ class Exported:
         return self.steps.spec
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
-        """Find boxes; see `Detector.predict`."""
+        """Find boxes; see `Predictor.predict`."""
         return find_boxes(self.steps, self.runtime, images)
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from detect.detectors.card import ModelCard, ModelSpec, Parameters, read_model_card
 from detect.detectors.predictor import Steps
 
@@ -67,6 +67,29 @@ FAMILIES = {
 }
 
 
+class ListedModel(NamedTuple):
+    """A model as `list_models` lists it.
+
+    Attributes:
+        name: that `train` takes.
+        family: of detectors that it belongs to.
+        licence: of the code that it runs through, SPDX.
+    """
+
+    name: str
+    family: str
+    licence: str
+
+
+def list_models() -> list[ListedModel]:
+    """List every model that can be trained; nothing of them is imported or built."""
+    return [
+        ListedModel(name, key, family.licence)
+        for key, family in FAMILIES.items()
+        for name in family.names
+    ]
+
+
 def model_names() -> dict[str, str]:
     """Map every model name to its family."""
     return {name: key for key, family in FAMILIES.items() for name in family.names}
@@ -83,7 +106,7 @@ def family_of(model: str) -> str:
         return known[model]
     near = get_close_matches(model, known, n=3)
     hint = f"did you mean {' or '.join(near)}" if near else "see `detect models`"
-    raise InputError("--model", f"`{model}` is no model that detect knows", hint)
+    raise ParameterError("model", f"`{model}` is no model that detect knows", hint)
 
 
 def _family(name: str) -> type[Detector]:

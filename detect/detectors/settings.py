@@ -13,7 +13,7 @@ from pydantic import (
     field_validator,
 )
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from detect.detectors.operating_rule import Rule, parse_rule
 
 # How the LiMT paper trained; AdamW and determinism, which it asks for too, are always on here.
@@ -67,7 +67,8 @@ class TrainSettings(BaseModel):
         weight_decay: AdamW's. None: the family's own default.
         warmup_epochs: epochs over which the learning rate rises.
         patience: stop after so many epochs without a better val mAP50, and go back to the best; 0
-            never stops early. A training that ends by itself keeps its last epoch.
+            never stops early. A training that ends by itself keeps its last epoch. In ultralytics'
+            loop, patience begins with the first hit on val.
         seed: of initialisation, order and augmentation.
         device: `auto`, `cpu`, or a CUDA index such as `0`.
         workers: processes that load images; not used on a CPU, where the model is the bottleneck.
@@ -110,13 +111,14 @@ def resolve_settings(base: TrainSettings, given: dict[str, Any]) -> TrainSetting
     """
     length = [name for name in ("epochs", "iterations", "budget") if name in given]
     if len(length) > 1:
-        raise InputError(f"--{length[-1]}", f"contradicts --{length[0]}", "give one of them")
+        raise ParameterError(length[-1], f"contradicts --{length[0]}", "give one of them")
     try:
         return TrainSettings(**(base.model_dump(exclude_unset=True) | given))
     except ValidationError as error:
         first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        raise InputError(option, f"`{first['input']}` is refused", first["msg"]) from error
+        raise ParameterError(
+            str(first["loc"][0]), f"`{first['input']}` is refused", first["msg"]
+        ) from error
 
 
 def apply_protocol(settings: TrainSettings, protocol: str, family: str) -> TrainSettings:
@@ -137,11 +139,11 @@ def protocol_settings(protocol: str, family: str) -> dict[str, Any]:
     """
     families = PROTOCOLS.get(protocol)
     if families is None:
-        raise InputError(
-            "--protocol", f"`{protocol}` is no protocol", f"use {', '.join(PROTOCOLS)}"
+        raise ParameterError(
+            "protocol", f"`{protocol}` is no protocol", f"use {', '.join(PROTOCOLS)}"
         )
     if family not in families:
-        raise InputError(
-            "--protocol", f"`{protocol}` says nothing of {family} models", "leave it out"
+        raise ParameterError(
+            "protocol", f"`{protocol}` says nothing of {family} models", "leave it out"
         )
     return families[family]

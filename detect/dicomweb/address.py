@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 
-OPTION = "--from"
+PARAMETER = "url"
 _SCHEMES = {"dicomweb+http": "http", "dicomweb+https": "https"}
 _SHAPE = "dicomweb+https://HOST:PORT/dicom-web/studies/UID, or that and /series/UID"
 _LONGEST_UID = 64
@@ -40,20 +40,20 @@ def parse_address(url: str) -> Address:
         parts = urlsplit(url)
         scheme, host, _ = _SCHEMES.get(parts.scheme.lower()), parts.hostname, parts.port
     except ValueError:  # a port that is no number, brackets that do not match
-        raise InputError(OPTION, "is not a URL", f"give {_SHAPE}") from None
+        raise ParameterError(PARAMETER, "is not a URL", f"give {_SHAPE}") from None
     if "@" in parts.netloc:
-        raise InputError(
-            OPTION,
+        raise ParameterError(
+            PARAMETER,
             "holds a user or password",
             "put them into DETECT_DICOMWEB_USER and DETECT_DICOMWEB_PASSWORD instead",
         )
     place = re.fullmatch(r"(.*)/studies/([^/]+)(?:/series/([^/]+))?/?", parts.path)
     if not (scheme and host and place) or parts.query or parts.fragment:
-        raise InputError(OPTION, "is not the address of a study", f"give {_SHAPE}")
+        raise ParameterError(PARAMETER, "is not the address of a study", f"give {_SHAPE}")
     path, study, series = place.groups()
     if not all(is_uid(uid) for uid in (study, series) if uid is not None):
-        raise InputError(
-            OPTION, "has a UID of other characters than digits and dots", f"give {_SHAPE}"
+        raise ParameterError(
+            PARAMETER, "has a UID of other characters than digits and dots", f"give {_SHAPE}"
         )
     return Address(f"{scheme}://{parts.netloc}{path}", study, series)
 

@@ -27,7 +27,7 @@ class Credentials(AuthBase):
 
     @property
     def given(self) -> bool:
-        """Whether requests carry credentials."""
+        """Tell whether requests carry credentials."""
         return self._header is not None
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:

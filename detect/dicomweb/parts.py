@@ -24,7 +24,7 @@ def boundary(content_type: str) -> bytes:
     between = options.get(b"boundary", b"")
     if kind.lower() != b"multipart/related" or not between:
         raise ServerError(
-            "answers with something else than multipart/related", "check that it speaks WADO-RS"
+            "answers with something other than multipart/related", "check that it speaks WADO-RS"
         )
     return between
 
@@ -59,7 +59,7 @@ def write_parts(pieces: Iterable[bytes], between: bytes, folder: Path) -> int:
         for piece in pieces:
             parser.write(piece)
     except FormParserError:
-        raise ServerError("garbles its answer", "see the server's log") from None
+        raise ServerError("sends a malformed answer", "see the server's log") from None
     finally:
         writer.close()
     if not writer.finished:

@@ -8,10 +8,10 @@ from typing import Any
 
 import requests
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.progress import progress
 from converters.imaging.dicom import series as dicom
-from detect.dicomweb.address import OPTION, Address, is_uid
+from detect.dicomweb.address import PARAMETER, Address, is_uid
 from detect.dicomweb.parts import boundary, write_parts
 from detect.dicomweb.server import Server, ServerError, chunks
 
@@ -71,12 +71,12 @@ def retrieve(
         else:
             listed = [_Series(address.series, modality, 0)]
     except ServerError as error:
-        raise error.at(OPTION) from None
+        raise error.at(PARAMETER) from None
     names = {series: f"series {n} of {len(listed)}" for n, series in enumerate(listed, 1)}
     wanted = [series for series in listed if series.modality in ("", modality)]
     result.skipped = [
-        InputError(
-            f"{OPTION}, {names[series]}", f"is {series.modality}", f"only {modality} is fetched"
+        ParameterError(
+            f"{PARAMETER}, {names[series]}", f"is {series.modality}", f"only {modality} is fetched"
         )
         for series in listed
         if series not in wanted
@@ -84,8 +84,8 @@ def retrieve(
     if not wanted:
         kinds = Counter(series.modality for series in listed)
         present = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        raise InputError(
-            OPTION,
+        raise ParameterError(
+            PARAMETER,
             f"the study holds no {modality} series (there are: {present or 'none at all'})",
             "check the study's UID",
         )
@@ -98,8 +98,8 @@ def retrieve(
                 result.folders[folder] = name
             except ServerError as error:
                 if address.series is not None:
-                    raise error.at(OPTION) from None
-                result.errors.append(error.at(f"{OPTION}, {name}"))
+                    raise error.at(PARAMETER) from None
+                result.errors.append(error.at(f"{PARAMETER}, {name}"))
             advance("")
     return result
 
@@ -160,7 +160,7 @@ def _check_belongs(path: Path, study: str, series: str) -> None:
     tags = ["StudyInstanceUID", "SeriesInstanceUID"]
     try:
         header = dicom.load(path, tags) if dicom.is_dicom(path) else None
-        with dicom.plain_errors(path):
+        with dicom.as_input_errors(path):
             uids = [str(header.get(tag, "")) for tag in tags] if header else None
     except InputError:
         uids = None

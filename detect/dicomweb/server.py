@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import requests
 import urllib3
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from detect.dicomweb.credentials import PASSWORD, TOKEN, USER, Credentials
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class ServerError(Exception):
 
     def at(self, place: str) -> InputError:
         """Return the error for the user."""
-        return InputError(place, f"the server {self.problem}", self.remedy)
+        return ParameterError(place, f"the server {self.problem}", self.remedy)
 
 
 class Server:
@@ -181,7 +181,7 @@ class Server:
             return
         if 300 <= code < 400:
             raise ServerError(
-                f"sends us elsewhere ({code}), which is not followed", "give its final address"
+                f"redirects the request ({code}), which is not followed", "give its final address"
             )
         if code in (401, 403):
             problem = "refuses the credentials" if self._credentials.given else "wants credentials"
@@ -190,7 +190,8 @@ class Server:
             )
         if code == 404:
             raise ServerError(
-                "does not have it (404)", "check the path before /studies and the UIDs"
+                "does not have the study or series (404)",
+                "check the path before /studies and the UIDs",
             )
         if code < 500:
             raise ServerError(f"refuses the request ({code})", "see the server's log")
@@ -302,5 +303,5 @@ def _json(body: bytes, strict: bool = True) -> Any:
         if not strict:
             return None
         raise ServerError(
-            "answers with something else than DICOM JSON", "check the path before /studies"
+            "answers with something other than DICOM JSON", "check the path before /studies"
         ) from None

@@ -1,1 +1,1 @@
-"""How good the detections are: one evaluator for every family, plain functions on arrays."""
+"""Score detections against true boxes and lesions: plain functions on arrays."""

@@ -1,4 +1,4 @@
-"""Average precision as COCO defines it."""
+"""Compute average precision as COCO defines it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,13 @@ RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 
 
 def average_precision(matches: Matches) -> NDArray[np.float64]:
-    """Average precision of each class at each of ``IOU_THRESHOLDS``.
+    """Compute the average precision of each class at each of ``IOU_THRESHOLDS``.
+
+    >>> from converters.core.boxes import Boxes
+    >>> from detect.evaluation.matching import match
+    >>> boxes = [Boxes([[0, 0, 10, 10]], [0], [1])]
+    >>> average_precision(match(boxes, boxes, num_classes=1)).mean().item()
+    1.0
 
     Source: ``COCOeval.accumulate`` of pycocotools. With the detections of all images in order of
     falling score, precision = TP / (TP + FP) and recall = TP / true boxes after each of them;
@@ -45,7 +51,7 @@ def _class_average_precision(hit: NDArray[np.bool_], boxes: int) -> NDArray[np.f
 def mean_precision(
     precision: NDArray[np.float64], recall: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Mean of the precision envelope at the 101 recalls.
+    """Average the precision envelope over the 101 recalls.
 
     Args:
         precision, recall: ``(rows, n)`` after each of n detections by falling score. Those that hit
@@ -62,7 +68,7 @@ def mean_precision(
 def precision_at_recalls(
     precision: NDArray[np.float64], recall: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Precision envelope at the 101 `RECALLS`, of which `mean_precision` is the mean.
+    """Read the precision envelope at the 101 `RECALLS`.
 
     Args:
         precision, recall: as for `mean_precision`.
@@ -85,7 +91,7 @@ def average_precision_of(
     hit: NDArray[np.bool_],
     boxes: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Average precision of each class from whatever detections are left after a change to them.
+    """Compute the average precision of each class from a list of detections with hits.
 
     Args:
         label, score, hit: ``(n,)`` of the detections that count; equal scores keep their order.
@@ -100,8 +106,8 @@ def average_precision_of(
     for c in np.flatnonzero(boxes).tolist():
         of_class = slice(*np.searchsorted(label, [c, c + 1]).tolist())
         places = np.flatnonzero(hit[of_class])
-        found = np.arange(1, len(places) + 1)
-        result[c] = mean_precision((found / (places + 1))[None], (found / boxes[c])[None])[0]
+        hits = np.arange(1, len(places) + 1)
+        result[c] = mean_precision((hits / (places + 1))[None], (hits / boxes[c])[None])[0]
     return result
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals by drawing patients anew: slices of one patient are not independent."""
+"""Bootstrap confidence intervals over patients: slices of one patient are not independent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.evaluation.average_precision import MAX_DETECTIONS, mean_precision
-from detect.evaluation.lesion_table import number
+from detect.evaluation.lesion_table import index_names
 from detect.evaluation.matching import IOU_THRESHOLDS, Matches
 
 DRAWS = 1000
@@ -37,12 +37,12 @@ class PatientDraws:
     def to_json(self) -> dict[str, list[float | None]]:
         """Every draw, for ``json.dump``; None for NaN."""
         return {
-            one.name: [None if np.isnan(v) else float(v) for v in getattr(self, one.name)]
-            for one in fields(self)
+            field.name: [None if np.isnan(v) else float(v) for v in getattr(self, field.name)]
+            for field in fields(self)
         }
 
 
-def draw_patients(
+def bootstrap_patients(
     matches: Matches,
     patients: Sequence[str],
     confidence: float | None = None,
@@ -62,7 +62,7 @@ def draw_patients(
         draws: how many.
         seed: of the draws.
     """
-    patient, count = number(patients)
+    patient, count = index_names(patients)
     if count < 2:
         return PatientDraws(*np.full((5, draws), np.nan))
     times = draw_times(count, draws, seed)
@@ -93,7 +93,7 @@ def score_draws(
 
 
 def draw_times(patients: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
-    """How often each patient is in each draw: ``(draws, patients)``; a row sums to `patients`."""
+    """Draw how often each patient counts: ``(draws, patients)``; a row sums to `patients`."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(patients, np.full(patients, 1 / patients), draws)
 
@@ -134,14 +134,14 @@ def _average_precisions(
         step = max(1, _CELLS // max(1, len(places)))
         for start in range(0, len(times), step):
             some = slice(start, start + step)
-            found = np.cumsum(times[some].astype(np.float64) @ by_patient.T, axis=1)
+            detections = np.cumsum(times[some].astype(np.float64) @ by_patient.T, axis=1)
             weight = times[some][:, owner[places]]
             true_boxes = np.maximum(boxes[some, label], 1)[:, None]
             for k, hit_at_threshold in enumerate(hit[:, places]):
-                own = np.flatnonzero(hit_at_threshold)
-                hits = np.cumsum(weight[:, own], axis=1)
+                columns = np.flatnonzero(hit_at_threshold)
+                hits = np.cumsum(weight[:, columns], axis=1)
                 # 0/0 before the first detection that is drawn, or without a true box
-                precision = hits / np.maximum(found[:, own], 1)
+                precision = hits / np.maximum(detections[:, columns], 1)
                 result[some, label, k] = mean_precision(precision, hits / true_boxes)
     result[boxes == 0] = np.nan
     return result
@@ -174,16 +174,16 @@ def _rates(
     """Class means of precision, recall and F1 of each draw: ``(3, draws)``; see ``FrozenPoint``."""
     hit = kept & (matches.hit[0] >= 0)
     owner, classes = patient[matches.image], matches.num_classes
-    found = summed(matches.label[kept], owner[kept], times, classes)
+    detections = summed(matches.label[kept], owner[kept], times, classes)
     hits = summed(matches.label[hit], owner[hit], times, classes)
-    return mean_rates(hits, found, boxes)
+    return mean_rates(hits, detections, boxes)
 
 
 def mean_rates(
-    hits: NDArray[np.int64], found: NDArray[np.int64], true: NDArray[np.int64]
+    hits: NDArray[np.int64], detections: NDArray[np.int64], true: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Class means of precision, recall and F1 from ``(draws, C)`` counts: ``(3, draws)``."""
-    wholes = np.stack([found, true, found + true])
+    wholes = np.stack([detections, true, detections + true])
     parts = np.stack([hits, hits, 2 * hits])
     rates = np.full(wholes.shape, np.nan)
     np.divide(parts, wholes, out=rates, where=(wholes > 0) & (true > 0))

@@ -1,4 +1,4 @@
-"""Case level: is there a lesion in the scan, and of which classes?
+"""Score the case level: whether a scan holds a lesion, and of which classes.
 
 A case is a scan: two scans of one patient are two cases. The bootstrap draws patients, with all
 their scans.
@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 
 from converters.dataset.provenance import Origins
 from detect.evaluation.average_precision import mean_over_classes
-from detect.evaluation.lesion_table import number
+from detect.evaluation.lesion_table import index_names
 from detect.evaluation.matching import Matches
 
 
@@ -34,7 +34,7 @@ class CaseTable:
 
     @property
     def sick(self) -> NDArray[np.bool_]:
-        """Whether each case has a lesion of any class."""
+        """Tell for each case whether it has a lesion of any class."""
         return np.asarray(self.truth.any(axis=1), np.bool_)
 
     @property
@@ -100,8 +100,8 @@ def case_table(matches: Matches, origins: Origins) -> CaseTable:
     Raises:
         ValueError: the images of one case name two patients.
     """
-    case, cases = number(origins.case)
-    patient_of_image, _ = number(origins.patient)
+    case, cases = index_names(origins.case)
+    patient_of_image, _ = index_names(origins.patient)
     patient = np.zeros(cases, np.int64)
     patient[case] = patient_of_image
     if bool((patient[case] != patient_of_image).any()):
@@ -155,7 +155,7 @@ def case_level(table: CaseTable, class_names: Sequence[str], confidence: float |
 
 
 def auroc(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
-    """Area under the ROC curve; NaN if one side is empty.
+    """Compute the area under the ROC curve; NaN if one side is empty.
 
     The chance that a case with the finding scores higher than one without, half a point for equal
     scores (Mann-Whitney; Hanley and McNeil, Radiology 1982): what scikit-learn's ``roc_auc_score``

@@ -1,4 +1,4 @@
-"""Confusion matrix with background."""
+"""Compute the confusion matrix with background."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from detect.evaluation.matching import Matches
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.pairs import Pairs, by_preference, claim
+from detect.evaluation.overlaps import Overlaps, by_preference, claim
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """What each true box was taken for.
+    """Confusion matrix of true boxes and detections.
 
     Attributes:
         confidence: detections with at least this score count.
@@ -28,7 +28,7 @@ class Confusion:
     matrix: NDArray[np.int64]
 
 
-def confusion(matches: Matches, in_image: Pairs, confidence: float) -> Confusion:
+def confusion(matches: Matches, in_image: Overlaps, confidence: float) -> Confusion:
     """Match detections and true boxes of an image whatever their classes, and count.
 
     Source: ``ConfusionMatrix.process_batch`` in ultralytics 8.4 ``utils/metrics.py``: by falling
@@ -45,7 +45,7 @@ def confusion(matches: Matches, in_image: Pairs, confidence: float) -> Confusion
     place = np.empty_like(turn)
     place[turn] = np.arange(len(turn))
     near = in_image[(matches.score[in_image.detection] >= confidence) & (in_image.iou >= IOU)]
-    wishes = by_preference(Pairs(place[near.detection], near.target, near.iou))
+    wishes = by_preference(Overlaps(place[near.detection], near.target, near.iou))
     hit = np.empty_like(turn)
     hit[turn] = claim(wishes, len(turn), len(matches.truth_label))
 

@@ -1,4 +1,4 @@
-"""Curves: precision over recall, F1 over confidence, precision over confidence."""
+"""Compute curves: precision over recall, F1 over confidence, precision over confidence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,15 +32,15 @@ class Curves:
 
 
 def curves(matches: Matches, class_names: Sequence[str]) -> Curves:
-    """Draw the curves."""
+    """Compute the curves of every class with a true box."""
     boxes = matches.boxes_per_class()
     pr, f1 = {}, {}
     for label in np.flatnonzero(boxes).tolist():
         of_class = matches.of_class(label)
         hit = matches.hit[0, of_class][matches.rank[of_class] < MAX_DETECTIONS] >= 0
-        found = np.cumsum(hit)
+        hits = np.cumsum(hit)
         precision = precision_at_recalls(
-            (found / np.arange(1, len(hit) + 1))[None], (found / boxes[label])[None]
+            (hits / np.arange(1, len(hit) + 1))[None], (hits / boxes[label])[None]
         )[0]
         pr[class_names[label]] = {"recall": RECALLS.round(2), "precision": precision.round(_DIGITS)}
         p, r = rates_by_confidence(matches, label, int(boxes[label]))[:, ::_STEP]
@@ -52,7 +52,7 @@ def curves(matches: Matches, class_names: Sequence[str]) -> Curves:
 
 
 def reliability(matches: Matches) -> dict[str, object]:
-    """Reliability diagram of the confidences, and the expected calibration error.
+    """Compute the reliability diagram of the confidences and the expected calibration error.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, with precision at IoU
     0.5 in place of accuracy, as Küppers et al., Multivariate Confidence Calibration for Object

@@ -1,4 +1,4 @@
-"""What kinds of error there are, and what each costs: TIDE.
+"""Split errors into the kinds of TIDE, with the cost of each in mAP50.
 
 Source: Bolya, Foley, Hays, Hoffman: TIDE: A General Toolbox for Identifying Object Detection
 Errors, ECCV 2020 (arXiv:2008.08115), and the order of the tests in its authors' program.
@@ -17,7 +17,7 @@ from detect.evaluation.average_precision import (
 )
 from detect.evaluation.matching import Matches
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.pairs import Pairs
+from detect.evaluation.overlaps import Overlaps
 
 BACKGROUND_IOU = 0.1
 """A detection that overlaps every true box by less found nothing that is there."""
@@ -43,7 +43,7 @@ class ErrorRow:
 
 
 def error_split(
-    matches: Matches, in_image: Pairs, confidence: float | None
+    matches: Matches, in_image: Overlaps, confidence: float | None
 ) -> Mapping[str, ErrorRow]:
     """Sort the errors at IoU 0.5 into TIDE's kinds.
 
@@ -89,7 +89,7 @@ class _Errors:
         best: ``(m,)`` best-scored such error of each true box that is not hit; n: none.
     """
 
-    def __init__(self, matches: Matches, in_image: Pairs, counts: NDArray[np.bool_]) -> None:
+    def __init__(self, matches: Matches, in_image: Overlaps, counts: NDArray[np.bool_]) -> None:
         self._matches, self._counts = matches, counts
         n, m = len(matches.score), len(matches.truth_label)
         hit = matches.hit[0]
@@ -122,9 +122,9 @@ class _Errors:
         self._missed = self._free & (self.best == n)
 
     def totals(self) -> dict[str, int]:
-        """How many errors of each kind there are."""
-        found = {name: int(np.sum(self.kind == k)) for k, name in enumerate(KINDS)}
-        return found | {"missed": int(self._missed.sum())}
+        """Count the errors of each kind."""
+        counts = {name: int(np.sum(self.kind == k)) for k, name in enumerate(KINDS)}
+        return counts | {"missed": int(self._missed.sum())}
 
     def map50(self, put_right: str | None) -> float:
         """mAP50 with one kind of error put right; classes without a true box left out."""
@@ -149,7 +149,7 @@ class _Errors:
         return mean_over_classes(averages)
 
 
-def _highest(pairs: Pairs, detections: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _highest(pairs: Overlaps, detections: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Highest IoU of each detection (0 if it has no pair), and the true box it has it with."""
     order = np.lexsort((pairs.target, pairs.iou))  # of repeated indices the last is written
     iou, target = np.zeros(detections), np.full(detections, -1, np.int64)

@@ -1,4 +1,4 @@
-"""FROC: how much is found at a bearable number of false positives."""
+"""Compute FROC: sensitivity at given numbers of false positives an image or a scan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detect.evaluation.matching import Matches
-from detect.evaluation.pairs import Pairs, by_preference, claim
+from detect.evaluation.overlaps import Overlaps, by_preference, claim
 
 PER_IMAGE = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """False positives an image, as DeepLesion's FROC has them (Yan et al., J Med Imaging 2018)."""
@@ -24,8 +24,8 @@ _CURVE_POINTS = 161
 
 
 @dataclass(frozen=True)
-class Found:
-    """What is found under one hit rule, and the false positives beside it.
+class RuleHits:
+    """The true boxes that are hit under one rule, and the false positives beside them.
 
     Attributes:
         rule: the hit rule, in words.
@@ -38,7 +38,7 @@ class Found:
     false: NDArray[np.bool_]
 
 
-def hit_rules(matches: Matches, in_image: Pairs) -> tuple[Found, Found, Found]:
+def hit_rules(matches: Matches, in_image: Overlaps) -> tuple[RuleHits, RuleHits, RuleHits]:
     """Match under three hit rules: IoU from 0.5 (the one that counts), IoU from 0.1, and centre.
 
     Always within an image and class, by falling score, each detection taking the free true box with
@@ -54,13 +54,13 @@ def hit_rules(matches: Matches, in_image: Pairs) -> tuple[Found, Found, Found]:
     centre = (box[:, :2] + box[:, 2:]) / 2
     inside = np.all((centre >= true[:, :2]) & (centre <= true[:, 2:]), axis=1)
     return (
-        _found("IoU of 0.5 or more with a true box of the class", matches, matches.hit[0]),
-        _found(
+        _rule_hits("IoU of 0.5 or more with a true box of the class", matches, matches.hit[0]),
+        _rule_hits(
             "IoU of 0.1 or more with a true box of the class",
             matches,
             _match(matches, pairs[pairs.iou >= 0.1]),
         ),
-        _found(
+        _rule_hits(
             "the centre of the detection in a true box of the class",
             matches,
             _match(matches, pairs[inside]),
@@ -68,14 +68,14 @@ def hit_rules(matches: Matches, in_image: Pairs) -> tuple[Found, Found, Found]:
     )
 
 
-def _match(matches: Matches, pairs: Pairs) -> NDArray[np.int64]:
+def _match(matches: Matches, pairs: Overlaps) -> NDArray[np.int64]:
     return claim(by_preference(pairs), len(matches.score), len(matches.truth_label))
 
 
-def _found(rule: str, matches: Matches, hit: NDArray[np.int64]) -> Found:
+def _rule_hits(rule: str, matches: Matches, hit: NDArray[np.int64]) -> RuleHits:
     score = np.full(len(matches.truth_label), -np.inf)
     score[hit[hit >= 0]] = matches.score[hit >= 0]
-    return Found(rule, score, hit < 0)
+    return RuleHits(rule, score, hit < 0)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,11 @@ class Froc:
 def froc(
     score: NDArray[np.float64], false: NDArray[np.float64], units: int, rates: Sequence[float]
 ) -> Froc:
-    """Sensitivity at given numbers of false positives a unit.
+    """Compute the sensitivity at given numbers of false positives a unit.
+
+    >>> scores, false = np.array([0.9, 0.6, -np.inf]), np.array([0.8, 0.7, 0.5])
+    >>> froc(scores, false, units=2, rates=(0.5, 1.0)).sensitivity.round(2).tolist()
+    [0.33, 0.67]
 
     At a threshold, the sensitivity is the share of targets whose score reaches it, and the false
     positives those with a score that does. For each rate the lowest threshold counts that leaves at

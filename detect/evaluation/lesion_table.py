@@ -1,4 +1,4 @@
-"""Where images and true boxes come from: case, patient, lesion, size."""
+"""Gather true boxes into 3D lesions with case, patient, class and diameter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,14 +39,14 @@ class Lesions:
         return len(self.label)
 
 
-def number(names: Sequence[str]) -> tuple[NDArray[np.int64], int]:
-    """Index of each name among the sorted names, and how many different ones there are."""
+def index_names(names: Sequence[str]) -> tuple[NDArray[np.int64], int]:
+    """Return the index of each name among the sorted names, and the number of different names."""
     unique, index = np.unique(np.asarray(names, dtype=np.str_), return_inverse=True)
     return index.astype(np.int64), len(unique)
 
 
-def flat(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
-    """Join what goes by image."""
+def concatenated(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
+    """Join arrays that go by image."""
     return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
 
 
@@ -56,15 +56,18 @@ def find_lesions(matches: Matches, origins: Origins) -> Lesions:
     Raises:
         ValueError: the origins are not those of the images and true boxes.
     """
-    lesion, diameter = flat(origins.lesion, np.int64), flat(origins.diameter_mm, np.float64)
-    counts = [len(own) for own in origins.lesion]
+    lesion, diameter = (
+        concatenated(origins.lesion, np.int64),
+        concatenated(origins.diameter_mm, np.float64),
+    )
+    counts = [len(ids) for ids in origins.lesion]
     expected = np.bincount(matches.truth_image, minlength=matches.num_images).tolist()
     if counts != expected or len(diameter) != len(lesion):
         raise ValueError("a lesion and a diameter is needed for each true box")
     if not len(origins.case) == len(origins.patient) == matches.num_images:
         raise ValueError("a case and a patient is needed for each image")
-    case_of_image, _ = number(origins.case)
-    patient_of_image, _ = number(origins.patient)
+    case_of_image, _ = index_names(origins.case)
+    patient_of_image, _ = index_names(origins.patient)
     case, patient = case_of_image[matches.truth_image], patient_of_image[matches.truth_image]
     alone = np.where(lesion < 0, 1 + np.arange(len(lesion)), 0)
     keys = np.stack([case, np.where(lesion < 0, -1, lesion), alone])
@@ -82,5 +85,5 @@ def find_lesions(matches: Matches, origins: Origins) -> Lesions:
 
 
 def in_range(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.bool_]:
-    """Whether each value lies from `low` on and below `high`."""
+    """Tell for each value whether it lies from `low` on and below `high`."""
     return (values >= low) & (values < high)

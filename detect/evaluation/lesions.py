@@ -1,4 +1,4 @@
-"""Lesion level: a 3D lesion is found if any of its boxes is hit."""
+"""Score the lesion level: a 3D lesion is found if any of its boxes is hit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from detect.evaluation.froc import PER_SCAN, Found, Froc, froc
+from detect.evaluation.froc import PER_SCAN, Froc, RuleHits, froc
 from detect.evaluation.lesion_table import DIAMETERS_MM, Lesions, in_range
 
 
 @dataclass(frozen=True)
 class LesionShare:
-    """How many lesions there are and how many are found at the operating point.
+    """Count lesions, and those found at the operating point.
 
     Attributes:
         total: lesions.
@@ -51,16 +51,16 @@ class LesionLevel:
     froc_scan: Froc
 
 
-def score_of_lesions(lesions: Lesions, found: Found) -> NDArray[np.float64]:
+def score_of_lesions(lesions: Lesions, hits: RuleHits) -> NDArray[np.float64]:
     """Highest score among the detections that hit any box of a lesion; -inf: none does."""
     score = np.full(len(lesions), -np.inf)
-    np.maximum.at(score, lesions.of_box, found.score)
+    np.maximum.at(score, lesions.of_box, hits.score)
     return score
 
 
 def lesion_level(
     lesions: Lesions,
-    found: Found,
+    hits: RuleHits,
     false: NDArray[np.float64],
     scans: int,
     class_names: Sequence[str],
@@ -76,7 +76,7 @@ def lesion_level(
         class_names: name of each label.
         confidence: of the operating point; None if there is none.
     """
-    score = score_of_lesions(lesions, found)
+    score = score_of_lesions(lesions, hits)
     ranges = pairwise(DIAMETERS_MM)
     return LesionLevel(
         share(score, confidence),
@@ -103,5 +103,5 @@ def _counts(score: NDArray[np.float64], confidence: float | None) -> tuple[int, 
     nan = float("nan")
     if confidence is None:
         return len(score), nan, nan
-    found = int(np.sum(score >= confidence))
-    return len(score), found, found / len(score) if len(score) else nan
+    reached = int(np.sum(score >= confidence))
+    return len(score), reached, reached / len(score) if len(score) else nan

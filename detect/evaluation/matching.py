@@ -1,4 +1,4 @@
-"""Which detection hits which true box: the greedy matching of the COCO evaluation.
+"""Match detections to true boxes greedily, as the COCO evaluation does.
 
 Source of the rules: ``COCOeval.evaluateImg`` and ``bbIou`` of pycocotools (box mode, area range
 "all"), followed down to the order of the floating-point operations, so that an IoU that lies
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
-from detect.evaluation.pairs import Pairs, by_preference, claim, overlapping_pairs
+from detect.evaluation.overlaps import Overlaps, by_preference, claim, find_overlaps
 
 # pycocotools' own expression: the eighth step differs from the literal 0.9 in the last bit
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
@@ -62,12 +62,18 @@ class Matches:
         return np.bincount(occupied % self.num_classes, minlength=self.num_classes).astype(np.int64)
 
     def of_class(self, label: int) -> slice:
-        """Where the detections of one class lie in the arrays, highest score first."""
+        """Index the detections of a class, highest score first."""
         return slice(*np.searchsorted(self.label, [label, label + 1]).tolist())
 
 
 def match(truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int) -> Matches:
     """Match the detections of every image to its true boxes, at each of ``IOU_THRESHOLDS``.
+
+    >>> truth = [Boxes([[0, 0, 10, 10]], [0], [1])]
+    >>> detections = [Boxes([[0, 0, 10, 8], [0, 0, 10, 10]], [0, 0], [0.9, 0.8])]
+    >>> matches = match(truth, detections, num_classes=1)
+    >>> matches.hit[0].tolist(), matches.hit[-1].tolist()  # at IoU 0.5 and 0.95
+    ([0, -1], [-1, 0])
 
     Within one image and class, detections choose in order of falling score; each takes the free
     true box with the highest IoU at or above the threshold, among equals the one listed last. A
@@ -83,34 +89,34 @@ def match(truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int)
         num_classes: labels run from 0 to ``num_classes - 1``.
 
     Raises:
-        ValueError: the two sequences differ in length, or boxes are malformed.
+        ValueError: the two sequences differ in length, or a label or a score is out of range.
     """
     if len(truth) != len(detections):
         raise ValueError(f"{len(truth)} images of truth, {len(detections)} of detections")
     if num_classes < 1:
         raise ValueError("at least one class is needed")
     truth_image, true_boxes = _flatten(truth, num_classes, "truth")
-    image, found = _flatten(detections, num_classes, "detections")
-    if not bool(np.all((found.score >= 0) & (found.score <= 1))):  # false for NaN as well
+    image, boxes = _flatten(detections, num_classes, "detections")
+    if not bool(np.all((boxes.score >= 0) & (boxes.score <= 1))):  # false for NaN as well
         raise ValueError("detections: scores outside [0, 1]")
 
-    order = np.lexsort((-found.score, found.label))  # stable, as pycocotools' mergesort
-    image, found = image[order], found[order]
+    order = np.lexsort((-boxes.score, boxes.label))  # stable, as pycocotools' mergesort
+    image, boxes = image[order], boxes[order]
     truth_group = truth_image * num_classes + true_boxes.label
-    group = image * num_classes + found.label
-    pairs = overlapping_pairs(
-        found.xyxy, group, true_boxes.xyxy, truth_group, len(truth) * num_classes,
+    group = image * num_classes + boxes.label
+    pairs = find_overlaps(
+        boxes.xyxy, group, true_boxes.xyxy, truth_group, len(truth) * num_classes,
         floor=IOU_THRESHOLDS[0],
     )  # fmt: skip
     return Matches(
         num_images=len(truth),
         num_classes=num_classes,
         image=image,
-        label=found.label,
-        score=found.score,
-        xyxy=found.xyxy,
+        label=boxes.label,
+        score=boxes.score,
+        xyxy=boxes.xyxy,
         rank=_rank(group),
-        hit=hits_at_thresholds(pairs, len(found), len(true_boxes)),
+        hit=hits_at_thresholds(pairs, len(boxes), len(true_boxes)),
         truth_image=truth_image,
         truth_label=true_boxes.label,
         truth_xyxy=true_boxes.xyxy,
@@ -123,16 +129,9 @@ def _flatten(
     """Join and check the boxes of all images: their image index ``(n,)`` and the boxes."""
     empty = Boxes.empty()  # np.concatenate refuses an empty list
     count = [len(boxes) for boxes in images]
-    for boxes, n in zip(images, count, strict=True):
-        if boxes.xyxy.shape != (n, 4) or boxes.label.shape != (n,) or boxes.score.shape != (n,):
-            raise ValueError(f"{what}: xyxy, label and score of an image differ in length")
     xyxy = np.concatenate([empty.xyxy, *(boxes.xyxy for boxes in images)])
     label = np.concatenate([empty.label, *(boxes.label for boxes in images)])
     score = np.concatenate([empty.score, *(boxes.score for boxes in images)])
-    if not np.issubdtype(label.dtype, np.integer):
-        raise ValueError(f"{what}: labels are not integers")
-    if not np.isfinite(xyxy).all() or bool((xyxy[:, 2:] < xyxy[:, :2]).any()):
-        raise ValueError(f"{what}: boxes that are not finite, or end before they begin")
     if bool(((label < 0) | (label >= num_classes)).any()):
         raise ValueError(f"{what}: labels outside 0 to {num_classes - 1}")
     return np.repeat(np.arange(len(images)), count), Boxes(xyxy, label, score)
@@ -148,7 +147,7 @@ def _rank(group: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def hits_at_thresholds(
-    pairs: Pairs, detections: int, targets: int, last: NDArray[np.bool_] | None = None
+    pairs: Overlaps, detections: int, targets: int, last: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
     """True box hit by each detection at each of ``IOU_THRESHOLDS``: ``(T, n)`` int64, -1 for none.
 

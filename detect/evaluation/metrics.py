@@ -93,15 +93,15 @@ class Metrics:
                 "pooled": _counts(frozen.confidence, frozen.pooled),
             },
             "per_class": {
-                one.name: {
-                    "images": one.images,
-                    "boxes": one.boxes,
-                    "ap50": _number(one.ap50),
-                    "ap50_95": _number(one.ap50_95),
-                    "best_f1": _rates(best.confidence, one.best_f1),
-                    "frozen": frozen and one.frozen and _counts(frozen.confidence, one.frozen),
+                row.name: {
+                    "images": row.images,
+                    "boxes": row.boxes,
+                    "ap50": _number(row.ap50),
+                    "ap50_95": _number(row.ap50_95),
+                    "best_f1": _rates(best.confidence, row.best_f1),
+                    "frozen": frozen and row.frozen and _counts(frozen.confidence, row.frozen),
                 }
-                for one in self.per_class
+                for row in self.per_class
             },
             "images": self.images,
             "boxes": self.boxes,
@@ -123,6 +123,12 @@ def evaluate(
     frozen_confidence: float | None = None,
 ) -> Metrics:
     """Score the raw detections of a set of images against its true boxes.
+
+    >>> truth = [Boxes([[10, 10, 20, 20]], [0], [1]), Boxes.empty()]
+    >>> detections = [Boxes([[10, 10, 20, 19]], [0], [0.9]), Boxes([[0, 0, 5, 5]], [0], [0.3])]
+    >>> metrics = evaluate(truth, detections, ["tumour"], frozen_confidence=0.5)
+    >>> metrics.map50, metrics.frozen.pooled
+    (1.0, Counts(true_positives=1, false_positives=0, false_negatives=0))
 
     Args:
         truth: one ``Boxes`` an image, px; an image without a lesion has none.

@@ -1,20 +1,23 @@
 """Choose the confidence from which a detector's boxes count, on data that is not the test set."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.dataset.split import Split
+from detect.detectors.card import OperatingPoint, Reached
 from detect.detectors.operating_rule import Rule
 from detect.evaluation.matching import Matches
-from detect.evaluation.operating_point import at_confidence, best_f1
+from detect.evaluation.operating_point import IOU, at_confidence, best_f1
 
 _TOLERANCE = 1e-9  # 0.9 of ten boxes is nine of them, whatever the last bit says
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What holds at a confidence, at IoU 0.5.
+    """Rates at a confidence, at IoU 0.5.
 
     Attributes:
         precision, recall, f1: means over the classes with a true box; NaN where undefined.
@@ -30,7 +33,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Choice:
-    """A confidence, and what came of it.
+    """A confidence, and the rates at it.
 
     Attributes:
         confidence: in [0, 1].
@@ -85,6 +88,34 @@ def choose(matches: Matches, scans: int, rule: Rule) -> Choice | None:
         met, value = bool(few.size), float(rate[k])
     confidence = float(confidences[k])
     return Choice(confidence, met, value, _reached(matches, scans, confidence))
+
+
+def choose_point(matches: Matches, split: Split, rule: Rule) -> tuple[OperatingPoint | None, str]:
+    """Choose the confidence to freeze, from detections on val.
+
+    Args:
+        matches: of the split.
+        split: val.
+        rule: what to choose by.
+
+    Returns:
+        the point, None where val gives nothing to choose by; and one line that says what could not
+        be had, empty where all is well.
+    """
+    choice = choose(matches, len(set(split.case_ids)), rule)
+    if choice is None:
+        return None, f"No operating point: nothing on {split.name} to choose `{rule}` by."
+    reached = Reached(
+        **{name: None if math.isnan(v) else v for name, v in asdict(choice.reached).items()}
+    )
+    text = f"{rule.meaning} at IoU {IOU:g} on {split.name}"
+    if choice.met:
+        return OperatingPoint(confidence=choice.confidence, rule=text, reached=reached), ""
+    point = OperatingPoint(
+        confidence=choice.confidence, rule=f"{text} (not reached)", reached=reached
+    )
+    got = f"{choice.value:.3f} at confidence {choice.confidence:.3g}, which is stored"
+    return point, f"`{rule}` is not reached on {split.name}: the nearest is {got}."
 
 
 def _curves(

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 at one confidence, at IoU 0.5.
+"""Compute precision, recall and F1 at one confidence, at IoU 0.5.
 
 Read at two confidences that must never be mixed up: the one of the best F1 on the very set being
 scored (comparable with the tables of ultralytics users, optimistic by construction), and one
@@ -81,7 +81,7 @@ class FrozenPoint:
 
 
 def best_f1(matches: Matches) -> BestF1:
-    """Rates where the mean F1 of the classes is best, as the ultralytics validator reads them.
+    """Read the rates where the mean F1 of the classes is best, as the ultralytics validator does.
 
     Source: ``ap_per_class`` in ultralytics 8.4 ``utils/metrics.py``. Precision and recall of each
     class, known at the scores of its detections, are interpolated linearly on 1000 confidences from

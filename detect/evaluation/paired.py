@@ -1,4 +1,4 @@
-"""Two detectors on the same patients: how much better is one, and could that be chance?"""
+"""Compare two detectors on the same patients by bootstrap and approximate randomisation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from detect.evaluation.bootstrap import (
     DRAWS,
     PatientDraws,
-    draw_patients,
+    bootstrap_patients,
     interval,
     score_draws,
 )
-from detect.evaluation.lesion_table import number
+from detect.evaluation.lesion_table import index_names
 from detect.evaluation.matching import Matches
 
 EXACT_PATIENTS = 10  # up to here all 2^n ways of swapping are gone through
 _TOLERANCE = 1e-12  # sums taken in another order
-NUMBERS = tuple(one.name for one in fields(PatientDraws))
+NUMBERS = tuple(field.name for field in fields(PatientDraws))
 """map50, map50_95, precision, recall, f1."""
 
 
@@ -78,15 +78,14 @@ def compare_paired(
     Returns:
         one for each of ``NUMBERS``.
     """
-    own, other = confidences
-    if own is None or other is None:
-        own = other = None
-    patient, count = number(patients)
+    if None in confidences:
+        confidences = None, None
+    patient, count = index_names(patients)
     drawn = [
-        draw_patients(matches, patients, confidence, draws, seed)
-        for matches, confidence in ((first, own), (second, other))
+        bootstrap_patients(matches, patients, confidence, draws, seed)
+        for matches, confidence in zip((first, second), confidences, strict=True)
     ]
-    both, kept = _interleaved(first, second, own, other)
+    both, kept = _interleaved(first, second, confidences)
     owner = np.stack([patient, patient + count], axis=1).ravel()
 
     def score(swaps: NDArray[np.int64]) -> PatientDraws:
@@ -121,7 +120,7 @@ def _share(apart: NDArray[np.float64]) -> float:
 
 
 def _interleaved(
-    first: Matches, second: Matches, own: float | None, other: float | None
+    first: Matches, second: Matches, confidences: tuple[float | None, float | None]
 ) -> tuple[Matches, NDArray[np.bool_] | None]:
     """Join two detectors as if they had seen different images: 2k and 2k + 1 in place of k.
 
@@ -154,9 +153,10 @@ def _interleaved(
         truth_label=np.concatenate([first.truth_label, second.truth_label]),
         truth_xyxy=np.concatenate([first.truth_xyxy, second.truth_xyxy]),
     )
-    if own is None or other is None:
+    of_first, of_second = confidences
+    if of_first is None or of_second is None:
         return joined, None
-    return joined, np.concatenate([first.score >= own, second.score >= other])[order]
+    return joined, np.concatenate([first.score >= of_first, second.score >= of_second])[order]
 
 
 def _place(matches: Matches) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Box numbers by size: COCO's pixel areas, and lesion diameters in mm."""
+"""Score boxes by size: COCO's pixel areas, and lesion diameters in mm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from detect.evaluation.average_precision import (
 )
 from detect.evaluation.lesion_table import DIAMETERS_MM, in_range
 from detect.evaluation.matching import IOU_THRESHOLDS, Matches, hits_at_thresholds
-from detect.evaluation.pairs import Pairs
+from detect.evaluation.overlaps import Overlaps
 
 COCO_AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 """pycocotools' ``areaRng`` in px², both ends included: an area of just 32² is small and medium."""
@@ -58,9 +58,9 @@ class DiameterRow:
 
 
 def by_coco_area(
-    matches: Matches, same_class: Pairs, area: NDArray[np.float64]
+    matches: Matches, same_class: Overlaps, area: NDArray[np.float64]
 ) -> Mapping[str, AreaRow]:
-    """Average precision in COCO's size ranges.
+    """Compute average precision in COCO's size ranges.
 
     Source: ``COCOeval.evaluateImg`` of pycocotools. True boxes outside the range are ignored: a
     detection takes one only if no other is left, and neither counts then. A detection without a
@@ -100,7 +100,7 @@ def by_diameter(
     best_confidence: float,
     frozen_confidence: float | None,
 ) -> Sequence[DiameterRow]:
-    """Recall and average precision by the diameter of the lesion that a true box belongs to.
+    """Compute recall and average precision by the diameter of each true box's lesion.
 
     Args:
         matches: of all images.
@@ -115,13 +115,13 @@ def by_diameter(
     counts = matches.rank < MAX_DETECTIONS
     rows = []
     for low, high in pairwise(DIAMETERS_MM):
-        own = in_range(diameter_mm, low, high)
-        boxes = np.bincount(matches.truth_label[own], minlength=matches.num_classes)
-        kept = counts & ((target < 0) | np.append(own, False)[target])
+        inside = in_range(diameter_mm, low, high)
+        boxes = np.bincount(matches.truth_label[inside], minlength=matches.num_classes)
+        kept = counts & ((target < 0) | np.append(inside, False)[target])
         average = average_precision_of(
             matches.label[kept], matches.score[kept], target[kept] >= 0, boxes
         )
-        score = score_of_box[own]
+        score = score_of_box[inside]
         rows.append(
             DiameterRow(
                 low, high, len(score),

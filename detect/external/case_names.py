@@ -1,4 +1,4 @@
-"""Which case of a dataset a file from another tool belongs to, told by its name."""
+"""Assign files of another tool to the cases of a dataset by their names."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ def files_by_case(
         InputError: a file of no case, or two of one.
     """
     known = set(cases)
-    found: dict[str, Path] = {}
+    by_case: dict[str, Path] = {}
     for file in files:
         names = (name for recipe in recipes for name in _names(file, root, recipe))
         case = next((name for name in names if name in known), None)
@@ -39,10 +39,10 @@ def files_by_case(
                 "is of no case of the dataset",
                 f"name it like its case, for example {cases[0]}.nii.gz",
             )
-        if case in found:
+        if case in by_case:
             raise InputError(file, f"is a second volume of case {case}", "keep one of them")
-        found[case] = file
-    return found
+        by_case[case] = file
+    return by_case
 
 
 def _names(file: Path, root: Path, recipe: Recipe) -> Iterator[str]:

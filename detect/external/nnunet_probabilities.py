@@ -1,4 +1,4 @@
-"""nnU-Net's probability maps: `CASE.npz` beside `CASE.nii.gz`. Nothing in them is unpickled."""
+"""Read nnU-Net's probability maps, `CASE.npz` beside `CASE.nii.gz`, without unpickling."""
 
 import zipfile
 import zlib
@@ -53,13 +53,13 @@ def read_probabilities(
             dtype, channels = _header(stream, grid, path)
             if channels <= max(labels):
                 raise InputError(path, f"has no channel for label {max(labels)}", _REMEDY)
-            found = {}
+            by_label = {}
             for label in range(max(labels) + 1):
                 channel = _channel(stream, dtype, grid)
                 if label in labels:
                     ijk = channel.transpose(2, 1, 0)
-                    found[label] = canonical(ijk, affine, path).array.astype(np.float32)
-            return found, channels
+                    by_label[label] = canonical(ijk, affine, path).array.astype(np.float32)
+            return by_label, channels
     except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(path, f"cannot be read ({error})", _REMEDY) from error
 
@@ -74,9 +74,9 @@ def _header(
     if dtype.kind != "f" or fortran or len(shape) != 4:
         raise ValueError(f"{MEMBER} is not (channels, k, j, i) of floating-point numbers")
     if shape[1:] != grid:
-        there, wanted = (" x ".join(map(str, s[::-1])) for s in (shape[1:], grid))
+        stored, wanted = (" x ".join(map(str, s[::-1])) for s in (shape[1:], grid))
         raise InputError(
-            path, f"has {there} voxels, and the segmentation beside it {wanted}", _REMEDY
+            path, f"has {stored} voxels, and the segmentation beside it {wanted}", _REMEDY
         )
     return dtype, int(shape[0])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import get_args
 
 from converters.core.boxes import Boxes
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.dataset.folder import Dataset
 from converters.dataset.split import Split
 from converters.imaging.read import find_scans, is_scan
@@ -40,7 +40,6 @@ def read_predictions(
     path: Path,
     dataset: Dataset,
     split: Split,
-    *,
     labels: str | None = None,
     score: str | None = None,
 ) -> Predictions:
@@ -57,7 +56,7 @@ def read_predictions(
         InputError: none of these, or not of this dataset.
     """
     if score is not None and score not in get_args(Score):
-        raise InputError("--score", f"`{score}` is no score", f"use {', '.join(get_args(Score))}")
+        raise ParameterError("score", f"`{score}` is no score", f"use {', '.join(get_args(Score))}")
     classes = dataset.manifest.class_names
     if not path.exists():
         raise InputError(path, "does not exist", "check the spelling of the path")
@@ -67,9 +66,11 @@ def read_predictions(
     if volumes:
         root = path if path.is_dir() else path.parent
         return _segmentations(volumes, root, dataset, split, labels, score)
-    for option, value in (("--labels", labels), ("--score", score)):
+    for parameter, value in (("labels", labels), ("score", score)):
         if value is not None:
-            raise InputError(option, "is for label volumes, and there are none", "leave it out")
+            raise ParameterError(
+                parameter, "is for label volumes, and there are none", "leave it out"
+            )
     if path.is_file():
         return Predictions("COCO results", None, read_coco(path, split, len(classes)))
     if not any(path.glob("*.txt")):
@@ -94,8 +95,8 @@ def _segmentations(
     with_maps = any(probabilities_beside(file).is_file() for file in volumes)
     chosen: Score = "mean" if with_maps else "constant"
     if score in ("mean", "max") and not with_maps:
-        raise InputError(
-            "--score",
+        raise ParameterError(
+            "score",
             f"`{score}` needs nnU-Net's .npz beside the volumes",
             "use volume or constant",
         )

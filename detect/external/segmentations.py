@@ -1,4 +1,4 @@
-"""A segmentation is a detector too: its components become boxes with a score."""
+"""Turn the components of a segmentation into boxes with a score."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.progress import progress
 from converters.dataset.folder import Dataset
 from converters.dataset.manifest import CaseEntry
@@ -39,12 +39,12 @@ def parse_labels(text: str, class_names: Sequence[str]) -> dict[int, int]:
         name, _, number = (word.strip() for word in part.rpartition("="))
         if name not in class_names:
             known = ", ".join(class_names)
-            raise InputError("--labels", f"`{part}` names no class", f"the classes are {known}")
+            raise ParameterError("labels", f"`{part}` names no class", f"the classes are {known}")
         if not re.fullmatch(r"[0-9]{1,5}", number) or not 1 <= int(number) <= 65535:
-            raise InputError("--labels", f"`{part}` names no label", f"write {name}=2")
+            raise ParameterError("labels", f"`{part}` names no label", f"write {name}=2")
         index = class_names.index(name)
         if classes.setdefault(int(number), index) != index:
-            raise InputError("--labels", f"gives label {number} to two classes", "choose one")
+            raise ParameterError("labels", f"gives label {number} to two classes", "choose one")
     return classes
 
 
@@ -103,15 +103,15 @@ def read_segmentations(
     with progress("segmentations", len(wanted)) as advance:
         for case in wanted:
             volume = _read_volume(by_case[case], entries[case])
-            own = set(np.unique(volume.array).tolist()) - {0}
-            if classes is None and own - recipe.known_labels:
+            values = set(np.unique(volume.array).tolist()) - {0}
+            if classes is None and values - recipe.known_labels:
                 raise InputError(
                     by_case[case],
-                    f"holds labels {sorted(own - recipe.known_labels)} that have no meaning",
+                    f"holds labels {sorted(values - recipe.known_labels)} that have no meaning",
                     "say what the labels are with --labels, for example"
-                    f" {recipe.class_names[0]}={min(own)}",
+                    f" {recipe.class_names[0]}={min(values)}",
                 )
-            present |= own
+            present |= values
             for component, value in _scored(
                 volume, recipe.class_of_label if classes is None else classes, score, by_case[case]
             ):
@@ -120,12 +120,12 @@ def read_segmentations(
                 if k is not None and row:
                     rows[k].append(row)
             advance(case)
-    tables = (np.array(own, np.float64).reshape(-1, 6) for own in rows)
+    tables = (np.array(entry, np.float64).reshape(-1, 6) for entry in rows)
     return [Boxes(t[:, :4], t[:, 4].astype(np.int64), t[:, 5]) for t in tables], present
 
 
 def probabilities_beside(file: Path) -> Path:
-    """Where nnU-Net puts the probabilities of a segmentation."""
+    """Name the file in which nnU-Net puts the probabilities of a segmentation."""
     return file.with_name(file.name.removesuffix(".gz")).with_suffix(".npz")
 
 
@@ -158,12 +158,12 @@ def _scored(
 
     maps = _class_probabilities(volume, classes, file)
     _, height, width = labels.shape
-    found = []
+    scored = []
     for c in components:
         inside = maps[c.label][c.slice_index][decode_rle(c.rle, height, width)]
         value = inside.mean(dtype=np.float64) if score == "mean" else inside.max()
-        found.append((c, min(float(value), 1.0)))
-    return found
+        scored.append((c, min(float(value), 1.0)))
+    return scored
 
 
 def _of_volume(mm3: float) -> float:
@@ -183,9 +183,9 @@ def _class_probabilities(
     for label, probability in by_label.items():
         if not (probability.min() >= 0 and probability.max() <= 1 + 1e-3):  # nor NaN
             raise InputError(path, "holds values that are no probabilities", "predict again")
-        own = probability[volume.array == label]
+        inside = probability[volume.array == label]
         # the winner among n probabilities has at least 1/n; at a wrong place most are near 0
-        if own.size and float((own >= 0.99 / channels).mean()) < _BELONGS:
+        if inside.size and float((inside >= 0.99 / channels).mean()) < _BELONGS:
             raise InputError(
                 path,
                 f"does not belong to {file.name}: label {label} is improbable where it was set",

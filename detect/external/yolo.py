@@ -22,7 +22,7 @@ def read_yolo_labels(folder: Path, split: Split, num_classes: int) -> list[Boxes
         InputError: a file of no picture of the split, or a line that is not such a line.
     """
     index = {picture.stem: k for k, picture in enumerate(split.paths)}
-    found = [Boxes.empty() for _ in split.paths]
+    boxes = [Boxes.empty() for _ in split.paths]
     for file in sorted(folder.iterdir()):
         if file.name.startswith("."):
             continue
@@ -33,8 +33,8 @@ def read_yolo_labels(folder: Path, split: Split, num_classes: int) -> list[Boxes
                 f"is not the label file of a picture of {split.name}",
                 "give a folder with the label files of this very split alone, or another --split",
             )
-        found[k] = _read_file(file, split.sizes[k], num_classes)
-    return found
+        boxes[k] = _read_file(file, split.sizes[k], num_classes)
+    return boxes
 
 
 def _read_file(file: Path, size: tuple[int, int], num_classes: int) -> Boxes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from converters.core.errors import InputError
 from converters.core.progress import progress
 from converters.imaging.dicom.geometry import DicomSeries
-from converters.imaging.dicom.series import holds_objects
+from converters.imaging.dicom.series import holds_dicom
 from converters.imaging.dicom.study import SeriesOutline, outline
 from converters.imaging.read import find_scans, is_scan
 
@@ -123,7 +123,7 @@ def discover_at(path: Path, modality: str, out: Path | None = None) -> Discovere
 
 
 def _may_be_scan(path: Path) -> bool:
-    return holds_objects(path) if path.is_dir() else is_scan(path)
+    return holds_dicom(path) if path.is_dir() else is_scan(path)
 
 
 def _sort_series(folder: Path, named: bool, modality: str, result: DiscoveredScans) -> None:

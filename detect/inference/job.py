@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from detect.detectors.protocol import Predictor
 from detect.inference.model_set import ModelSet, load_models, read_models_for_scans
 
@@ -16,18 +16,7 @@ DICOM_FILES = SR_FILE, SEG_FILE = ("lesions-sr.dcm", "lesions-seg.dcm")
 class PredictSettings:
     """The choices of a user that hold for all scans of a prediction run.
 
-    Attributes:
-        models: bundles of `detect train`; the boxes of several are fused.
-        out: folder for the outputs.
-        confidence: report boxes from here; None takes the model's operating point, the mean of
-            several models'.
-        dicom_sr, dicom_seg: write a DICOM SR or SEG of each DICOM series; they name the patient.
-        keep_identifiers: name the cases of DICOM series by their folders.
-        device: `auto`, `cpu`, or a GPU's number.
-        runtime: torch, or an export of `detect export`.
-        augment: fuse what is found on each slice, on its mirror image and with a margin.
-        strict: refuse scans unlike those the models were trained on, which else get a warning.
-        overwrite: replace cases that other scans or models left at `out`.
+    Each is a parameter of `detect.workflows.predict.predict`, which explains them.
     """
 
     models: Sequence[Path]
@@ -91,11 +80,11 @@ def prepare_job(settings: PredictSettings) -> Job:
         settings.models, settings.confidence, settings.runtime, settings.augment
     )
     if settings.strict and models.unchecked:
-        raise InputError("--strict", models.unchecked, "leave it out, or train again")
+        raise ParameterError("strict", models.unchecked, "leave it out, or train again")
     if out.exists() and not out.is_dir():
         raise InputError(out, "is a file", "give a folder with --out")
     if settings.dicom_files:
         from detect.inference.dicom.source import check_installed
 
-        check_installed("--dicom-sr" if settings.dicom_sr else "--dicom-seg")
+        check_installed("dicom_sr" if settings.dicom_sr else "dicom_seg")
     return Job(settings, models)

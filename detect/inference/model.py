@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.imaging.orientation import SPACING_RANGE_MM
 from converters.imaging.stored import Stored, intensities
 from converters.imaging.volume import Volume
@@ -35,9 +35,9 @@ def load_model(
         model: the model's folder, or several folders, whose boxes are fused.
         device: `auto`, `cpu`, or a GPU's number; None is `auto`.
         runtime: `torch`, or an export of `detect export`; None is `torch`.
-        confidence: report boxes from here, in [0, 1]; None takes the model's operating point, the
-            mean of several models'.
-        augment: fuse what is detected on each slice, on its mirror image and with a margin.
+        confidence: report boxes with this score or more, in [0, 1]; None takes the model's
+            operating point, or the mean of several models'.
+        augment: fuse the boxes of each slice, of its mirror image and of the slice with a margin.
 
     Returns:
         The loaded model; `model.predict("scan.nii.gz")` finds the lesions of a scan.
@@ -92,7 +92,7 @@ class Model:
         if isinstance(scan, np.ndarray):
             volume = _volume(scan, spacing_mm)
         elif spacing_mm is not None:
-            raise InputError(
+            raise ParameterError(
                 "spacing_mm", "is given for a scan that states its own", "leave it out"
             )
         elif isinstance(scan, Volume):
@@ -102,7 +102,7 @@ class Model:
             loaded = load_scan(task, hash_scan(task), models)
             return detect_lesions(loaded, self._detector, models, self._device)
         else:
-            raise InputError(
+            raise ParameterError(
                 "scan",
                 f"is a {type(scan).__name__}",
                 "give a path, a numpy array or a Volume",
@@ -135,7 +135,7 @@ class Model:
 def _volume(array: NDArray[np.generic], spacing_mm: Sequence[float] | None) -> Volume:
     """Place an array of the canonical frame at the origin."""
     if spacing_mm is None:
-        raise InputError(
+        raise ParameterError(
             "spacing_mm", "is missing", "give the voxel size in mm as (slice, row, column)"
         )
     return Volume(_intensities(array), np.diag([*_spacing(spacing_mm)[::-1], 1.0]), np.eye(4))
@@ -148,7 +148,7 @@ def _spacing(spacing_mm: Any) -> list[float]:
         sizes = []
     low, high = SPACING_RANGE_MM
     if len(sizes) != 3 or not all(low <= size <= high for size in sizes):
-        raise InputError(
+        raise ParameterError(
             "spacing_mm",
             f"is {spacing_mm!r}, but must be three sizes from {low:g} to {high:g} mm",
             "give the voxel size in mm as (slice, row, column)",
@@ -159,15 +159,15 @@ def _spacing(spacing_mm: Any) -> list[float]:
 def _intensities(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Check an array, and convert it as `read_volume` does: int16, or float32."""
     if array.ndim != 3 or not array.size:
-        raise InputError(
+        raise ParameterError(
             "scan", f"has the shape {array.shape}", "give an array (slices, rows, columns)"
         )
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-        raise InputError(
+        raise ParameterError(
             "scan", f"is an array of {array.dtype}", "give whole or floating-point numbers"
         )
     if not np.isfinite(array).all():
-        raise InputError(
+        raise ParameterError(
             "scan",
             "holds values that are not finite numbers",
             "replace them, in CT by the HU of air (-1024)",

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.dataset.fingerprint import warnings_for
 from converters.imaging.volume import Volume
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters, read_model_card
@@ -155,7 +155,9 @@ def read_models_for_scans(
         InputError: as there, the confidence is no score, or a bundle sees only crops to an organ.
     """
     if confidence is not None and not 0 <= confidence <= 1:
-        raise InputError("--confidence", f"{confidence} is not a score", "use a number from 0 to 1")
+        raise ParameterError(
+            "confidence", f"{confidence} is not a score", "use a number from 0 to 1"
+        )
     used = read_models(models, confidence, runtime, augment)
     for bundle, card in zip(used.bundles, used.cards, strict=True):
         if card.spec.representation.crop == "organ":

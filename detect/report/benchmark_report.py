@@ -7,19 +7,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from markupsafe import Markup
-
 from converters.dataset.coco import detections_from_coco
 from converters.dataset.folder import Dataset
 from converters.dataset.folds import fold_splits
 from converters.dataset.split import load_split
 from detect.benchmarking.results import Row, Summary, spread, summarise
 from detect.benchmarking.runs import EVALUATION
+from detect.evaluation.matching import match
 from detect.report.browser import Browser, browse
-from detect.report.charts import Axis, Line, line_chart, log_ticks, nice_ticks
+from detect.report.charts import Axis, Chart, Line, log_ticks, nice_ticks
 from detect.report.curves import IMAGE_TICKS, SCAN_TICKS, froc_chart
 from detect.report.evaluation_report import ERRORS, range_of
-from detect.report.findings import match_detections
+from detect.report.findings import by_picture
 from detect.report.page import UNKNOWN, interval, rate, render_page
 from detect.report.slices import BUDGET
 
@@ -112,17 +111,13 @@ def _charts(
     summaries: Sequence[Summary],
     rows: Sequence[Row],
     done: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> list[Markup]:
+) -> list[Chart]:
     """Accuracy against speed, learning curves, and FROC of each model's first run."""
     colour = {summary.model: k for k, summary in enumerate(summaries)}
-    charts = []
-    if chart := _accuracy(summaries):
-        charts.append(chart)
-    if chart := _learning(rows, colour):
-        charts.append(chart)
+    charts = [chart for chart in (accuracy_chart(summaries), learning_chart(rows)) if chart.lines]
     for unit, ticks in (("image", IMAGE_TICKS), ("scan", SCAN_TICKS)):
         sections = {
-            model: own[0]["froc"][unit] for model, own in done.items() if own[0].get("froc")
+            model: runs[0]["froc"][unit] for model, runs in done.items() if runs[0].get("froc")
         }
         if sections:
             title = f"FROC by {unit}"
@@ -131,29 +126,42 @@ def _charts(
     return charts
 
 
-def _accuracy(summaries: Sequence[Summary]) -> Markup | None:
-    lines, ends, times = [], [0.0], []
+def accuracy_chart(summaries: Sequence[Summary]) -> Chart:
+    """Draw mAP50 with its interval against the time a slice takes; area as the parameters."""
+    lines, ends, times, devices = [], [], [], set()
     for number, summary in enumerate(summaries):
         x, y = summary.mean("ms_per_slice"), summary.mean("map50")
         if math.isnan(x) or math.isnan(y):
             continue
         low, high = (None if math.isnan(v) else v for v in summary.interval("map50"))
-        name = f"{summary.model}, {summary.mean('parameters') / 1e6:.1f} M"
-        lines.append(Line(name, [x], [y], [low], [high], colour=number, marks=True, joined=False))
+        millions = summary.mean("parameters") / 1e6
+        lines.append(
+            Line(
+                f"{summary.model}, {millions:.1f} M", [x], [y], [low], [high], colour=number,
+                marks=True, joined=False, labelled=True, radius=math.sqrt(6 + 1.6 * millions),
+            )
+        )  # fmt: skip
         times.append(x)
         ends += [v for v in (low, high, y) if v is not None]
-    if not lines:
-        return None
-    return line_chart(
+        devices |= {f"{row.device}, {row.batch} slices a call" for row in summary.rows}
+    note = "No model is finished."
+    if lines:
+        note = "Intervals over patients; parameters in millions, fused."
+        note += f" Measured on {devices.pop()}." if len(devices) == 1 else ""
+    fastest, slowest = (min(times), max(times)) if times else (1.0, 100.0)
+    return Chart(
         "Accuracy against speed",
         lines,
-        Axis("ms per slice, log scale", log_ticks(min(times) / 1.2, max(times) * 1.2), True),
-        Axis("mAP50 with 95 % interval", nice_ticks(max(ends))),
-        note="Intervals over patients; parameters in millions, fused.",
+        Axis("ms per slice, log scale", log_ticks(fastest / 1.2, slowest * 1.2), True),
+        Axis("mAP50 with 95 % interval", nice_ticks(max(ends), min(ends)) if ends else [0, 1]),
+        note=note,
+        wide=True,
     )
 
 
-def _learning(rows: Sequence[Row], colour: Mapping[str, int]) -> Markup | None:
+def learning_chart(rows: Sequence[Row]) -> Chart:
+    """Draw val mAP50 against the seconds of training: a line a run, a colour a model."""
+    colour = {model: k for k, model in enumerate(dict.fromkeys(row.run.model for row in rows))}
     lines = []
     seen: set[str] = set()
     for row in rows:
@@ -163,14 +171,14 @@ def _learning(rows: Sequence[Row], colour: Mapping[str, int]) -> Markup | None:
             y = [None if math.isnan(v) else v for v in y]
             lines.append(Line(name, x, y, colour=colour[row.run.model], marks=len(x) == 1))
             seen.add(row.run.model)
-    if not lines:
-        return None
-    highest = max(v for line in lines for v in (*line.y, 0.0) if v is not None)
-    return line_chart(
+    highest = max((v for line in lines for v in line.y if v is not None), default=0.0)
+    return Chart(
         "Learning: mAP50 on val after each epoch",
         lines,
-        Axis("training, seconds", nice_ticks(max(line.x[-1] for line in lines))),
+        Axis("training, seconds", nice_ticks(max((line.x[-1] for line in lines), default=1.0))),
         Axis("mAP50 on val", nice_ticks(highest or 1.0)),
+        note="" if lines else "No epoch is finished.",
+        wide=True,
     )
 
 
@@ -179,12 +187,12 @@ def _tables(
 ) -> list[dict[str, Any]]:
     """Tables of a row a number and a column a model: means over the runs."""
     names = dataset.manifest.request.recipe.class_names
-    first = next((own[0] for own in done.values()), {})
+    first = next((runs[0] for runs in done.values()), {})
     ranges = [(r["from"], r["to"]) for r in first.get("by_diameter_mm") or []]
 
     def table(title: str, rows: Sequence[tuple[str, tuple[str | int, ...]]]) -> dict[str, Any]:
-        cells = [(what, [_mean(own, path) for own in done.values()]) for what, path in rows]
-        known = [(what, own) for what, own in cells if any(cell != UNKNOWN for cell in own)]
+        cells = [(what, [_mean(runs, path) for runs in done.values()]) for what, path in rows]
+        known = [(what, row) for what, row in cells if any(cell != UNKNOWN for cell in row)]
         return {"title": title, "models": list(done), "rows": known}
 
     return [
@@ -243,7 +251,7 @@ def _browser(
         boxes = detections_from_coco(results, split.image_ids, count, source)
         point = metrics.get("frozen") or metrics["best_f1"]
         confidence = point["confidence"] if point["confidence"] is not None else 1.0
-        detectors.append(match_detections(run.model, split, boxes, count, confidence))
+        detectors.append(by_picture(run.model, match(split.truth, boxes, count), confidence))
     browser = browse(
         split,
         recipe.class_names,

@@ -20,7 +20,7 @@ MOST_DETECTIONS = 60_000  # in a page
 
 @dataclass(frozen=True)
 class Browser:
-    """What the page's script needs, and what can be said without it.
+    """Data of the case browser, and the findings that are shown without a script.
 
     Attributes:
         data: JSON-ready content for the script.
@@ -72,28 +72,30 @@ def browse(
             "size": split.sizes[k][::-1],
             "picture": picture,
             "truth": rows(split.truth[k]),
-            "found": [_found(one, k, floor) for one in detectors],
+            "found": [_detection_rows(detector, k, floor) for detector in detectors],
         }
         for k, picture in pictures.items()
     ]
     findings = [
         {
-            "slice": place[one.picture],
-            "kind": one.kind,
-            "text": one.text,
-            "case": split.case_ids[one.picture],
-            "index": split.slice_indices[one.picture],
-            "box": xywh(one.box),
-            "detector": one.detector,
+            "slice": place[finding.picture],
+            "kind": finding.kind,
+            "text": finding.text,
+            "case": split.case_ids[finding.picture],
+            "index": split.slice_indices[finding.picture],
+            "box": xywh(finding.box),
+            "detector": finding.detector,
         }
-        for one in worst
-        if one.picture in place
+        for finding in worst
+        if finding.picture in place
     ]
     marked = with_boxes(split, detectors)
     data = {
         "classes": list(classes),
         "colours": [ON_DARK[k % len(ON_DARK)] for k in range(len(classes))],
-        "detectors": [{"name": one.name, "confidence": one.confidence} for one in detectors],
+        "detectors": [
+            {"name": detector.name, "confidence": detector.confidence} for detector in detectors
+        ],
         "floor": floor,
         "sides": True,
         "window": str(window or ""),
@@ -101,7 +103,7 @@ def browse(
         "slices": slices,
         "findings": findings,
     }
-    shown = [one for one in worst if one.picture in place]
+    shown = [finding for finding in worst if finding.picture in place]
     return Browser(
         data=data,
         gallery=[
@@ -117,19 +119,19 @@ def browse(
 
 def _floor(detectors: Sequence[Detections], pictures: dict[int, str]) -> float:
     """Lowest score of the detections in the page."""
-    lowest = min([LOWEST, *(one.confidence for one in detectors)])
+    lowest = min([LOWEST, *(detector.confidence for detector in detectors)])
     scores = np.concatenate(
-        [np.zeros(0), *(one.boxes[k].score for one in detectors for k in pictures)]
+        [np.zeros(0), *(detector.boxes[k].score for detector in detectors for k in pictures)]
     )
     scores = np.sort(scores[scores >= lowest])[::-1]
     return lowest if len(scores) <= MOST_DETECTIONS else float(scores[MOST_DETECTIONS - 1])
 
 
-def _found(one: Detections, picture: int, floor: float) -> list[list[float]]:
+def _detection_rows(detector: Detections, picture: int, floor: float) -> list[list[float]]:
     """Rows of x, y, width, height, class, score, place of the true box that is hit or -1."""
-    boxes = one.boxes[picture]
+    boxes = detector.boxes[picture]
     kept = boxes.score >= floor
     kept_rows = rows(boxes[kept])
-    scores, hits = boxes.score[kept].tolist(), one.hit[picture][kept].tolist()
+    scores, hits = boxes.score[kept].tolist(), detector.hit[picture][kept].tolist()
     # scores are not rounded: none may change sides of the confidence it is compared with
     return [[*row, score, hit] for row, score, hit in zip(kept_rows, scores, hits, strict=True)]

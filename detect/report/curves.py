@@ -1,11 +1,9 @@
-"""The charts of an evaluation, from the sections of `metrics.json` that are there."""
+"""Draw the charts of an evaluation from the sections of `metrics.json`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
-from detect.report.charts import Axis, Line, line_chart
+from detect.report.charts import Axis, Chart, Line
 from detect.report.page import rate
 
 IMAGE_TICKS = (0.25, 0.5, 1, 2, 4, 8, 16)
@@ -13,23 +11,23 @@ SCAN_TICKS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 SENSITIVITY = "sensitivity"
 
 
-def evaluation_charts(metrics: Mapping[str, Any]) -> list[Markup]:
+def evaluation_charts(metrics: Mapping[str, Any]) -> list[Chart]:
     """Draw precision–recall, F1–confidence, reliability and FROC charts."""
     curves, froc = metrics.get("curves") or {}, metrics.get("froc") or {}
     lesions = metrics.get("lesions") or {}
     charts = []
     if pr := curves.get("pr"):
-        lines = [Line(name, own["recall"], own["precision"]) for name, own in pr.items()]
+        lines = [Line(name, curve["recall"], curve["precision"]) for name, curve in pr.items()]
         charts.append(
-            line_chart(
+            Chart(
                 "Precision and recall by class", lines, Axis("recall"), Axis("precision"),
                 note="IoU 0.5, every confidence.",
             )
         )  # fmt: skip
     if f1 := curves.get("f1"):
-        lines = [Line(name, own["confidence"], own["f1"]) for name, own in f1.items()]
+        lines = [Line(name, curve["confidence"], curve["f1"]) for name, curve in f1.items()]
         charts.append(
-            line_chart(
+            Chart(
                 "F1 against confidence by class", lines, Axis("confidence"), Axis("F1"),
                 verticals=_points(metrics), note="IoU 0.5.",
             )
@@ -37,17 +35,17 @@ def evaluation_charts(metrics: Mapping[str, Any]) -> list[Markup]:
     if reliability := curves.get("reliability"):
         charts.append(_reliability(reliability))
     rule = f"Hit: {froc['hit_rule']}." if froc.get("hit_rule") else ""
-    for title, own, unit, ticks, said in (
+    for title, section, unit, ticks, note in (
         ("FROC: sensitivity for boxes, by image", froc.get("image"), "image", IMAGE_TICKS, rule),
         ("FROC: sensitivity for boxes, by scan", froc.get("scan"), "scan", SCAN_TICKS, rule),
         ("FROC: sensitivity for 3D lesions", lesions.get("froc_scan"), "scan", SCAN_TICKS, ""),
     ):
-        if own:
-            charts.append(froc_chart(title, {"": own}, unit, ticks, said))
+        if section:
+            charts.append(froc_chart(title, {"": section}, unit, ticks, note))
     if linked := (metrics.get("linked") or {}).get("froc"):
         title = "FROC: sensitivity for 3D lesions by linked findings"
-        said = "A false positive is a finding, on however many slices."
-        charts.append(froc_chart(title, {"": linked}, "scan", SCAN_TICKS, said))
+        note = "A false positive is a finding, on however many slices."
+        charts.append(froc_chart(title, {"": linked}, "scan", SCAN_TICKS, note))
     return charts
 
 
@@ -58,7 +56,7 @@ def froc_chart(
     ticks: Sequence[float],
     note: str = "",
     colours: Mapping[str, int] | None = None,
-) -> Markup:
+) -> Chart:
     """Draw FROC curves, with marks at the false-positive rates that the mean is taken over.
 
     Args:
@@ -70,9 +68,9 @@ def froc_chart(
         colours: place of each name in the palette; its place among the sections if not given.
     """
     lines: list[Line] = []
-    for place, (name, own) in enumerate(sections.items()):
+    for place, (name, section) in enumerate(sections.items()):
         colour = colours[name] if colours else place
-        curve = own.get("curve") or own
+        curve = section.get("curve") or section
         points = list(zip(curve["false_positives"], curve[SENSITIVITY], strict=True))
         before = [y for x, y in points if x <= ticks[0]]
         seen = [(x, y) for x, y in points if ticks[0] < x <= ticks[-1]]
@@ -81,13 +79,13 @@ def froc_chart(
             y = [before[-1] if before else 0.0, *(y for _, y in seen)]
             lines.append(Line(name, x, [*y, y[-1]], colour=colour, steps=True))
         if not name:  # marks of several curves would hide each other
-            rates = own["false_positives"], own[SENSITIVITY]
+            rates = section["false_positives"], section[SENSITIVITY]
             lines.append(Line("", *rates, colour=colour, marks=True, joined=False))
-    means = [f"{name} {rate(own.get('mean'))}".strip() for name, own in sections.items()]
+    means = [f"{name} {rate(section.get('mean'))}".strip() for name, section in sections.items()]
     where = ", ".join(f"{v:g}" for v in next(iter(sections.values()))["false_positives"])
-    said = f"Mean at {where} false positives per {unit}: {'; '.join(means)}. {note}"
+    text = f"Mean at {where} false positives per {unit}: {'; '.join(means)}. {note}"
     axis = Axis(f"false positives per {unit}, log scale", ticks, logarithmic=True)
-    return line_chart(title, lines, axis, Axis(SENSITIVITY), note=said.strip())
+    return Chart(title, lines, axis, Axis(SENSITIVITY), note=text.strip())
 
 
 def _points(metrics: Mapping[str, Any]) -> list[tuple[float, str]]:
@@ -100,14 +98,14 @@ def _points(metrics: Mapping[str, Any]) -> list[tuple[float, str]]:
     return marks
 
 
-def _reliability(reliability: Mapping[str, Any]) -> Markup:
+def _reliability(reliability: Mapping[str, Any]) -> Chart:
     bins = [
-        one for one in reliability["bins"]
-        if one.get("count") and one.get("precision") is not None
+        row for row in reliability["bins"]
+        if row.get("count") and row.get("precision") is not None
     ]  # fmt: skip
-    x = [one["mean_confidence"] for one in bins]
-    y = [one["precision"] for one in bins]
-    return line_chart(
+    x = [row["mean_confidence"] for row in bins]
+    y = [row["precision"] for row in bins]
+    return Chart(
         "Reliability: how often a confidence is right",
         [Line("", x, y, marks=True)],
         Axis("mean confidence of the detections in a bin"),

@@ -1,16 +1,14 @@
 """The report of one evaluation: the numbers of `metrics.json`, curves, and the case browser."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from converters.core.boxes import Boxes
-from converters.dataset.split import Split
-from converters.preprocessing.windowing import AnyWindow
 from detect.detectors.card import ModelSpec
+from detect.evaluation.detected import Detected
 from detect.evaluation.findings.match import HIT_IOU
 from detect.report.browser import browse
 from detect.report.curves import evaluation_charts
-from detect.report.findings import match_detections
+from detect.report.findings import by_picture
 from detect.report.page import interval, rate, render_page, thousands
 from detect.report.slices import BUDGET
 
@@ -41,38 +39,18 @@ FINDINGS = {
 }
 
 
-def evaluation_report(
-    metrics: Mapping[str, Any],
-    split: Split,
-    detections: Sequence[Boxes],
-    classes: Sequence[str],
-    confidence: float,
-    *,
-    name: str,
-    window: AnyWindow | None = None,
-    budget: int = BUDGET,
-) -> str:
+def evaluation_report(metrics: Mapping[str, Any], detected: Detected, budget: int = BUDGET) -> str:
     """Write the report of one evaluation as a self-contained HTML page.
 
     Args:
         metrics: the content of `metrics.json`; a section that is absent or None is left out.
-        split: pictures and truth.
-        detections: of each picture, as they were scored.
-        classes: names.
-        confidence: the operating point that the case browser opens with.
-        name: of the detector.
-        window: of the pictures.
+        detected: the detections that were scored.
         budget: bytes of pictures.
     """
     metrics = {**dict.fromkeys(SECTIONS), **metrics}
-    detector = match_detections(name, split, detections, len(classes), confidence)
-    browser = browse(
-        split,
-        classes,
-        [detector],
-        window=window,
-        budget=budget,
-    )
+    name, split, classes = detected.name, detected.split, detected.classes
+    detector = by_picture(name, detected.matches, detected.shown_confidence)
+    browser = browse(split, classes, [detector], window=detected.window, budget=budget)
     return render_page(
         "evaluation.html",
         title=f"{name} on {metrics.get('split') or split.name}",
@@ -88,7 +66,7 @@ def evaluation_report(
         model=_model(metrics),
         point=point_of(metrics),
         classes=classes,
-        confidence=confidence,
+        confidence=detected.shown_confidence,
         browser=browser,
     )
 
@@ -110,22 +88,27 @@ def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
 
     add("mAP50", metrics.get("map50"), "all confidences, IoU 0.5", "map50")
     add("mAP50-95", metrics.get("map50_95"), "all confidences, IoU 0.50 … 0.95", "map50_95")
-    for key, ends, said in (
+    for key, ends, origin in (
         ("frozen", "", "frozen beforehand"),
         ("best_f1", None, "best F1 on this very set, optimistic"),
     ):
         rates = metrics.get(key)
         if not rates:
             continue
-        point = f"confidence {rate(rates['confidence'])}, {said}; IoU 0.5"
-        for label, one in (("Precision", "precision"), ("Recall", "recall"), ("F1", "f1")):
-            add(f"{label}, class mean", rates[one], point, one if ends is not None else None)
+        point = f"confidence {rate(rates['confidence'])}, {origin}; IoU 0.5"
+        for label, rate_name in (("Precision", "precision"), ("Recall", "recall"), ("F1", "f1")):
+            add(
+                f"{label}, class mean",
+                rates[rate_name],
+                point,
+                rate_name if ends is not None else None,
+            )
     froc, lesions, cases = (metrics.get(key) or {} for key in ("froc", "lesions", "cases"))
     for unit in ("image", "scan"):
-        if own := froc.get(unit):
-            points = ", ".join(f"{v:g}" for v in own["false_positives"])
+        if section := froc.get(unit):
+            points = ", ".join(f"{v:g}" for v in section["false_positives"])
             at = f"{points} false positives per {unit}"
-            add(f"FROC mean, per {unit}", own["mean"], at, f"froc_{unit}")
+            add(f"FROC mean, per {unit}", section["mean"], at, f"froc_{unit}")
     point = point_of(metrics)
     if lesions:
         what = f"Lesion sensitivity ({thousands(lesions['found'])} of {lesions['total']})"
@@ -134,9 +117,9 @@ def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
         findings = f"{thousands(linked['findings'])} for {linked['lesions']} lesions"
         at = f"confidence {rate(linked['confidence'])}; 3D IoU from {HIT_IOU} on"
         add(f"F1 of linked findings ({findings})", linked["f1"], at)
-        if own := linked.get("froc"):
-            points = ", ".join(f"{v:g}" for v in own["false_positives"])
-            add("FROC mean, linked findings", own["mean"], f"{points} false findings per scan")
+        if section := linked.get("froc"):
+            points = ", ".join(f"{v:g}" for v in section["false_positives"])
+            add("FROC mean, linked findings", section["mean"], f"{points} false findings per scan")
     if cases:
         add("Case sensitivity", cases["sensitivity"], point, "case_sensitivity")
         add("Case specificity", cases["specificity"], point, "case_specificity")
@@ -154,11 +137,11 @@ def point_of(metrics: Mapping[str, Any]) -> str:
 def _sizes(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """By diameter, boxes and lesions of one range in one row."""
     lesions = (metrics.get("lesions") or {}).get("by_diameter_mm") or []
-    own = {(one["from"], one["to"]): one for one in lesions}
+    by_range = {(row["from"], row["to"]): row for row in lesions}
     return [
-        {**one, "range": range_of(*ends), "lesions": own.get(ends)}
-        for one in metrics.get("by_diameter_mm") or []
-        for ends in [(one["from"], one["to"])]
+        {**row, "range": range_of(*ends), "lesions": by_range.get(ends)}
+        for row in metrics.get("by_diameter_mm") or []
+        for ends in [(row["from"], row["to"])]
     ]
 
 
@@ -171,7 +154,7 @@ def range_of(low: float | None, high: float | None) -> str:
 
 def _errors(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     errors = metrics.get("errors") or {}
-    most = max((one.get("ap50_gain") or 0 for one in errors.values()), default=0) or 1
+    most = max((row.get("ap50_gain") or 0 for row in errors.values()), default=0) or 1
     return [
         {
             "kind": kind,
@@ -186,11 +169,11 @@ def _errors(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _findings(linked: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Linked findings, and plainer ones of the same boxes beside them."""
-    named = [(said, linked.get(key) if key else linked) for key, said in FINDINGS.items()]
-    rows = [{"way": said, **own} for said, own in named if own]
+    named = [(way, linked.get(key) if key else linked) for key, way in FINDINGS.items()]
+    rows = [{"way": way, **numbers} for way, numbers in named if numbers]
     if froc := linked.get("froc"):
         sizes = [
-            {**one, "range": range_of(one["from"], one["to"])} for one in froc["by_diameter_mm"]
+            {**row, "range": range_of(row["from"], row["to"])} for row in froc["by_diameter_mm"]
         ]
         rows[0]["froc"] = {**froc, "by_diameter_mm": sizes}
     return rows
@@ -214,7 +197,7 @@ def _confusion(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where detections from elsewhere come from."""
+    """Describe the origin of detections that another tool made."""
     scored = f", scored by {source['score']}" if source.get("score") else ""
     rows = [("Detections", f"{source['name']}: {source['form']}{scored}")]
     if point := metrics.get("operating_point"):
@@ -223,7 +206,7 @@ def _source(source: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple
 
 
 def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is worth knowing of the model card, and of those of an ensemble's members; no path."""
+    """List the main facts of the model card and of an ensemble's members; no path."""
     card, source = metrics.get("model"), metrics.get("predictions")
     if isinstance(source, Mapping):
         return _source(source, metrics)
@@ -232,8 +215,8 @@ def _model(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     spec, members = card["spec"], metrics.get("members") or [card]
     rows = [] if len(members) == 1 else [("Ensemble", f"{spec['model']}; {metrics['fusion']}")]
     rows.append(("Pictures", ModelSpec.model_validate(spec).representation.describe()))
-    for one in members:
-        rows += _trained(one)
+    for member in members:
+        rows += _trained(member)
     if point := card.get("operating_point"):
         rows.append(("Operating point", f"confidence {rate(point['confidence'])}: {point['rule']}"))
     if metrics.get("fold"):

@@ -1,4 +1,4 @@
-"""What went wrong, worst first: lesions that were missed, then false positives by confidence.
+"""List errors, the worst first: missed lesions, then false positives by confidence.
 
 Everything is read off the matches of the one evaluator, at IoU 0.5.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
 from converters.dataset.split import Split
-from detect.evaluation.matching import Matches, match
+from detect.evaluation.matching import Matches
 from detect.linking.linking import link
 
 MOST = 60  # missed lesions, and as many false positives: more than anybody looks at
@@ -20,7 +20,7 @@ MOST = 60  # missed lesions, and as many false positives: more than anybody look
 
 @dataclass(frozen=True)
 class Detections:
-    """What one detector found on a split, and which true boxes it hit.
+    """Detections of one detector on a split, and the true boxes that they hit.
 
     Attributes:
         name: of the detector.
@@ -36,10 +36,10 @@ class Detections:
 
     def false_positives(self, picture: int) -> Boxes:
         """Detections of a picture that count at the operating point and hit nothing."""
-        own = self.boxes[picture]
-        return own[(own.score >= self.confidence) & (self.hit[picture] < 0)]
+        boxes = self.boxes[picture]
+        return boxes[(boxes.score >= self.confidence) & (self.hit[picture] < 0)]
 
-    def found(self, picture: int) -> set[int]:
+    def hit_truth(self, picture: int) -> set[int]:
         """Places of the true boxes of a picture that are hit at the operating point."""
         counts = self.boxes[picture].score >= self.confidence
         return set(self.hit[picture][counts].tolist()) - {-1}
@@ -66,41 +66,21 @@ class Finding:
     detector: int
 
 
-def match_detections(
-    name: str, split: Split, boxes: Sequence[Boxes], classes: int, confidence: float
-) -> Detections:
-    """Match a detector's boxes to the truth with the evaluator's own `match`.
+def by_picture(name: str, matches: Matches, confidence: float) -> Detections:
+    """Deal matched detections to their pictures, by falling score.
 
     Args:
         name: of the detector.
-        split: the truth.
-        boxes: of each picture; all of them, not only those above the operating point.
-        classes: how many.
+        matches: of all its detections, not only those above the operating point.
         confidence: the operating point.
     """
-    matches = match(split.truth, boxes, classes)
-    return Detections(name, confidence, *_by_picture(matches, split.truth, boxes))
-
-
-def _by_picture(
-    matches: Matches, truth: Sequence[Boxes], boxes: Sequence[Boxes]
-) -> tuple[list[Boxes], list[NDArray[np.int64]]]:
-    """Deal the matches to their pictures, by falling score: boxes, and what each one hits."""
-    joined = np.concatenate([np.zeros((0, 4)), *(own.xyxy for own in boxes)])
-    label = np.concatenate([np.zeros(0, np.int64), *(own.label for own in boxes)])
-    score = np.concatenate([np.zeros(0), *(own.score for own in boxes)])
-    order = np.lexsort((-score, label))  # the order of `Matches`
-    first = np.concatenate([[0], np.cumsum([len(own) for own in truth])])
-    hit = np.where(matches.hit[0] >= 0, matches.hit[0] - first[matches.image], -1)
-    by_image = np.lexsort((-matches.score, matches.image))
-    ends = np.searchsorted(matches.image[by_image], np.arange(len(truth) + 1))
-    dealt, hits = [], []
-    for begin, end in itertools.pairwise(ends.tolist()):
-        own = by_image[begin:end]
-        place = order[own]
-        dealt.append(Boxes(joined[place], label[place], score[place]))
-        hits.append(hit[own])
-    return dealt, hits
+    order = np.lexsort((-matches.score, matches.image))
+    ends = np.searchsorted(matches.image[order], np.arange(matches.num_images + 1))
+    first_truth = np.searchsorted(matches.truth_image, np.arange(matches.num_images))
+    hit = np.where(matches.hit[0] >= 0, matches.hit[0] - first_truth[matches.image], -1)
+    parts = [order[begin:end] for begin, end in itertools.pairwise(ends.tolist())]
+    boxes = Boxes(matches.xyxy, matches.label, matches.score)
+    return Detections(name, confidence, [boxes[k] for k in parts], [hit[k] for k in parts])
 
 
 def find_worst(
@@ -133,24 +113,26 @@ def _missed(
             lesion = int(split.lesion_ids[k][b])
             key = (k, b) if lesion < 0 else (split.case_ids[k], lesion)
             members.setdefault(key, []).append((k, b))
-    found = [[one.found(k) for k in range(len(split))] for one in detectors]
+    hit = [[detector.hit_truth(k) for k in range(len(split))] for detector in detectors]
     ranked = []
-    for own in members.values():
+    for places in members.values():
         missing = [
-            number for number, hits in enumerate(found) if not any(b in hits[k] for k, b in own)
+            number for number, hits in enumerate(hit) if not any(b in hits[k] for k, b in places)
         ]
         if missing:
-            k, b = max(own, key=lambda kb: (_area(split.truth[kb[0]].xyxy[kb[1]]), -kb[0], -kb[1]))
-            ranked.append((-len(missing), -_area(split.truth[k].xyxy[b]), k, b, missing, own))
+            k, b = max(
+                places, key=lambda kb: (_area(split.truth[kb[0]].xyxy[kb[1]]), -kb[0], -kb[1])
+            )
+            ranked.append((-len(missing), -_area(split.truth[k].xyxy[b]), k, b, missing, places))
     findings = []
-    for _, _, k, b, missing, own in sorted(ranked):
+    for _, _, k, b, missing, places in sorted(ranked):
         label, box = int(split.truth[k].label[b]), split.truth[k].xyxy[b]
         text = f"missed: {classes[label]}, {_size(box)} px"
-        diameters = [split.diameters_mm[i][j] for i, j in own]
+        diameters = [split.diameters_mm[i][j] for i, j in places]
         if not np.isnan(diameters).all():
             text += f", {np.nanmax(diameters):.0f} mm"
         if split.lesion_ids[k][b] >= 0:
-            text += _on_slices(len({i for i, _ in own}))
+            text += _on_slices(len({i for i, _ in places}))
         if len(detectors) > 1:
             text += f"; missed by {len(missing)} of {len(detectors)}"
         findings.append(Finding("missed", k, _corners(box), label, text, missing[0]))
@@ -164,9 +146,9 @@ def _false_positives(
     for k, case in enumerate(split.case_ids):
         by_case.setdefault(case, {})[split.slice_indices[k]] = k
     ranked = []
-    for number, one in enumerate(detectors):
+    for number, detector in enumerate(detectors):
         for pictures in by_case.values():
-            wrong = {z: one.false_positives(k) for z, k in pictures.items()}
+            wrong = {z: detector.false_positives(k) for z, k in pictures.items()}
             low = min(wrong)
             stack = [wrong.get(z, Boxes.empty()) for z in range(low, max(wrong) + 1)]
             for chain in link(stack):

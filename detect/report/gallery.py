@@ -13,34 +13,39 @@ MOST = 12  # findings: a page or two on paper
 
 def choose(worst: Sequence[Finding]) -> list[int]:
     """Places of the worst of both kinds: half and half, where there are enough of both."""
-    missed = [k for k, one in enumerate(worst) if one.kind == "missed"]
-    others = [k for k, one in enumerate(worst) if one.kind != "missed"]
+    missed = [k for k, finding in enumerate(worst) if finding.kind == "missed"]
+    others = [k for k, finding in enumerate(worst) if finding.kind != "missed"]
     missed = missed[: max(MOST // 2, MOST - len(others))]
     return missed + others[: MOST - len(missed)]
 
 
 def figure(
-    one: Finding, split: Split, detectors: Sequence[Detections], picture: str
+    finding: Finding, split: Split, detectors: Sequence[Detections], picture: str
 ) -> dict[str, Any]:
     """Describe a finding with its picture and the boxes around it, those of its own detector."""
-    k, detector = one.picture, detectors[one.detector]
+    k, detector = finding.picture, detectors[finding.detector]
     counts = detector.boxes[k].score >= detector.confidence
-    own, hit, found = detector.boxes[k][counts], detector.hit[k][counts], detector.found(k)
+    boxes, hit, hit_truth = (
+        detector.boxes[k][counts],
+        detector.hit[k][counts],
+        detector.hit_truth(k),
+    )
     size = split.sizes[k][::-1]
     return {
         "case": split.case_ids[k],
         "index": split.slice_indices[k],
-        "text": one.text,
+        "text": finding.text,
         "picture": picture,
         "size": size,
-        "box": xywh(one.box),
-        "view": around(xywh(one.box), size),
+        "box": xywh(finding.box),
+        "view": around(xywh(finding.box), size),
         "truth": [
-            {"box": row[:4], "missed": b not in found} for b, row in enumerate(rows(split.truth[k]))
+            {"box": row[:4], "missed": b not in hit_truth}
+            for b, row in enumerate(rows(split.truth[k]))
         ],
         "found": [
             {"box": row[:4], "colour": int(row[4]) % len(ON_DARK), "hit": bool(hit[b] >= 0)}
-            for b, row in enumerate(rows(own))
+            for b, row in enumerate(rows(boxes))
         ],
     }
 

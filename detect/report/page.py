@@ -28,6 +28,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"rate": rate, "interval": interval, "thousands": thousands}
+    environment.filters["coordinate"] = "{:g}".format
     # `tojson` turns <, >, & and ' into \uXXXX, so that no string can end the script element
     environment.policies["json.dumps_kwargs"] = {
         "allow_nan": False,

@@ -63,7 +63,9 @@ def prediction_report(
         models=sorted({(case["model"], case["confidence"]) for case in cases}),
         failed=failed,
         passed_over=passed_over,
-        gallery=[_figure(number, one, slices) for number, one in enumerate(findings[:IN_PRINT])],
+        gallery=[
+            _figure(number, finding, slices) for number, finding in enumerate(findings[:IN_PRINT])
+        ],
         shown=len(slices),
         marked=sum(len({box["slice_index"] for box in case["boxes"]}) for case in cases),
         data=data,
@@ -100,7 +102,7 @@ def _slices(
     for number, case in enumerate(cases):
         for box in case["boxes"]:
             boxes.setdefault((number, int(box["slice_index"])), []).append(box)
-    surest = {key: max(box["score"] for box in own) for key, own in boxes.items()}
+    surest = {key: max(box["score"] for box in rows) for key, rows in boxes.items()}
     order = sorted(boxes, key=lambda key: (-surest[key], key))
     chosen: dict[tuple[int, int], dict[str, Any]] = {}
     spent = 0
@@ -135,9 +137,9 @@ def _slices(
 
 
 def _frame(case: dict[str, Any]) -> Frame:
-    """Where the overlays of a case lie on its slices; boxes are those of the slices."""
-    said = case.get("frame")
-    return Frame.model_validate(said) if said else Frame.whole(case["shape"])
+    """Frame of the overlays of a case on its slices; boxes are those of the slices."""
+    frame = case.get("frame")
+    return Frame.model_validate(frame) if frame else Frame.whole(case["shape"])
 
 
 def _findings(
@@ -147,8 +149,8 @@ def _findings(
     ranked = []
     for number, case in enumerate(cases):
         for lesion in case["lesions"]:
-            own = [box for box in case["boxes"] if box["lesion_id"] == lesion["lesion_id"]]
-            best = max(own, key=lambda box: box["score"], default=None)
+            boxes = [box for box in case["boxes"] if box["lesion_id"] == lesion["lesion_id"]]
+            best = max(boxes, key=lambda box: box["score"], default=None)
             if best is not None and (number, best["slice_index"]) in place:
                 ranked.append((-lesion["score"], number, lesion["lesion_id"], lesion, best))
     findings = []
@@ -171,13 +173,13 @@ def _findings(
 def _figure(
     number: int, finding: dict[str, Any], slices: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    own = slices[finding["slice"]]
+    shown = slices[finding["slice"]]
     return {
         **finding,
         "number": number,
-        "picture": own["picture"],
-        "size": own["size"],
-        "view": around(finding["box"], own["size"]),
+        "picture": shown["picture"],
+        "size": shown["size"],
+        "view": around(finding["box"], shown["size"]),
         "truth": [],
         "found": [],
     }

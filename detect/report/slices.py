@@ -1,4 +1,4 @@
-"""Which slices a report shows, as small pictures within a budget of bytes."""
+"""Choose the slices that a report shows, as small pictures within a budget of bytes."""
 
 import base64
 import io
@@ -85,7 +85,8 @@ def with_boxes(split: Split, detectors: Sequence[Detections]) -> list[int]:
     return [
         k
         for k, truth in enumerate(split.truth)
-        if len(truth) or any((one.boxes[k].score >= one.confidence).any() for one in detectors)
+        if len(truth)
+        or any((detector.boxes[k].score >= detector.confidence).any() for detector in detectors)
     ]
 
 
@@ -95,7 +96,9 @@ def _with_boxes(split: Split, detectors: Sequence[Detections]) -> Iterator[int]:
     def rank(k: int) -> tuple[float, float, int]:
         xyxy = split.truth[k].xyxy
         area = float(np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1).sum())
-        surest = max((float(one.boxes[k].score.max(initial=0)) for one in detectors), default=0.0)
+        surest = max(
+            (float(detector.boxes[k].score.max(initial=0)) for detector in detectors), default=0.0
+        )
         return -area, -surest, k
 
     return in_turns(sorted(with_boxes(split, detectors), key=rank), split.case_ids.__getitem__)
@@ -109,7 +112,7 @@ def _around(split: Split, taken: set[int]) -> Iterator[int]:
         whole.setdefault(case, []).append(split.slice_indices[k])
         if k in taken:
             places.setdefault(case, []).append(split.slice_indices[k])
-    middle = {case: [sorted(own)[len(own) // 2]] for case, own in whole.items()}
+    middle = {case: [sorted(indices)[len(indices) // 2]] for case, indices in whole.items()}
 
     def rank(k: int) -> tuple[int, int]:
         near = np.array(places.get(split.case_ids[k], middle[split.case_ids[k]]))

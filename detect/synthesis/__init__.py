@@ -6,6 +6,6 @@ works on arrays alone, and fast enough to be called while training.
 
 from detect.synthesis.grow import Grown, GrownLesion, grow_lesions
 from detect.synthesis.kinds import KINDS
-from detect.synthesis.organ import Organ, study_organ
+from detect.synthesis.organ import Organ, measure_organ
 
-__all__ = ["KINDS", "Grown", "GrownLesion", "Organ", "grow_lesions", "study_organ"]
+__all__ = ["KINDS", "Grown", "GrownLesion", "Organ", "grow_lesions", "measure_organ"]

@@ -51,7 +51,7 @@ class Workplace(ResumableFolder):
         if not file.is_file():
             return None
         record = CaseRecord.model_validate_json(file.read_bytes())
-        return record if is_of(record, case) else None
+        return record if is_unchanged(record, case) else None
 
     def keep(self, record: CaseRecord) -> None:
         """Note that a case is done."""
@@ -66,7 +66,7 @@ class Workplace(ResumableFolder):
                     file.unlink()
 
 
-def is_of(record: CaseRecord, case: CaseSource) -> bool:
+def is_unchanged(record: CaseRecord, case: CaseSource) -> bool:
     """Check whether a record was made of the files of a case."""
     try:
         return (record.image_sha256, record.mask_sha256) == (hash_scan(case), hash_mask(case))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from detect.synthesis.kinds import KINDS, Kind, Tissue, share
-from detect.synthesis.organ import Mask, Organ, study_organ
+from detect.synthesis.organ import Mask, Organ, measure_organ
 from detect.synthesis.patch import Array, Mm, Patch, make_patch
 from detect.synthesis.place import GAP_MM, draw_centre, draw_diameter
 from detect.synthesis.shape import REACH, draw_outline
@@ -73,7 +73,7 @@ def grow_lesions(
 
     Args:
         hu: ``(slices, rows, columns)`` HU, whole numbers or float32.
-        organ: voxels of the organ, or what `study_organ` made of them (for growing many times).
+        organ: voxels of the organ, or what `measure_organ` made of them (for growing many times).
         spacing: voxel size in mm along (column, row, slice), as `Volume.spacing`.
         rng: random numbers; the same ones give the same lesions.
         kinds: names in `KINDS` to choose from.
@@ -82,7 +82,7 @@ def grow_lesions(
         push: displace the tissue around a lesion (mass effect).
     """
     if not isinstance(organ, Organ) and organ is not None:
-        organ = study_organ(hu, organ, spacing, avoid)
+        organ = measure_organ(hu, organ, spacing, avoid)
     wanted = int(rng.integers(count[0], count[1] + 1))
     main = kinds[int(rng.integers(len(kinds)))]
     names = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from converters.core.errors import InputError, nearest
+from converters.core.errors import InputError, ParameterError, nearest
 from converters.recipes.classes import merge_classes
 from converters.recipes.recipe import Recipe, load_recipe
 from converters.recipes.templates import CASE
@@ -30,11 +30,11 @@ def choose_organ(recipe: Recipe, name: str | None) -> str:
         return organs[0]
     wanted = name or "liver"
     if wanted not in organs:
-        raise InputError(
-            recipe.name if name is None else "--organ",
-            f"names no organ `{wanted}`, and lesions grow in organs",
-            nearest(wanted, organs) if organs else "use a dataset with masks of the organ",
-        )
+        problem = f"names no organ `{wanted}`, and lesions grow in organs"
+        remedy = nearest(wanted, organs) if organs else "use a dataset with masks of the organ"
+        if name is None:
+            raise InputError(recipe.name, problem, remedy)
+        raise ParameterError("organ", problem, remedy)
     return wanted
 
 
@@ -105,8 +105,8 @@ def _check(source: Recipe, output: Recipe, real: Mapping[str, int], grown: set[i
     remedy = "use --classes lesion for one class of all, or --only-normal cases or slices"
     for name, number in real.items():
         if number in output.ignore:
-            raise InputError(
-                "--classes", f"leaves out `{name}`: real lesions would count as normal", remedy
+            raise ParameterError(
+                "classes", f"leaves out `{name}`: real lesions would count as normal", remedy
             )
     for labels in output.classes.values():
         alone = [n for n in real if real[n] in labels and n not in KIND_LABELS]

@@ -51,7 +51,7 @@ class Organ:
     limits: tuple[float, float]
 
 
-def study_organ(
+def measure_organ(
     hu: NDArray[np.generic], organ: Mask, spacing: Mm, avoid: Mask | None = None
 ) -> Organ | None:
     """Measure an organ once; lesions can then be grown in it many times.

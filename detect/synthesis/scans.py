@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from converters.conversion.case import hash_mask
-from converters.core.errors import InputError, nearest
+from converters.core.errors import InputError, ParameterError, nearest
 from converters.imaging.hashing import hash_contents
 from converters.imaging.nifti import write_nifti
 from converters.imaging.read import check_same_grid
@@ -22,7 +22,7 @@ from converters.recipes.name_rules import ORGAN
 from converters.recipes.recipe import Recipe
 from detect.synthesis.grow import Grown, grow_lesions
 from detect.synthesis.labelling import KIND_LABELS, ORGAN_LABEL, real_labels
-from detect.synthesis.organ import Mask, study_organ
+from detect.synthesis.organ import Mask, measure_organ
 from detect.synthesis.place import GAP_MM
 
 OnlyNormal = Literal["cases", "slices"]
@@ -193,7 +193,7 @@ def _grow_copies(
     affine = source.scan.affine.copy()
     affine[:3, 3] += affine[:3, 2] * part.start
     inside, spacing = source.organ[part], source.scan.spacing
-    organ = study_organ(hu, inside, spacing, real > 0)
+    organ = measure_organ(hu, inside, spacing, real > 0)
     records = []
     for copy in range(1, request.copies + 1):
         name = f"{case_id}-synth{copy}{suffix}"
@@ -241,7 +241,7 @@ def check_kinds(kinds: Sequence[str]) -> list[str]:
     """
     for name in kinds:
         if name not in KIND_LABELS:
-            raise InputError("--kinds", f"`{name}` is no kind", nearest(name, KIND_LABELS))
+            raise ParameterError("kinds", f"`{name}` is no kind", nearest(name, KIND_LABELS))
     if not kinds:
-        raise InputError("--kinds", "names none", f"use {','.join(KIND_LABELS)}")
+        raise ParameterError("kinds", "names none", f"use {','.join(KIND_LABELS)}")
     return [name for name in KIND_LABELS if name in kinds]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from converters.core.progress import SilentReporter, report_to
 from converters.dataset.split import Split
 from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.settings import TrainSettings
-from detect.evaluation.score_split import detect_split
+from detect.evaluation.detect_split import detect_split
 from detect.training.mining import STAGES
 from detect.training.sampler import EpochSlices
 
@@ -67,8 +67,8 @@ def epochs_within(
     left = seconds * (1 - RESERVE) - predicting - (time.monotonic() - began)
     epochs = int(left / epoch)
     if epochs < 1:
-        raise InputError(
-            "--budget",
+        raise ParameterError(
+            "budget",
             f"is too short: an epoch takes {epoch:.0f} s here, and getting started "
             f"{time.monotonic() - began:.0f} s",
             "give more, or use a smaller --imgsz or model",

@@ -8,7 +8,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 
 WAIT = timedelta(hours=3)  # the first process scores val alone, while the others wait
 
@@ -54,7 +54,9 @@ def run_on(devices: str) -> int | None:
     count, available = len(devices.split(",")), torch.cuda.device_count()
     for name in devices.split(","):
         if not name.isdigit() or int(name) >= available:
-            raise InputError("--device", f"GPU {name} is not there", f"{available} found; use cpu")
+            raise ParameterError(
+                "device", f"GPU {name} is not there", f"{available} found; use cpu"
+            )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={count}", "-m", "detect", *sys.argv[1:]]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": devices}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from converters.dataset.split import Split
 
 CELL = 8  # px: side of a cell of the finest grid
@@ -68,5 +68,5 @@ def checked_size(asked: int) -> int:
     """
     if asked % MULTIPLE:
         near = max(round(asked / MULTIPLE), 1) * MULTIPLE
-        raise InputError("--imgsz", f"{asked} is not a multiple of {MULTIPLE}", f"use {near}")
+        raise ParameterError("imgsz", f"{asked} is not a multiple of {MULTIPLE}", f"use {near}")
     return asked

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import sha256, write_json, write_text
 from converters.core.locks import exclusive_lock
 from converters.core.output_folder import is_free
@@ -84,9 +84,9 @@ def benchmark(
     """
     _check_models(models)
     if folds is not None and folds < 2:
-        raise InputError("--folds", f"`{folds}` is refused", "ask for two or more")
+        raise ParameterError("folds", f"`{folds}` is refused", "ask for two or more")
     if seeds < 1:
-        raise InputError("--seeds", f"`{seeds}` is refused", "ask for one or more")
+        raise ParameterError("seeds", f"`{seeds}` is refused", "ask for one or more")
     settings = settings or TrainSettings()
     resolve_settings(settings, {"seed": settings.seed + seeds - 1})
     choose_device(settings.device)
@@ -110,9 +110,8 @@ def benchmark(
                     run_job(job, lock)
                 run_job(job.model_copy(update={"step": "score"}), lock)
             except InputError as error:
-                errors[run.name] = InputError(
-                    run.name, f"{_without_folders(error.path)}: {error.problem}", error.remedy
-                )
+                place = Path(error.path).name  # the table is passed on, and folders name people
+                errors[run.name] = InputError(run.name, f"{place}: {error.problem}", error.remedy)
             _write_tables(out, runs, request.heading(), errors)
         return _write_all(request, out, runs, errors)
 
@@ -179,14 +178,14 @@ class _Request:
 
 def _check_models(models: Sequence[str]) -> None:
     if not models:
-        raise InputError("--models", "names none", "give names of `detect models`")
+        raise ParameterError("models", "names none", "give names of `detect models`")
     for model in models:
         try:
             family_of(model)
         except InputError as error:
-            raise InputError("--models", error.problem, error.remedy) from error
+            raise ParameterError("models", error.problem, error.remedy) from error
         if models.count(model) > 1:
-            raise InputError("--models", f"`{model}` is named twice", "name it once")
+            raise ParameterError("models", f"`{model}` is named twice", "name it once")
 
 
 def _check_splits(dataset: Dataset, runs: Sequence[Run]) -> None:
@@ -209,7 +208,7 @@ def _check_splits(dataset: Dataset, runs: Sequence[Run]) -> None:
 def _locked(out: Path) -> Iterator[int]:
     """Make the folder and keep other benchmarks out of it; yields the lock's file descriptor."""
     if not out.name.strip("."):
-        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
+        raise ParameterError("out", f"`{out}` cannot be replaced as a whole", "name a new folder")
     if not is_free(out) and not (out / REQUEST).is_file():
         raise InputError(out, "is no benchmark", "give another --out")
     busy = InputError(out, "is being worked on by another benchmark", "wait until it ends")
@@ -240,11 +239,6 @@ def _open(out: Path, request: dict[str, Any], overwrite: bool) -> None:
     write_json(out / REQUEST, request)
 
 
-def _without_folders(path: str) -> str:
-    """Name a file by its name alone: the table is passed on, and folders can name people."""
-    return path if path.startswith("--") else Path(path).name
-
-
 def _write_tables(
     out: Path, runs: Sequence[Run], heading: str, errors: dict[str, InputError]
 ) -> list[Row]:
@@ -258,13 +252,12 @@ def _write_tables(
 def _write_all(
     request: _Request, out: Path, runs: Sequence[Run], errors: dict[str, InputError]
 ) -> BenchmarkResult:
-    from detect.benchmarking.pictures import draw_accuracy, draw_curves
-    from detect.report.benchmark_report import benchmark_report
+    from detect.report.benchmark_report import accuracy_chart, benchmark_report, learning_chart
 
     rows = _write_tables(out, runs, request.heading(), errors)
     summaries = summarise(rows)
-    draw_accuracy(out / "benchmark.png", summaries)
-    draw_curves(out / "curves.png", rows)
+    accuracy_chart(summaries).write_png(out / "benchmark.png")
+    learning_chart(rows).write_png(out / "curves.png")
     failures = [str(error) for error in errors.values()]
     report = benchmark_report(request.dataset, out, rows, request.heading(), failures)
     write_text(out / "report.html", report)

@@ -22,7 +22,6 @@ from converters.core.files import write_json, write_text
 from converters.core.progress import SilentReporter, report_to
 from converters.dataset.folds import Fold
 from detect.benchmarking.runs import EVALUATION, MEASURES, TRAINING
-from detect.detectors.card import read_model_card
 from detect.detectors.settings import TrainSettings
 
 
@@ -41,7 +40,7 @@ class Job(BaseModel):
         draw_seed: of the draws of patients.
     """
 
-    silent: bool
+    silent: bool = False
     step: Literal["train", "score"]
     model: str
     data: Path
@@ -161,18 +160,15 @@ def _epochs(history: Path) -> int:
 
 def score_bundle(job: Job) -> None:
     """Time a model, score it on test, draw patients; `benchmark.json` is written last."""
-    from converters.dataset.coco import detections_from_coco
     from converters.dataset.folder import open_dataset
     from converters.dataset.folds import fold_splits
     from converters.dataset.split import load_split
     from detect.benchmarking.measuring import describe_device, ms_per_slice, peak_mib
     from detect.detectors.device import choose_device
     from detect.detectors.registry import load_detector
-    from detect.evaluation.bootstrap import draw_patients
-    from detect.evaluation.matching import match
+    from detect.evaluation.bootstrap import bootstrap_patients
     from detect.workflows.evaluate import evaluate
 
-    card = read_model_card(job.bundle)
     dataset = open_dataset(job.data)
     test = fold_splits(dataset, job.fold)["test"] if job.fold else load_split(dataset, "test")
     device = choose_device(job.settings.device)
@@ -182,14 +178,9 @@ def score_bundle(job: Job) -> None:
         job.bundle, job.data, out=job.bundle / EVALUATION, device=job.settings.device,
         overwrite=True,
     )  # fmt: skip
-    source = result.folder / "predictions.json"
-    classes = len(card.spec.classes)
-    detections = detections_from_coco(
-        json.loads(source.read_text(encoding="utf-8")), test.image_ids, classes, source
-    )
-    point = card.operating_point
-    draws = draw_patients(
-        match(test.truth, detections, classes),
+    point = result.point
+    draws = bootstrap_patients(
+        result.matches,
         test.patient_ids,
         point.confidence if point else None,
         seed=job.draw_seed,

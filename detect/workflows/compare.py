@@ -6,24 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
 from converters.core.errors import InputError
 from converters.core.files import write_json
 from converters.dataset.coco import detections_from_coco, truth_from_coco
 from detect.evaluation.bootstrap import DRAWS
 from detect.evaluation.matching import Matches, match
 from detect.evaluation.paired import EXACT_PATIENTS, Difference, compare_paired
-
-_HEADERS = {
-    "map50": "mAP50",
-    "map50_95": "mAP50-95",
-    "precision": "P frozen",
-    "recall": "R frozen",
-    "f1": "F1 frozen",
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +35,7 @@ class Comparison:
 
     @property
     def is_exact(self) -> bool:
-        """Whether p counts every way of swapping."""
+        """Tell whether p counts every way of swapping."""
         return self.patients <= EXACT_PATIENTS
 
     def to_json(self) -> dict[str, Any]:
@@ -63,9 +51,9 @@ class Comparison:
             "numbers": {
                 name: {
                     key: None if math.isnan(value) else value
-                    for key, value in (asdict(one) | {"difference": one.difference}).items()
+                    for key, value in (asdict(row) | {"difference": row.difference}).items()
                 }
-                for name, one in self.numbers.items()
+                for name, row in self.numbers.items()
             },
             "p_is_exact": self.is_exact,
             "draws": DRAWS,
@@ -74,7 +62,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What a folder of `detect evaluate` holds."""
+    """Content of a folder of `detect evaluate`."""
 
     folder: Path
     name: str
@@ -142,7 +130,7 @@ def _read(folder: Path) -> _Evaluation:
     )
     ids, boxes = truth_from_coco(truth, folder / "annotations.json")
     classes = max(1, len(truth["categories"]))
-    found = detections_from_coco(predictions, ids, classes, folder / "predictions.json")
+    detections = detections_from_coco(predictions, ids, classes, folder / "predictions.json")
     try:
         source = metrics["predictions"]["name"] if "predictions" in metrics else None
         name = source or metrics["model"]["spec"]["model"]
@@ -150,7 +138,7 @@ def _read(folder: Path) -> _Evaluation:
         confidence = None if point is None else float(point["confidence"])
         return _Evaluation(
             folder, str(name), str(metrics["split"]), confidence, truth,
-            match(boxes, found, classes),
+            match(boxes, detections, classes),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -167,36 +155,3 @@ def _json(folder: Path, name: str) -> Any:
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(folder / name, f"cannot be read ({error})", "evaluate again") from error
-
-
-def render_comparison(comparison: Comparison) -> Table:
-    """One row a number."""
-    first, second = comparison.names
-    ways = f"all 2^{comparison.patients}" if comparison.is_exact else f"{DRAWS} random"
-    lines = [
-        f"A: {first}, B: {second}; {comparison.patients} patients,"
-        f" {comparison.images} images of {comparison.split}",
-        f"95 %: {DRAWS} draws of patients, the same for both",
-        f"p: two-sided, from {ways} ways of swapping the detectors within patients",
-        "P, R, F1 at IoU 0.5 and each detector's own frozen confidence",
-    ]
-    if comparison.patients < 6:  # 2 of 2^5 is more than 5 %
-        lines.append(f"With {comparison.patients} patients no difference can reach p < 0.05.")
-    table = Table(box=SIMPLE_HEAD, caption=Text("\n".join(lines)), caption_justify="left")
-    table.add_column("")
-    for header in ("A", "B", "B - A", "95 %", "p"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for name, one in comparison.numbers.items():
-        table.add_row(
-            _HEADERS[name],
-            _fixed(one.first),
-            _fixed(one.second),
-            _fixed(one.difference, "+.3f"),
-            "–" if math.isnan(one.low) else f"{one.low:+.3f} to {one.high:+.3f}",
-            _fixed(one.p),
-        )
-    return table
-
-
-def _fixed(value: float, form: str = ".3f") -> str:
-    return "–" if math.isnan(value) else format(value, form)

@@ -1,24 +1,31 @@
 """Score a trained model on a split of a dataset."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from converters.core.files import sha256
 from converters.dataset.folder import Dataset, open_dataset
 from converters.dataset.manifest import FILE_NAME as MANIFEST
-from detect.evaluation.score_split import detect_split
-from detect.inference.model_set import FUSION, MEAN_RULE, ModelSet, load_models, read_models
+from detect.evaluation.detect_split import detect_split
+from detect.evaluation.detected import Detected
+from detect.inference.model_set import (
+    FUSION,
+    MEAN_RULE,
+    ModelPaths,
+    ModelSet,
+    load_models,
+    read_models,
+)
 from detect.inference.tta import VIEWS
 from detect.workflows.model_data import common_part
 from detect.workflows.write_evaluation import EvaluateResult, check_out, write_evaluation
 
 
 def evaluate(
-    model: Path | Sequence[Path],
-    data: Path,
+    model: ModelPaths,
+    data: str | Path,
     *,
     split: str = "test",
-    out: Path | None = None,
+    out: str | Path | None = None,
     device: str = "auto",
     runtime: str = "torch",
     augment: bool = False,
@@ -47,17 +54,15 @@ def evaluate(
         InputError: the model does not suit the dataset, one of them cannot be read, or a patient
             is in two splits.
     """
-    used = read_models(
-        [model] if isinstance(model, Path) else model, runtime=runtime, augment=augment
-    )
+    used = read_models(model, runtime=runtime, augment=augment)
     dataset = open_dataset(data)
     part = common_part(used, dataset, split)
     home = used.bundles[0] if len(used.bundles) == 1 else Path("runs") / used.folder_name
     how = ("" if runtime == "torch" else f"-{runtime}") + ("-augment" if augment else "")
-    out = out or home / f"evaluation-{split}{how}"
+    out = Path(out or home / f"evaluation-{split}{how}")
     check_out(out, overwrite)
 
-    detections = detect_split(load_models(used, device), part)
+    boxes = detect_split(load_models(used, device), part)
     card = used.card
     facts: dict[str, object] = {
         "fold": str(card.fold) if card.fold else None,
@@ -67,24 +72,23 @@ def evaluate(
     }
     if len(used.cards) > 1:
         facts["fusion"] = FUSION
-        facts["members"] = [one.model_dump(mode="json", by_alias=True) for one in used.cards]
-    return write_evaluation(
-        out,
-        part,
-        detections,
-        card.spec.classes,
-        used.point,
+        facts["members"] = [member.model_dump(mode="json", by_alias=True) for member in used.cards]
+    detected = Detected(
         name=card.spec.model,
+        split=part,
+        boxes=boxes,
+        classes=card.spec.classes,
         window=card.spec.representation.shown_window,
         facts=facts,
-        pictures=pictures,
+        point=used.point,
         linking=used.linking,
         notes=_notes(used, dataset),
     )
+    return write_evaluation(out, detected, pictures)
 
 
 def _notes(used: ModelSet, dataset: Dataset) -> tuple[str, ...]:
-    """What a reader of an ensemble's numbers has to know."""
+    """Write notes for the reader of an ensemble's numbers."""
     if len(used.cards) == 1:
         return ()
     notes = []

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.formats.export import FORMATS, ExportResult, export_dataset
 from detect.detectors.card import FILE_NAME as MODEL_CARD
 from detect.workflows.export_model import FORMATS as MODEL_FORMATS
@@ -44,11 +44,11 @@ def export(
         raise InputError(source, f"is no model, which {to} is for", f"datasets go to {formats}")
     _refuse("of a model", int8=int8, data=data)
     if out is None:
-        raise InputError("--out", "is missing", "name the folder to make")
+        raise ParameterError("out", "is missing", "name the folder to make")
     return export_dataset(source, to, out, link=link, overwrite=overwrite)
 
 
 def _refuse(whose: str, **options: object) -> None:
     for name, value in options.items():
         if value:
-            raise InputError(f"--{name}", f"is an option {whose}", "leave it out")
+            raise ParameterError(name, f"is an option {whose}", "leave it out")

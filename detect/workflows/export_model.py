@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from converters.core.boxes import Boxes
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.progress import progress
 from converters.dataset.folder import open_dataset
 from converters.dataset.split import Split, check_sides
@@ -32,8 +32,8 @@ from detect.detectors.predictor import Exported, Runtime, Steps
 from detect.detectors.protocol import Predictor
 from detect.detectors.registry import load_detector, steps_of
 from detect.detectors.runtimes.onnx import OPSET
+from detect.evaluation.detect_split import detect_split
 from detect.evaluation.metrics import evaluate
-from detect.evaluation.score_split import detect_split
 
 FORMATS = ("onnx", "openvino", "torchscript")
 COMPARED = 200  # slices
@@ -78,12 +78,12 @@ def export_model(
         InputError: a wrong request, a missing package, or a dataset that does not suit.
     """
     if to not in FORMATS:
-        raise InputError("--to", f"`{to}` is no format of models", f"use {', '.join(FORMATS)}")
+        raise ParameterError("to", f"`{to}` is no format of models", f"use {', '.join(FORMATS)}")
     if int8 and to != "openvino":
-        raise InputError("--int8", f"is not there for {to}", "use --to openvino")
+        raise ParameterError("int8", f"is not there for {to}", "use --to openvino")
     if int8 and data is None:
-        raise InputError(
-            "--int8", "needs slices to take the ranges of activations from", "give --data DATASET"
+        raise ParameterError(
+            "int8", "needs slices to take the ranges of activations from", "give --data DATASET"
         )
     name = f"{to}-int8" if int8 else to
     card = read_model_card(model)

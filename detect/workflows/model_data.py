@@ -1,8 +1,8 @@
-"""The part of a dataset that a model is scored on, and whether the two suit each other."""
+"""Read the split that a model is scored on, and refuse a dataset that does not suit it."""
 
 from pathlib import Path
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import sha256
 from converters.dataset.folder import Dataset
 from converters.dataset.folds import fold_splits
@@ -24,7 +24,7 @@ def common_part(used: ModelSet, dataset: Dataset, split: str) -> Split:
     for bundle, card in zip(used.bundles, used.cards, strict=True):
         check_suits(card.spec, dataset, bundle)
         if card.fold != first.fold:
-            folds = (f"fold {one.fold}" if one.fold else "no fold" for one in (card, first))
+            folds = (f"fold {other.fold}" if other.fold else "no fold" for other in (card, first))
             raise InputError(
                 bundle,
                 f"was trained on {next(folds)}, but {used.bundles[0].name} on {next(folds)}, so one"
@@ -47,7 +47,7 @@ def part_of(card: ModelCard, dataset: Dataset, split: str, model: Path) -> Split
         return load_split(dataset, split)
     _check_own_dataset(card, dataset, model)
     if split not in SPLITS:
-        raise InputError("--split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
+        raise ParameterError("split", f"`{split}` is no split", f"use {', '.join(SPLITS)}")
     return fold_splits(dataset, card.fold)[split]
 
 
@@ -68,13 +68,13 @@ def check_suits(spec: ModelSpec, dataset: Dataset, model: Path) -> None:
         InputError: other classes, or pictures that were made in another way.
     """
     recipe = dataset.manifest.request.recipe
-    made = [
+    representation = [
         (name, value, getattr(recipe.representation, name)) for name, value in spec.representation
     ]
-    for what, own, theirs in (("classes", spec.classes, recipe.class_names), *made):
-        if own != theirs:
+    for what, wanted, theirs in (("classes", spec.classes, recipe.class_names), *representation):
+        if wanted != theirs:
             raise InputError(
                 dataset.folder,
-                f"has {what} {theirs}, but the model {model.name} was trained with {own}",
+                f"has {what} {theirs}, but the model {model.name} was trained with {wanted}",
                 "convert the scans with the model's recipe, or train on this dataset",
             )

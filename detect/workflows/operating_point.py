@@ -10,9 +10,11 @@ from converters.dataset.folder import open_dataset
 from converters.dataset.manifest import FILE_NAME as MANIFEST
 from detect.detectors.card import OperatingPoint
 from detect.detectors.operating_rule import Rule
+from detect.evaluation.detect_split import detect_split
 from detect.evaluation.findings.score import fit_linking
-from detect.evaluation.metrics import Metrics
-from detect.evaluation.score_split import choose_point, detect_split, score
+from detect.evaluation.matching import match
+from detect.evaluation.metrics import Metrics, measure
+from detect.evaluation.operating_choice import choose_point
 from detect.inference.ensembles import EnsembleChoice, write_choice
 from detect.inference.model_set import load_models, read_models
 from detect.workflows.model_data import common_part
@@ -50,7 +52,7 @@ def set_operating_point(
             gets an `ensembles.json`; no weight does.
         data: dataset folder, as for `evaluate`. Where it is not the one that the model was trained
             on, the model says so.
-        rule: to choose by.
+        rule: by which the confidence is chosen.
         device: `auto`, `cpu`, or a GPU's number.
 
     Raises:
@@ -61,10 +63,11 @@ def set_operating_point(
     val = common_part(used, dataset, "val")
     classes = used.spec.classes
     detections = detect_split(load_models(used, device), val)
-    point, note = choose_point(classes, val, detections, rule)
+    matches = match(val.truth, detections, len(classes))
+    point, note = choose_point(matches, val, rule)
     if point is None:
         raise InputError(data, f"has nothing on val to choose `{rule}` by", "use another rule")
-    metrics = score(classes, val, detections, point)
+    metrics = measure(matches, classes, point.confidence)
     known = sha256(dataset.folder / MANIFEST)
     trained_here = all(card.dataset_sha256 == known for card in used.cards)
     if not trained_here:

@@ -83,17 +83,17 @@ def predict(
         model: bundle of `detect train`, or several, whose boxes are fused.
         scans: scan files, DICOM folders, or folders that hold many of either.
         out: folder for the outputs.
-        confidence: report boxes from here; None takes the model's operating point, the mean of
-            several models'.
+        confidence: report boxes with this score or more, in [0, 1]; None takes the model's
+            operating point, or the mean of several models'.
         dicom_sr, dicom_seg: write a DICOM SR or SEG of each DICOM series; they name the patient.
         keep_identifiers: name the cases of DICOM series by their folders.
         device: `auto`, `cpu`, or a GPU's number.
         runtime: torch, or an export of `detect export`.
-        augment: fuse what is found on each slice, on its mirror image and with a margin.
+        augment: fuse the boxes of each slice, of its mirror image and of the slice with a margin.
         workers: processes that share the scans; the outputs do not depend on it.
         scheduler: address of a dask scheduler whose workers take the place of `workers`; they see
             models, scans and `out` under the same paths.
-        strict: refuse scans unlike those the models were trained on, which else get a warning.
+        strict: refuse scans unlike those the models were trained on; else they get a warning.
         overwrite: replace cases that other scans or models left at `out`.
 
     Raises:

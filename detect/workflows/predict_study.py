@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from converters.core.distribution import install_hint
-from converters.core.errors import InputError
-from detect.dicomweb.address import OPTION, parse_address
+from converters.core.errors import InputError, ParameterError
+from detect.dicomweb.address import PARAMETER, parse_address
 from detect.inference.dicom.source import check_installed
 from detect.inference.job import DICOM_FILES, PredictSettings, prepare_job
 from detect.workflows.predict import PredictResult, predict_scans
@@ -49,13 +49,13 @@ def predict_study(
     """
     address = parse_address(url)
     if find_spec("requests") is None or find_spec("python_multipart") is None:
-        raise InputError(OPTION, "needs more packages", f"run {install_hint('dicomweb')}")
+        raise ParameterError(PARAMETER, "needs more packages", f"run {install_hint('dicomweb')}")
     from detect.dicomweb.credentials import from_environment
     from detect.dicomweb.retrieve import retrieve
     from detect.dicomweb.server import Server
 
     if store:
-        check_installed("--store")
+        check_installed("store")
         settings = replace(settings, dicom_sr=True)
     spec = prepare_job(settings).models.spec  # wrong settings fetch nothing
     server = Server(address.base, from_environment())
@@ -87,7 +87,7 @@ def _named(error: InputError, folders: dict[Path, str]) -> InputError:
     place = Path(error.path)
     for folder, name in folders.items():
         if place == folder or folder in place.parents:
-            return InputError(f"{OPTION}, {name}", error.problem, error.remedy)
+            return ParameterError(f"{PARAMETER}, {name}", error.problem, error.remedy)
     return error
 
 
@@ -106,5 +106,5 @@ def _store(
                 store(server, address, files)
                 stored += len(files)
         except ServerError as error:
-            errors.append(error.at(f"--store, {case}"))
+            errors.append(error.at(f"store, {case}"))
     return stored, errors

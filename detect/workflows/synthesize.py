@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.conversion.gather import sound_cases
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import write_json, write_text
 from converters.core.open_pool import open_pool
 from converters.core.output_folder import is_free, write_errors
@@ -16,7 +16,7 @@ from converters.core.pool import as_input_error, run_all
 from converters.core.progress import progress
 from converters.masks.case_source import CaseSource
 from converters.recipes.recipe import Recipe
-from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_of, read_synthesis
+from detect.synthesis.folder import FILE_NAME, Synthesis, Workplace, is_unchanged, read_synthesis
 from detect.synthesis.kinds import KINDS
 from detect.synthesis.labelling import (
     choose_organ,
@@ -158,12 +158,12 @@ def _request(
             recipe.name, f"is {recipe.representation.modality}", "use CT: lesions grow in HU"
         )
     if only_normal not in (None, "cases", "slices"):
-        raise InputError("--only-normal", f"`{only_normal}` is unknown", "use cases or slices")
+        raise ParameterError("only_normal", f"`{only_normal}` is unknown", "use cases or slices")
     low, high = lesions
     if not (0 <= low <= high <= _MOST and high > 0):
-        raise InputError("--lesions", f"{low},{high} is no range", "write for example 1,6")
+        raise ParameterError("lesions", f"{low},{high} is no range", "write for example 1,6")
     if not 1 <= copies <= _MOST:
-        raise InputError("--copies", f"{copies} is not 1 to {_MOST}", "use for example 1")
+        raise ParameterError("copies", f"{copies} is not 1 to {_MOST}", "use for example 1")
     if not recipe.classes and not recipe.normal:
         raise InputError(
             recipe.name,
@@ -192,7 +192,7 @@ def _same(before: Synthesis, request: Request, cases: Sequence[CaseSource]) -> b
         before.request == request
         and not before.failed
         and set(known) == {case.case_id for case in cases}
-        and all(is_of(known[case.case_id], case) for case in cases)
+        and all(is_unchanged(known[case.case_id], case) for case in cases)
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from converters.core.distribution import installed_version
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import sha256, write_json
 from converters.core.output_folder import ResumableFolder
 from converters.core.progress import SilentReporter, progress, report_to
@@ -24,9 +24,11 @@ from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.card import ModelCard, ModelSpec
 from detect.detectors.registry import count_parameters, create_detector, family_of
 from detect.detectors.settings import TrainSettings, parse_duration
+from detect.evaluation.detect_split import detect_split
 from detect.evaluation.findings.score import fit_linking
-from detect.evaluation.metrics import Metrics
-from detect.evaluation.score_split import choose_point, detect_split, score
+from detect.evaluation.matching import match
+from detect.evaluation.metrics import Metrics, measure
+from detect.evaluation.operating_choice import choose_point
 from detect.linking.linking import DEFAULT
 from detect.training import distributed as processes
 from detect.training.budget import epochs_within
@@ -57,10 +59,10 @@ class TrainResult:
 
 def train(
     model: str,
-    data: Path,
+    data: str | Path,
     *,
-    out: Path | None = None,
-    weights: str | None = None,
+    out: str | Path | None = None,
+    weights: str | Path | None = None,
     trust: bool = False,
     settings: TrainSettings | None = None,
     fold: Fold | None = None,
@@ -88,7 +90,9 @@ def train(
     """
     began = time.monotonic()
     processes.join()
-    request = _request(model, data, out, weights, settings or TrainSettings(), fold)
+    request = _request(
+        model, Path(data), Path(out) if out else None, weights, settings or TrainSettings(), fold
+    )
     first = processes.is_first()
     if first:
         _check_run_dir(request, resume, overwrite)
@@ -157,13 +161,13 @@ def _request(
     model: str,
     data: Path,
     out: Path | None,
-    weights: str | None,
+    weights: str | Path | None,
     settings: TrainSettings,
     fold: Fold | None,
 ) -> _Request:
     """Open the dataset and resolve what depends on it."""
     family = family_of(model)
-    weight_file = choose_start(model, weights).path
+    weight_file = choose_start(model, None if weights is None else str(weights)).path
     dataset = open_dataset(data)
     if fold:
         folded = fold_splits(dataset, fold)
@@ -205,7 +209,7 @@ def _within_budget(request: _Request, began: float, resume: bool) -> TrainSettin
     settings = request.settings
     assert settings.budget is not None  # noqa: S101  (the caller asked)
     if processes.world() > 1:
-        raise InputError("--budget", "is for training on one device", "give --epochs")
+        raise ParameterError("budget", "is for training on one device", "give --epochs")
     if resume:
         before = json.loads((request.run_dir / "request.json").read_text(encoding="utf-8"))
         epochs = int(before["settings"]["epochs"])
@@ -234,9 +238,9 @@ def _check_run_dir(request: _Request, resume: bool, overwrite: bool) -> None:
     """Refuse to begin where something else lies, or to resume another run."""
     out, run_dir = request.out, request.run_dir
     if not out.name.strip("."):
-        raise InputError("--out", f"`{out}` cannot be replaced as a whole", "name a new folder")
+        raise ParameterError("out", f"`{out}` cannot be replaced as a whole", "name a new folder")
     if resume and overwrite:
-        raise InputError("--resume", "contradicts --overwrite", "give one of them")
+        raise ParameterError("resume", "contradicts --overwrite", "give one of them")
     if out.exists() and not overwrite:
         remedy = "there is nothing to resume" if resume else "give another --out, or --overwrite"
         raise InputError(out, "is a finished model" if resume else "exists", remedy)
@@ -285,8 +289,9 @@ def _finish(request: _Request, detector: Detector, kept: Path) -> TrainResult:
     manifest, run_dir = request.dataset.manifest, request.run_dir
     detections = detect_split(detector, val)
     classes = detector.spec.classes
-    point, note = choose_point(classes, val, detections, request.settings.operating_point)
-    metrics = score(classes, val, detections, point)
+    matches = match(val.truth, detections, len(classes))
+    point, note = choose_point(matches, val, request.settings.operating_point)
+    metrics = measure(matches, classes, point.confidence if point else None)
     seen = set(train.case_ids)
     card = ModelCard(
         spec=detector.spec,

@@ -1,14 +1,15 @@
 """Find lesions in scans as they arrive in a folder, each of them once."""
 
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from converters.core.errors import InputError
 from converters.core.locks import exclusive_lock, sigterm_as_interrupt
@@ -18,6 +19,7 @@ from detect.inference.case_names import name_cases
 from detect.inference.find_scans import ScanTask, discover_series
 from detect.inference.job import Job, PredictSettings, prepare_job
 from detect.inference.process_scan import (
+    DECISIVE,
     Outcome,
     as_input_error,
     read_scan,
@@ -27,7 +29,6 @@ from detect.inference.process_scan import (
 from detect.inference.scan import Scan, hash_scan
 from detect.inference.watching.inbox import Listing, Settling, list_inbox
 from detect.inference.watching.journal import Entry, Journal
-from detect.inference.watching.results import results
 from detect.workflows.prediction_summary import write_summary
 
 SETTLE = 10.0
@@ -290,3 +291,19 @@ class _Watcher:
     def _fail(self, error: InputError) -> None:
         self.result.failed.append(error)
         self.listener.error(error)
+
+
+def results(out: Path, facts: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each case of the same models with its `detections.json`, sorted by name.
+
+    Args:
+        out: folder of the outputs.
+        facts: of the models.
+    """
+    for path in sorted(out.glob("[!.]*/detections.json")):  # not what a killed run left half
+        try:
+            content = json.loads(path.read_bytes())
+            if all(content.get(key) == facts.get(key) for key in DECISIVE):
+                yield path.parent.name, content
+        except (OSError, ValueError, AttributeError):  # not written by detect
+            continue

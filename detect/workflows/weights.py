@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.files import atomic_file, write_json
 from converters.core.progress import progress
 from weights import resolve
@@ -270,7 +270,9 @@ def _stored_name(file: Path, name: str | None) -> str:
     known = resolve.for_model(name) if name else None
     name = known.file if known else (name or file.name)
     if not re.fullmatch(r"\w[\w.-]*", name) or name == INDEX:
-        raise InputError("--as", f"`{name}` is no file name", "use letters, digits, `.`, `-`, `_`")
+        raise ParameterError(
+            "name", f"`{name}` is no file name", "use letters, digits, `.`, `-`, `_`"
+        )
     return name
 
 
@@ -279,8 +281,8 @@ def _check_kind(file: Path, suffix: str) -> None:
     from detect.detectors.checkpoints import CHECKPOINTS  # which imports torch
 
     if suffix not in (".safetensors", *CHECKPOINTS):
-        raise InputError(
-            file if file.suffix == suffix else "--as",
+        raise ParameterError(
+            str(file) if file.suffix == suffix else "name",
             f"`{suffix}` is no kind of weights",
             f"use .safetensors or {', '.join(CHECKPOINTS)}",
         )

@@ -13,26 +13,24 @@ from converters.core.images import write_png
 from converters.core.output_folder import atomic_folder, check_output
 from converters.dataset.coco import detections_to_coco
 from converters.dataset.folder import read_png
-from converters.dataset.split import Split, split_to_coco
-from converters.preprocessing.windowing import AnyWindow
+from converters.dataset.split import split_to_coco
 from detect.detectors.card import OperatingPoint
+from detect.evaluation.detected import Detected
 from detect.evaluation.findings.score import LinkedLevel, linked_level
-from detect.evaluation.metrics import Metrics
-from detect.evaluation.score_split import score_levels
-from detect.evaluation.study import Study
-from detect.linking.linking import DEFAULT, Linking
+from detect.evaluation.levels import Levels, measure_levels
+from detect.evaluation.matching import Matches
+from detect.evaluation.metrics import Metrics, measure
 from detect.report.evaluation_report import evaluation_report
-
-PICTURE_CONFIDENCE = 0.25  # where the model has no operating point of its own
 
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What an evaluation gave.
+    """The numbers of an evaluation, and the folder that holds them.
 
     Attributes:
+        matches: the detections, and the true box that each one hits.
         metrics: the numbers of boxes.
-        study: the numbers at all other levels, and intervals.
+        levels: the numbers of sizes, lesions and cases, and intervals.
         linked: how well the boxes linked through slices are lesions; None without a point.
         folder: holds `metrics.json`, `predictions.json` (COCO results), `annotations.json` (the
             truth that they were scored on), `report.html` and `pictures/`.
@@ -41,8 +39,9 @@ class EvaluateResult:
         notes: what a reader of the numbers has to know, a line each.
     """
 
+    matches: Matches
     metrics: Metrics
-    study: Study
+    levels: Levels
     linked: LinkedLevel | None
     folder: Path
     pictures: list[Path]
@@ -55,86 +54,61 @@ def check_out(out: Path, overwrite: bool) -> None:
     check_output(out, overwrite, "an evaluation", (out / "metrics.json").is_file())
 
 
-def write_evaluation(
-    out: Path,
-    part: Split,
-    detections: list[Boxes],
-    classes: list[str],
-    point: OperatingPoint | None,
-    *,
-    name: str,
-    window: AnyWindow,
-    facts: dict[str, object],
-    pictures: int,
-    linking: Linking = DEFAULT,
-    notes: tuple[str, ...] = (),
-) -> EvaluateResult:
-    """Score detections, whoever made them, and write the folder of an evaluation as a whole.
+def write_evaluation(out: Path, detected: Detected, pictures: int) -> EvaluateResult:
+    """Score detections and write the folder of an evaluation as a whole.
 
     Args:
         out: folder to make.
-        part: pictures and truth.
-        detections: of each picture.
-        classes: their names.
-        point: frozen beforehand.
-        name: of what made the detections.
-        window: of the pictures.
-        facts: for `metrics.json`: where the detections come from.
-        pictures: how many to draw.
-        linking: of boxes through slices.
-        notes: what a reader of the numbers has to know, a line each.
+        detected: detections on a split.
+        pictures: how many slices with lesions to draw, spread over the cases.
     """
-    metrics, study = score_levels(classes, part, detections, point)
-    linked = linked_level(part, detections, point.confidence, linking) if point else None
+    split, point, matches = detected.split, detected.point, detected.matches
+    metrics = measure(matches, detected.classes, detected.frozen_confidence)
+    levels = measure_levels(matches, metrics, split.origins)
+    linked = None
+    if point:
+        linked = linked_level(split, detected.boxes, point.confidence, detected.linking)
     summary = {
-        "split": part.name,
-        **facts,
+        "split": split.name,
+        **detected.facts,
         "operating_point": point and point.model_dump(mode="json"),
-        "notes": list(notes),
+        "notes": list(detected.notes),
         **metrics.to_json(),
-        **study.to_json(),
+        **levels.to_json(),
         "linked": linked and linked.to_json(),
     }
-    results = detections_to_coco(detections, part.image_ids)
-    confidence = point.confidence if point else PICTURE_CONFIDENCE
+    results = detections_to_coco(detected.boxes, split.image_ids)
     with atomic_folder(out) as work:
         write_json(work / "metrics.json", summary)
         write_text(work / "predictions.json", json.dumps(results, allow_nan=False))
-        truth = split_to_coco(part, classes)  # a fold's image ids are not those of the dataset
+        # a fold's image ids are not those of the dataset
+        truth = split_to_coco(split, detected.classes)
         write_text(work / "annotations.json", json.dumps(truth))
-        report = evaluation_report(
-            summary, part, detections, classes, confidence, name=name, window=window
-        )
-        write_text(work / "report.html", report)
-        names = _draw(work / "pictures", part, detections, classes, confidence, pictures)
+        write_text(work / "report.html", evaluation_report(summary, detected))
+        names = _draw(work / "pictures", detected, pictures)
     shown = [out / "pictures" / name for name in names]
-    return EvaluateResult(metrics, study, linked, out, shown, point, notes)
+    return EvaluateResult(matches, metrics, levels, linked, out, shown, point, detected.notes)
 
 
-def _draw(
-    folder: Path,
-    split: Split,
-    detections: list[Boxes],
-    classes: list[str],
-    confidence: float,
-    limit: int,
-) -> list[str]:
+def _draw(folder: Path, detected: Detected, limit: int) -> list[str]:
     """Draw the slice with the largest truth of each case first, then the next ones."""
     folder.mkdir(parents=True, exist_ok=True)
+    split = detected.split
     by_case: dict[str, list[int]] = {}
     for k, truth in enumerate(split.truth):
         if len(truth):
             by_case.setdefault(split.case_ids[k], []).append(k)
     ranked = [
         (rank, case, k)
-        for case, own in by_case.items()
-        for rank, k in enumerate(sorted(own, key=lambda k: -_area(split.truth[k])))
+        for case, slices in by_case.items()
+        for rank, k in enumerate(sorted(slices, key=lambda k: -_area(split.truth[k])))
     ]
     names = []
     for _, _, k in sorted(ranked)[:limit]:
-        shown = detections[k][detections[k].score >= confidence]
-        path = split.paths[k]
-        write_png(folder / path.name, draw(read_png(path), shown, classes, split.truth[k]))
+        boxes, path = detected.boxes[k], split.paths[k]
+        shown = boxes[boxes.score >= detected.shown_confidence]
+        image = draw(read_png(path), shown, list(detected.classes), split.truth[k])
+        write_png(folder / path.name, image)
         names.append(path.name)
     return names
 

@@ -1,18 +1,7 @@
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def ultralytics_offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let ultralytics be imported without network access and without writing to the home folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(os.environ, "YOLO_OFFLINE", "true")
-        patch.setitem(os.environ, "YOLO_CONFIG_DIR", str(tmp_path_factory.mktemp("ultralytics")))
-        yield
 
 
 @pytest.fixture
@@ -22,3 +11,12 @@ def coded_model(threshold_model: Path) -> Path:
     card["codes"] = {"bright": {"value": "109841003", "meaning": "Liver cell carcinoma"}}
     (threshold_model / "model.json").write_text(json.dumps(card))
     return threshold_model
+
+
+@pytest.fixture
+def bone_model(coded_model: Path) -> Path:
+    """A bundle of a threshold detector to which only bone is bright."""
+    card = json.loads((coded_model / "model.json").read_text(encoding="utf-8"))
+    card["spec"]["window"] = {"level": 500, "width": 200}
+    (coded_model / "model.json").write_text(json.dumps(card))
+    return coded_model

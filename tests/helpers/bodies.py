@@ -23,14 +23,14 @@ window: {level: 100, width: 400}
 
 
 def body(shape: tuple[int, ...] = SHAPE) -> np.ndarray:
-    """Where the body is: an elliptic cylinder, ``(slices, rows, columns)``."""
+    """Return the mask of the body, an elliptic cylinder, ``(slices, rows, columns)``."""
     _, row, column = np.indices(shape)
     place = np.stack([column, row], axis=-1)
     return (((place - BODY_CENTRE) / BODY_RADII) ** 2).sum(axis=-1) <= 1
 
 
 def scan(ball_voxel: tuple[float, float, float], radius_mm: float = 7.0, seed: int = 0):
-    """HU and mask with a ball at a canonical voxel (column, row, slice)."""
+    """Return HU and mask with a ball at a canonical voxel (column, row, slice)."""
     rng = np.random.default_rng(seed)
     z, y, x = np.indices(SHAPE)
     hu = np.full(SHAPE, -1000.0)

@@ -1,4 +1,4 @@
-"""Scans with a planted truth, and SEG and RTSTRUCT objects that say the same in their own way."""
+"""Scans with a planted truth, and SEG and RTSTRUCT objects of that truth."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

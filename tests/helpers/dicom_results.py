@@ -34,11 +34,11 @@ PLANES = {  # direction of columns, of rows, of slices
 
 
 def study() -> Any:
-    """Give the slices what a hospital's have."""
-    own, frame = generate_uid(), generate_uid()
+    """Return an edit that gives slices the attributes of a hospital's study."""
+    study_uid, frame = generate_uid(), generate_uid()
 
     def edit(number: int, ds):
-        ds.StudyInstanceUID, ds.FrameOfReferenceUID = own, frame
+        ds.StudyInstanceUID, ds.FrameOfReferenceUID = study_uid, frame
         ds.StudyDate, ds.StudyTime, ds.StudyID = "20240102", "101112", "1"
         ds.PatientSex, ds.InstanceNumber, ds.SeriesNumber = "F", number + 1, 3
         ds.ReferringPhysicianName, ds.PositionReferenceIndicator = "", ""
@@ -72,7 +72,7 @@ def by_uid(folder: Path) -> dict[str, Any]:
 
 
 def check_report(case: Path, slices: dict[str, Any], code: Code, tolerance: np.ndarray) -> None:
-    """Each group of the SR says what its row of lesions.csv says.
+    """Check that each group of the SR equals its row of `lesions.csv`.
 
     ``tolerance`` is half a voxel in mm along column, row and slice of the file.
     """
@@ -93,22 +93,22 @@ def check_report(case: Path, slices: dict[str, Any], code: Code, tolerance: np.n
         assert (region.value[0] == region.value[-1]).all() and len(region.value) == 5
         (image,) = (item for item in region.ContentSequence)
         ds = slices[image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID]
-        found = place(ds, *region.value[:4].mean(axis=0))
+        point = place(ds, *region.value[:4].mean(axis=0))
         turned = np.array(ds.ImageOrientationPatient, float).reshape(2, 3)
         axes = np.array([*turned, np.cross(*turned)])
-        assert (np.abs(axes @ (found - centre(row))) <= tolerance + 0.01).all()
+        assert (np.abs(axes @ (point - centre(row))) <= tolerance + 0.01).all()
 
 
 def validate(case: Path) -> None:
-    """No error by dciodvfy; dsrdump shows each lesion. Each only where it is installed."""
+    """Check a case with dciodvfy and dsrdump, each only if it is installed."""
     objects = sorted(case.glob("*.dcm"))
     assert objects
     if shutil.which("dciodvfy"):
         for path in objects:
             done = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
-            said = (done.stdout + done.stderr).splitlines()
-            assert done.returncode == 0 and {"ComprehensiveSR", "Segmentation"} & set(said)
-            assert not [line for line in said if line.startswith("Error")], said
+            messages = (done.stdout + done.stderr).splitlines()
+            assert done.returncode == 0 and {"ComprehensiveSR", "Segmentation"} & set(messages)
+            assert not [line for line in messages if line.startswith("Error")], messages
     if shutil.which("dsrdump") and (case / "lesions-sr.dcm") in objects:
         shown = subprocess.run(["dsrdump", case / "lesions-sr.dcm"], capture_output=True, text=True)
         assert shown.returncode == 0 and not shown.stderr
@@ -117,15 +117,15 @@ def validate(case: Path) -> None:
 
 
 def check_real_series(case: Path, folder: Path) -> None:
-    """Objects of a series of STS are valid, and their lesions lie where lesions.csv says."""
+    """Check that SR and SEG of an STS series are valid and agree with `lesions.csv`."""
     half = np.array([0.9765625, 0.9765625, 3.27]) / 2
     check_report(case, by_uid(folder), Code("109841003", "SCT", "Liver cell carcinoma"), half)
     segments = segments_in_patient(case / "lesions-seg.dcm")
     rows = lesions_csv(case)
     assert len(segments) == len(rows)
     for row in rows:
-        own = segments[int(row["lesion_id"])]
-        middle = (own.min(axis=0) + own.max(axis=0)) / 2
+        segment = segments[int(row["lesion_id"])]
+        middle = (segment.min(axis=0) + segment.max(axis=0)) / 2
         assert (np.abs(middle - centre(row)) <= half + 0.01).all()
     validate(case)
 
@@ -139,7 +139,7 @@ def centre(row: dict[str, str]) -> np.ndarray:
 
 
 def place(ds: Any, column: float, row: float) -> np.ndarray:
-    """Patient mm of a point in SCOORD's terms: the centre of the first pixel is 0.5, 0.5."""
+    """Map an SCOORD point to patient mm; the centre of the first pixel is 0.5, 0.5."""
     turned = np.array(ds.ImageOrientationPatient, float)
     between_rows, between_columns = map(float, ds.PixelSpacing)
     first = np.array(ds.ImagePositionPatient, float)
@@ -151,7 +151,7 @@ def place(ds: Any, column: float, row: float) -> np.ndarray:
 
 
 def segments_in_patient(path: Path) -> dict[int, np.ndarray]:
-    """Segment number → centres of its voxels in patient mm."""
+    """Return the voxel centres of each segment in patient mm."""
     seg = hd.seg.segread(path)
     shared = seg.SharedFunctionalGroupsSequence[0]
     turned = shared.PlaneOrientationSequence[0].ImageOrientationPatient
@@ -165,4 +165,4 @@ def segments_in_patient(path: Path) -> dict[int, np.ndarray]:
         plane.ImageOrientationPatient, plane.PixelSpacing = turned, spacing
         for row, column in np.argwhere(pixels):
             places.setdefault(number, []).append(place(plane, column + 0.5, row + 0.5))
-    return {number: np.array(own) for number, own in places.items()}
+    return {number: np.array(points) for number, points in places.items()}

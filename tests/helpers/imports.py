@@ -1,4 +1,4 @@
-"""What a command of ours imports."""
+"""The modules that a command imports."""
 
 import json
 import subprocess

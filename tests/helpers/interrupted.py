@@ -7,7 +7,7 @@ import pytest
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """The exception that stands for the end of the process."""
 
 
 def stop_after(patch: pytest.MonkeyPatch, epochs: int) -> None:

@@ -17,7 +17,7 @@ SEEN = [(SQUARE, 0.8)]
 
 
 def boxes(*rows: tuple[tuple[float, ...], int, float]) -> Boxes:
-    """Each row: corners, class, score."""
+    """Return boxes of rows of corners, class and score."""
     return Boxes(
         np.array([r[0] for r in rows], dtype=float).reshape(-1, 4),
         np.array([r[1] for r in rows], dtype=np.int64),
@@ -41,11 +41,11 @@ def stacks(draw: st.DrawFn) -> list[Boxes]:
 
 
 def split_of(cases: list[list[list[tuple[tuple[float, ...], int]]]], skip: int = -1) -> Split:
-    """A val split: for each case and slice the corners and lesion of each true box."""
+    """Return a val split; each case has, by slice, corners and lesion of each true box."""
     rows = [
-        (f"case{c}", z, own)
+        (f"case{c}", z, marks)
         for c, slices in enumerate(cases)
-        for z, own in enumerate(slices)
+        for z, marks in enumerate(slices)
         if z != skip
     ]
     count = len(rows)
@@ -59,12 +59,12 @@ def split_of(cases: list[list[list[tuple[tuple[float, ...], int]]]], skip: int =
         sizes=[(100, 100)] * count,
         planes=[1] * count,
         synthetic=[False] * count,
-        truth=[boxes(*((box, 0, 1.0) for box, _ in own)) for _, _, own in rows],
-        lesion_ids=[np.array([lesion for _, lesion in own], np.int64) for _, _, own in rows],
-        diameters_mm=[np.full(len(own), np.nan) for _, _, own in rows],
-        areas=[np.full(len(own), np.nan) for _, _, own in rows],
+        truth=[boxes(*((box, 0, 1.0) for box, _ in marks)) for _, _, marks in rows],
+        lesion_ids=[np.array([lesion for _, lesion in marks], np.int64) for _, _, marks in rows],
+        diameters_mm=[np.full(len(marks), np.nan) for _, _, marks in rows],
+        areas=[np.full(len(marks), np.nan) for _, _, marks in rows],
     )
 
 
-def found(*slices: list[tuple[tuple[float, ...], float]]) -> list[Boxes]:
-    return [boxes(*((box, 0, score) for box, score in own)) for own in slices]
+def detected(*slices: list[tuple[tuple[float, ...], float]]) -> list[Boxes]:
+    return [boxes(*((box, 0, score) for box, score in marks)) for marks in slices]

@@ -55,7 +55,7 @@ def write_nii(path: Path, array: NDArray[np.generic]) -> None:
 
 
 def write_sagittal_nii(path: Path, array: NDArray[np.generic]) -> None:
-    """As KiTS is stored: the slices along the first axis, and each from front to back."""
+    """Write a NIfTI file as KiTS does: slices along the first axis, each from front to back."""
     path.parent.mkdir(parents=True, exist_ok=True)
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = (

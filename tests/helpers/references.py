@@ -1,4 +1,4 @@
-"""The same question put to pycocotools and to ultralytics."""
+"""The same detections scored by pycocotools and by ultralytics."""
 
 import contextlib
 import io
@@ -60,12 +60,14 @@ def coco_reference(
         ground_truth = COCO()
         ground_truth.dataset = coco_dataset(truth, num_classes)
         ground_truth.createIndex()
-        found = coco_dataset(detections, num_classes)["annotations"]
-        for entry, score in zip(found, np.concatenate([d.score for d in detections]), strict=True):
+        annotations = coco_dataset(detections, num_classes)["annotations"]
+        for entry, score in zip(
+            annotations, np.concatenate([d.score for d in detections]), strict=True
+        ):
             entry["score"] = float(score)
         # not loadRes: it fails on an empty list
         results = COCO()
-        results.dataset = {**ground_truth.dataset, "annotations": found}
+        results.dataset = {**ground_truth.dataset, "annotations": annotations}
         results.createIndex()
     return run_cocoeval(ground_truth, results)
 
@@ -82,7 +84,7 @@ class UltralyticsReference(NamedTuple):
 def ultralytics_reference(
     truth: Sequence[Boxes], detections: Sequence[Boxes], num_classes: int
 ) -> UltralyticsReference:
-    """Their validator's matching and their metrics, fed as the validator feeds them.
+    """Score with the matching and the metrics of ultralytics' validator.
 
     Import happens here: the fixture ``ultralytics_offline`` must come first.
     """
@@ -94,18 +96,20 @@ def ultralytics_reference(
     validator.iouv = torch.linspace(0.5, 0.95, 10)
     validator.niou = 10
     metrics = DetMetrics(names={c: str(c) for c in range(num_classes)})
-    for true, found in zip(truth, detections, strict=True):
-        found = found[np.argsort(-found.score)]  # non-maximum suppression hands them over so
-        true_classes, classes = torch.from_numpy(true.label), torch.from_numpy(found.label)
-        prediction = {"cls": classes, "bboxes": torch.from_numpy(found.xyxy).float()}
+    for true, detected in zip(truth, detections, strict=True):
+        detected = detected[
+            np.argsort(-detected.score)
+        ]  # non-maximum suppression hands them over so
+        true_classes, classes = torch.from_numpy(true.label), torch.from_numpy(detected.label)
+        prediction = {"cls": classes, "bboxes": torch.from_numpy(detected.xyxy).float()}
         batch = {"cls": true_classes, "bboxes": torch.from_numpy(true.xyxy).float()}
         metrics.update_stats(
             {
                 **validator._process_batch(prediction, batch),
                 "target_cls": true.label,
                 "target_img": np.unique(true.label),
-                "conf": found.score.astype(np.float32),
-                "pred_cls": found.label,
+                "conf": detected.score.astype(np.float32),
+                "pred_cls": detected.label,
                 "im_name": "",
             }
         )

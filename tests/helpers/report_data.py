@@ -8,9 +8,11 @@ import numpy as np
 from converters.core.boxes import Boxes
 from converters.core.images import write_png
 from converters.dataset.split import Split
+from converters.preprocessing.windowing import Window
 
 HOSTILE = "</script><script>document.title='owned'</script>"
 CLASSES = ["cyst", HOSTILE]
+WINDOW = Window(level=60, width=200)
 CASES = ["a-case", f"<img src=x onerror=alert(1)> & {HOSTILE}"]
 SIZE = (48, 64)  # rows, columns
 
@@ -66,7 +68,7 @@ def truth_of(truth: list[Boxes], keys: list[tuple[int, int]] | None = None) -> d
     lesions = [LESIONS.get(key, []) for key in keys] if keys else [[-1] * len(t) for t in truth]
     return {
         "truth": truth,
-        "lesion_ids": [np.array(own, np.int64) for own in lesions],
+        "lesion_ids": [np.array(ids, np.int64) for ids in lesions],
         "diameters_mm": [np.full(len(t), np.nan) for t in truth],
         "areas": [np.full(len(t), np.nan) for t in truth],
     }

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from converters.core.boxes import Boxes
 from converters.dataset.provenance import Origins
 from detect.evaluation.matching import Matches
-from detect.evaluation.pairs import ANY_OVERLAP, Pairs, overlapping_pairs
+from detect.evaluation.overlaps import ANY_OVERLAP, Overlaps, find_overlaps
 
 Images = list[Boxes]
 
@@ -72,14 +72,14 @@ def realistic_set(
         other = int(rng.integers(0, per_image - len(near) + 1))
         shifted = xyxy[near] + rng.normal(0, 4, (len(near), 4))
         low = rng.uniform(-20, 450, (other, 2))
-        found = np.concatenate([shifted, np.hstack([low, low + rng.uniform(1, 80, (other, 2))])])
-        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2])
+        corners = np.concatenate([shifted, np.hstack([low, low + rng.uniform(1, 80, (other, 2))])])
+        corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2])
         found_label = np.concatenate([label[near], rng.integers(0, num_classes, other)])
         score = np.concatenate([rng.beta(4, 2, len(near)), rng.beta(1, 4, other)])
         # detectors speak single precision
         detections.append(
             Boxes(
-                found.astype(np.float32).astype(np.float64),
+                corners.astype(np.float32).astype(np.float64),
                 found_label,
                 score.astype(np.float32).astype(np.float64),
             )
@@ -87,8 +87,8 @@ def realistic_set(
     return truth, detections
 
 
-def in_image(matches: Matches) -> Pairs:
-    return overlapping_pairs(
+def in_image(matches: Matches) -> Overlaps:
+    return find_overlaps(
         matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image,
         matches.num_images, ANY_OVERLAP,
     )  # fmt: skip

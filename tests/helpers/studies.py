@@ -59,14 +59,14 @@ def write_object(path: Path, sop_class: str, modality: str) -> None:
 
 
 def without_rights() -> None:
-    """Of a child process: root obeys permissions as everybody else."""
+    """Make root obey permissions in a child process."""
     drop = 24  # PR_CAPBSET_DROP, which the next exec makes true
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         ctypes.CDLL(None).prctl(drop, capability, 0, 0, 0)
 
 
 def is_closed(path: Path) -> bool:
-    """Whether a child without rights may not open a file or folder."""
+    """Return True if a child process without rights cannot open a file or folder."""
     look = "import os, sys; os.close(os.open(sys.argv[1], os.O_RDONLY))"
     words = [sys.executable, "-c", look, str(path)]
     return bool(subprocess.run(words, capture_output=True, preexec_fn=without_rights).returncode)
@@ -79,9 +79,9 @@ def four_dimensional(data: bytes) -> bytes:
 
 
 def look(path: Path, modality: str = "CT") -> DiscoveredScans:
-    found = discover_scans([path], modality, path.parent / "no-such-folder")
-    for reason in (*found.skipped, *found.errors):
+    result = discover_scans([path], modality, path.parent / "no-such-folder")
+    for reason in (*result.skipped, *result.errors):
         line = str(reason)
         assert "\n" not in line and reason.problem and reason.remedy
         assert not any(secret in line for secret in SECRETS)
-    return found
+    return result

@@ -86,7 +86,7 @@ def run(*words: str | Path) -> int:
 
 
 def another(model: Path, name: str, **changes: Any) -> Path:
-    """A copy of a bundle with other weights, and whatever else."""
+    """Copy a bundle with other weights and other changes."""
     copy = model.with_name(name)
     shutil.copytree(model, copy)
     card = read_model_card(copy)

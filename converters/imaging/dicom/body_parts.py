@@ -55,7 +55,7 @@ _REGIONS: dict[str, str] = {  # Body Part Examined (PS3.16, Annex L): the region
 BODY_PARTS = frozenset(_REGIONS)
 
 
-def known_part(text: str) -> str:
+def body_part_code(text: str) -> str:
     """Return a term of Body Part Examined if DICOM defines it, else `""`.
 
     Other text may name somebody.

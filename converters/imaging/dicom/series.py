@@ -18,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
 from converters.core.errors import InputError
-from converters.imaging.dicom.body_parts import known_part
+from converters.imaging.dicom.body_parts import body_part_code
 from converters.imaging.dicom.frames import slices_of
 from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.pixels import check_size, read_pixels
@@ -104,11 +104,11 @@ def load(path: Path, tags: list[str]) -> Dataset:
     Raises:
         InputError: it is no DICOM file, or damaged.
     """
-    with plain_errors(path):
+    with as_input_errors(path):
         return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(tags))
 
 
-def holds_objects(folder: Path) -> bool:
+def holds_dicom(folder: Path) -> bool:
     """Check whether any file directly in ``folder`` is DICOM, or is named so and is damaged."""
     try:
         for path in candidates(folder, strict=False):
@@ -130,7 +130,7 @@ def modality(folder: Path) -> str | None:
     for path in candidates(folder, strict=False):
         try:
             header = read_header(path)
-            with plain_errors(path):
+            with as_input_errors(path):
                 if header is not None and is_image(path, header):
                     return modality_code(header)
         except InputError:  # a damaged image is an image: reading it will say what is wrong
@@ -163,7 +163,7 @@ def open_series(folder: Path) -> DicomSeries:
         header = read_header(path)
         if header is None:
             continue
-        with plain_errors(path):
+        with as_input_errors(path):
             if not is_image(path, header):
                 others += 1
                 continue
@@ -196,7 +196,7 @@ def describe_series(folder: Path, header: Dataset) -> DicomSeries:
         uid=str(header.get("SeriesInstanceUID", "")),
         frame_uid=str(header.get("FrameOfReferenceUID", "")),
         modality=modality_code(header),
-        body_part=known_part(str(header.get("BodyPartExamined", ""))),
+        body_part=body_part_code(str(header.get("BodyPartExamined", ""))),
     )
 
 
@@ -236,7 +236,7 @@ def candidates(folder: Path, strict: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def plain_errors(path: Path) -> Iterator[None]:
+def as_input_errors(path: Path) -> Iterator[None]:
     """Turn whatever pydicom raises into an ``InputError`` that repeats none of its text."""
     try:
         with quiet():
@@ -255,7 +255,7 @@ def read_header(path: Path) -> Dataset | None:
     Raises:
         InputError: it is damaged.
     """
-    with plain_errors(path):
+    with as_input_errors(path):
         try:
             return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
         except InvalidDicomError:

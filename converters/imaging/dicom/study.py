@@ -17,10 +17,10 @@ from converters.core.errors import InputError
 from converters.imaging.dicom.frames import slices_of
 from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.series import (
+    as_input_errors,
     candidates,
     describe_series,
     is_image,
-    plain_errors,
     read_header,
     sop_class,
 )
@@ -75,7 +75,7 @@ def outline(folder: Path, modality: str) -> list[SeriesOutline]:
         header = read_header(path)
         if header is None or sop_class(header) == _DIRECTORY:
             continue
-        with plain_errors(path):
+        with as_input_errors(path):
             series, pictured = describe_series(folder, header), is_image(path, header)
             key = series.uid, pictured
             if key not in members:
@@ -122,7 +122,7 @@ class _Members:
         values: list[str] = []
         axial = True
         try:
-            with plain_errors(path):
+            with as_input_errors(path):
                 values, axial = _image_type(header), _is_axial(header)
                 self.slices += slices_of(path, header)
         except InputError as error:  # whoever reads the series is to hear of it

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from converters.core.distribution import install_hint
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.core.process_pool import available_cores
 
 
@@ -31,8 +31,8 @@ def cpu_only(runtime: str, device: str) -> None:
         InputError: a GPU was asked for.
     """
     if device not in ("auto", "cpu"):
-        raise InputError(
-            "--device", f"{runtime} runs on the CPU here, not on `{device}`", "use --runtime torch"
+        raise ParameterError(
+            "device", f"{runtime} runs on the CPU here, not on `{device}`", "use --runtime torch"
         )
 
 

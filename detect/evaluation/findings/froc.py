@@ -1,4 +1,4 @@
-"""FROC of findings: how many lesions are found at a bearable number of false findings a scan.
+"""Compute FROC of linked findings: lesions found at given numbers of false findings a scan.
 
 A reader is disturbed by findings, not by boxes: a vessel that looks like a lesion on five slices is
 five false boxes and one false finding, and a flash of noise is none where `min_boxes` drops it.
@@ -33,23 +33,23 @@ def linked_froc(split: Split, detections: Sequence[Boxes], linking: Linking) -> 
     """
     confidences = _confidences(detections, len(set(split.case_ids)))
     scans = list(scans_of(split, detections, confidences[-1] if confidences else np.inf))
-    diameters = np.concatenate([np.zeros(0), *(one.diameters_mm for one in scans)])
+    diameters = np.concatenate([np.zeros(0), *(scan.diameters_mm for scan in scans)])
     tried = [(np.inf, 0.0, np.zeros(len(diameters), bool))]
     for confidence in confidences:
-        false, found = _at(confidence, scans, linking)
-        tried.append((confidence, false / len(scans), found))
+        false, detected = _at(confidence, scans, linking)
+        tried.append((confidence, false / len(scans), detected))
         if false > PER_SCAN[-1] * len(scans):
             break
     best = [_best(tried, rate) for rate in PER_SCAN]
-    sensitivity = [found.mean() if len(found) else np.nan for _, _, found in best]
-    _, _, found = _best(tried, SIZES_AT)
+    sensitivity = [detected.mean() if len(detected) else np.nan for _, _, detected in best]
+    _, _, detected = _best(tried, SIZES_AT)
     return LinkedFroc(
         PER_SCAN,
         [float(value) for value in sensitivity],
         [confidence for confidence, _, _ in best],
         float(np.mean(sensitivity)),
         [
-            _of_size(found[in_range(diameters, low, high)], low, high)
+            _of_size(detected[in_range(diameters, low, high)], low, high)
             for low, high in pairwise(DIAMETERS_MM)
         ],
     )
@@ -60,7 +60,7 @@ _Tried = tuple[float, float, NDArray[np.bool_]]  # confidence, false findings a 
 
 def _confidences(detections: Sequence[Boxes], scans: int) -> list[float]:
     """Scores that the wanted numbers of boxes reach, falling."""
-    falling = -np.sort(-np.concatenate([np.zeros(0), *(own.score for own in detections)]))
+    falling = -np.sort(-np.concatenate([np.zeros(0), *(boxes.score for boxes in detections)]))
     places = [max(round(count * scans), 1) - 1 for count in BOXES_A_SCAN]
     return list(
         dict.fromkeys(float(falling[min(k, len(falling) - 1)]) for k in places if len(falling))
@@ -75,18 +75,18 @@ def _at(
     for scan in scans:
         stack = scan.above(confidence)
         hits, _, _ = match_linked(scan.lesions, tubes_of(link(stack, linking), stack))
-        found = np.zeros(len(scan.lesions), bool)
-        found[[lesion for lesion in hits if lesion >= 0]] = True
-        parts.append(found)
+        detected = np.zeros(len(scan.lesions), bool)
+        detected[[lesion for lesion in hits if lesion >= 0]] = True
+        parts.append(detected)
         false += hits.count(-1)
     return false, np.concatenate(parts)
 
 
 def _best(tried: Sequence[_Tried], rate: float) -> _Tried:
     """Take what finds most with at most so many false findings a scan; the surest of equals."""
-    return max((one for one in tried if one[1] <= rate), key=lambda one: one[2].sum())
+    return max((row for row in tried if row[1] <= rate), key=lambda row: row[2].sum())
 
 
-def _of_size(found: NDArray[np.bool_], low: float, high: float) -> LesionDiameter:
-    share = float(found.mean()) if len(found) else float("nan")
-    return LesionDiameter(len(found), int(found.sum()), share, low, high)
+def _of_size(detected: NDArray[np.bool_], low: float, high: float) -> LesionDiameter:
+    share = float(detected.mean()) if len(detected) else float("nan")
+    return LesionDiameter(len(detected), int(detected.sum()), share, low, high)

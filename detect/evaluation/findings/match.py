@@ -1,4 +1,4 @@
-"""Linked level: how well findings that were linked through slices match the true 3D lesions.
+"""Match findings that were linked through slices to the true 3D lesions.
 
 A finding or lesion is a *tube*: one rectangle on each of its slices, as thick as the slice. Slices
 that a link bridges without a box are no part of it.
@@ -89,7 +89,7 @@ SIZES_AT = 1.0  # false findings a scan
 
 @dataclass(frozen=True)
 class LinkedFroc:
-    """How many lesions are found at numbers of false findings a scan; NaN without lesions.
+    """Sensitivity over lesions at numbers of false findings a scan; NaN without lesions.
 
     Attributes:
         false_positives: false findings a scan, rising.
@@ -112,7 +112,7 @@ class LinkedFroc:
 
     def to_json(self) -> dict[str, Any]:
         """For `metrics.json`."""
-        rows = [name_range_ends(asdict(one)) for one in self.by_diameter]
+        rows = [name_range_ends(asdict(row)) for row in self.by_diameter]
         content = {key: value for key, value in vars(self).items() if key != "by_diameter"}
         return dict(to_jsonable({**content, "by_diameter_mm": rows}))
 
@@ -150,9 +150,9 @@ def score_linked(truth: Sequence[Sequence[Tube]], findings: Sequence[Sequence[Tu
         truth, findings: of each scan, those without any included, in the same order.
     """
     scores, hits, splits, merges = [], [], 0, 0
-    for own, found in zip(truth, findings, strict=True):
-        hit, split, merge = match_linked(own, found)
-        scores += [f.score for f in found]
+    for lesions_of_scan, findings_of_scan in zip(truth, findings, strict=True):
+        hit, split, merge = match_linked(lesions_of_scan, findings_of_scan)
+        scores += [f.score for f in findings_of_scan]
         hits += [h >= 0 for h in hit]
         splits, merges = splits + split, merges + merge
     lesions = sum(map(len, truth))
@@ -182,13 +182,13 @@ def _common(findings: Sequence[Tube], truth: Sequence[Tube]) -> NDArray[np.float
     """Volume ``(findings, lesions)`` that they share, slice by slice."""
     common = np.zeros((len(findings), len(truth)))
     on_slice = _by_slice(truth)
-    for z, found in _by_slice(findings).items():
+    for z, indices in _by_slice(findings).items():
         if z in on_slice:
             lesions = on_slice[z]
-            a = np.array([findings[f].boxes[z] for f in found])[:, None]
+            a = np.array([findings[f].boxes[z] for f in indices])[:, None]
             b = np.array([truth[t].boxes[z] for t in lesions])[None]
             sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-            common[np.ix_(found, lesions)] += np.prod(np.clip(sides, 0, None), axis=2)
+            common[np.ix_(indices, lesions)] += np.prod(np.clip(sides, 0, None), axis=2)
     return common
 
 

@@ -26,7 +26,7 @@ WORTH = 0.02  # of F1 or average precision, for each parameter that is not the d
 
 @dataclass(frozen=True)
 class LinkedLevel:
-    """Findings of a split, and what plainer ways to make them of the same boxes would give.
+    """Scores of linked findings, and of simpler ways to make findings of the same boxes.
 
     Attributes:
         confidence: boxes from here on were linked.
@@ -62,7 +62,7 @@ def linked_level(
 ) -> LinkedLevel:
     """Link the boxes of a split as `predict` does, and score the findings."""
     scans = list(scans_of(split, detections, confidence))
-    truth, stacks = [one.lesions for one in scans], [one.stack for one in scans]
+    truth, stacks = [scan.lesions for scan in scans], [scan.stack for scan in scans]
     return LinkedLevel(
         confidence,
         linking,
@@ -84,15 +84,22 @@ def fit_linking(split: Split, detections: Sequence[Boxes], confidence: float) ->
         confidence: of the operating point.
     """
     scans = list(scans_of(split, detections, confidence))
-    truth, stacks = [one.lesions for one in scans], [one.stack for one in scans]
+    truth, stacks = [scan.lesions for scan in scans], [scan.stack for scan in scans]
     reached: dict[tuple[float, float, int, int], float] = {}
     for overlap, distance, gap in itertools.product(IOU, MAX_DISTANCE, MAX_GAP):
         linking = Linking(iou=overlap, max_distance=distance, max_gap=gap)
-        found = [(link(stack, linking), stack) for stack in stacks]
+        linked = [(link(stack, linking), stack) for stack in stacks]
         for fewest in MIN_BOXES:
             kept = [
-                tubes_of([one for one in own if len(one.members) >= min(fewest, len(stack))], stack)
-                for own, stack in found
+                tubes_of(
+                    [
+                        finding
+                        for finding in findings
+                        if len(finding.members) >= min(fewest, len(stack))
+                    ],
+                    stack,
+                )
+                for findings, stack in linked
             ]
             reached[overlap, distance, gap, fewest] = score_linked(truth, kept).f1
     default = (DEFAULT.iou, DEFAULT.max_distance, DEFAULT.max_gap, DEFAULT.min_boxes)
@@ -106,18 +113,18 @@ def fit_linking(split: Split, detections: Sequence[Boxes], confidence: float) ->
     top = best.model_copy(update={"score": "top"})
     by_highest, by_top = (
         score_linked(
-            truth, [tubes_of(link(stack, one), stack) for stack in stacks]
+            truth, [tubes_of(link(stack, candidate), stack) for stack in stacks]
         ).average_precision
-        for one in (best, top)
+        for candidate in (best, top)
     )
     return top if by_top >= by_highest + WORTH else best
 
 
 def _one_per_box(stack: Sequence[Boxes]) -> list[Tube]:
     return [
-        Tube(int(own.label[b]), float(own.score[b]), {z: own.xyxy[b]})
-        for z, own in enumerate(stack)
-        for b in range(len(own))
+        Tube(int(boxes.label[b]), float(boxes.score[b]), {z: boxes.xyxy[b]})
+        for z, boxes in enumerate(stack)
+        for b in range(len(boxes))
     ]
 
 
@@ -135,7 +142,7 @@ def _stacked(stack: Sequence[Boxes]) -> list[Tube]:
     _, group = connected_components(graph, directed=False)
     findings = []
     for g in range(int(group.max(initial=-1)) + 1):
-        own = [single[k] for k in np.flatnonzero(group == g)]
-        boxes = [item for one in own for item in one.boxes.items()]
-        findings.append(tube_of(own[0].label, max(one.score for one in own), boxes))
+        members = [single[k] for k in np.flatnonzero(group == g)]
+        boxes = [item for tube in members for item in tube.boxes.items()]
+        findings.append(tube_of(members[0].label, max(tube.score for tube in members), boxes))
     return findings

@@ -1,4 +1,4 @@
-"""A split, scan by scan: stacks of boxes that can be linked, and the true lesions as tubes."""
+"""Stack the boxes of a split scan by scan, and write true lesions as tubes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Scan:
 
     def above(self, confidence: float) -> list[Boxes]:
         """Stack of the boxes from a confidence on: what it would have been made of them alone."""
-        return [own[own.score >= confidence] for own in self.stack]
+        return [boxes[boxes.score >= confidence] for boxes in self.stack]
 
 
 def scans_of(split: Split, detections: Sequence[Boxes], confidence: float) -> Iterator[Scan]:
@@ -50,8 +50,8 @@ def scans_of(split: Split, detections: Sequence[Boxes], confidence: float) -> It
         label: dict[tuple[int, ...], int] = {}
         diameter: dict[tuple[int, ...], float] = {}
         for z, k in pictures.items():
-            own = detections[k]
-            stack[z - first] = class_agnostic_nms(own[own.score >= confidence])
+            boxes = detections[k]
+            stack[z - first] = class_agnostic_nms(boxes[boxes.score >= confidence])
             truth, diameters = split.truth[k], split.diameters_mm[k]
             for b, lesion in enumerate(split.lesion_ids[k].tolist()):
                 key = (lesion,) if lesion >= 0 else (-1, z, b)
@@ -60,7 +60,7 @@ def scans_of(split: Split, detections: Sequence[Boxes], confidence: float) -> It
                 diameter[key] = float(np.fmax(diameter.get(key, np.nan), diameters[b]))
         yield Scan(
             stack,
-            [tube_of(label[key], 1.0, own) for key, own in parts.items()],
+            [tube_of(label[key], 1.0, boxes) for key, boxes in parts.items()],
             np.array(list(diameter.values()), np.float64),
         )
 
@@ -77,6 +77,6 @@ def tube_of(label: int, score: float, boxes: Sequence[tuple[int, NDArray[np.floa
 def tubes_of(findings: Sequence[LinkedLesion], stack: Sequence[Boxes]) -> list[Tube]:
     """Write linked findings as tubes of the boxes that they were linked from."""
     return [
-        tube_of(one.label, one.score, [(z, stack[z].xyxy[b]) for z, b in one.members])
-        for one in findings
+        tube_of(finding.label, finding.score, [(z, stack[z].xyxy[b]) for z, b in finding.members])
+        for finding in findings
     ]

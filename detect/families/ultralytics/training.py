@@ -15,7 +15,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from converters.core.files import atomic_file
 from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.card import ModelSpec
@@ -51,8 +51,8 @@ def train_network(detector: Detector, run: TrainingRun) -> Path:
     LOGGER.setLevel(logging.ERROR)
     spec, device = detector.spec, detector.device
     if world() > 1 and device.type == "cpu":
-        raise InputError(
-            "--device", f"{spec.model} trains in several processes on GPUs only", "use one process"
+        raise ParameterError(
+            "device", f"{spec.model} trains in several processes on GPUs only", "use one process"
         )
     kind = _RTDETRTraining if is_rtdetr(spec.model) else _YOLOTraining
     threads = torch.get_num_threads()
@@ -64,7 +64,9 @@ def train_network(detector: Detector, run: TrainingRun) -> Path:
         try:
             loop.train()
         except (MemoryError, torch.OutOfMemoryError) as error:
-            raise InputError("--batch", "does not fit into memory", "use a smaller one") from error
+            raise ParameterError(
+                "batch", "does not fit into memory", "use a smaller one"
+            ) from error
     return kept_weights(run)
 
 
@@ -271,8 +273,8 @@ class _Loop:
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         if self.loss is not None and not bool(self.loss.isfinite()):
-            raise InputError(
-                "--lr",
+            raise ParameterError(
+                "lr",
                 f"training diverged in epoch {epoch + 1} (the loss is not finite)",
                 "lower it",
             )

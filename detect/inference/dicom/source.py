@@ -15,10 +15,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from converters.core.distribution import install_hint, program_version
-from converters.core.errors import InputError
+from converters.core.errors import InputError, ParameterError
 from converters.imaging.dicom.geometry import DicomSeries, Slice
 from converters.imaging.dicom.quiet import quiet
-from converters.imaging.dicom.series import plain_errors
+from converters.imaging.dicom.series import as_input_errors
 from detect.detectors.card import ModelCard
 
 MANUFACTURER = "detect"
@@ -35,14 +35,14 @@ def _uid(name: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}"
 
 
-def check_installed(option: str) -> None:
+def check_installed(parameter: str) -> None:
     """Make sure that highdicom is installed.
 
     Raises:
         InputError: it is not.
     """
     if find_spec("highdicom") is None:
-        raise InputError(option, "needs highdicom", f"run {install_hint('dicom')}")
+        raise ParameterError(parameter, "needs highdicom", f"run {install_hint('dicom')}")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Result:
         """
         path = self.slices[rank].path
         if path not in self._images:
-            with plain_errors(path):
+            with as_input_errors(path):
                 header = dcmread(path, force=True, stop_before_pixels=True)
                 for keyword in _MAY_BE_EMPTY:
                     if keyword not in header:

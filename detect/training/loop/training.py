@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from converters.core.errors import InputError
+from converters.core.errors import ParameterError
 from converters.core.files import atomic_file
 from detect.detectors.base import Detector, TrainingRun
 from detect.detectors.checkpoints import load_network
@@ -100,7 +100,9 @@ def train_network(learner: Learner, run: TrainingRun) -> Path:
                 weights_only=True,  # a checkpoint holds tensors and numbers; nothing may run
             )
         except (MemoryError, torch.OutOfMemoryError) as error:
-            raise InputError("--batch", "does not fit into memory", "use a smaller one") from error
+            raise ParameterError(
+                "batch", "does not fit into memory", "use a smaller one"
+            ) from error
         except SystemExit as error:  # what it makes of an interrupt
             raise KeyboardInterrupt from error
     return kept_weights(run)
@@ -182,8 +184,8 @@ class _Module(pl.LightningModule):
         images, targets = batch
         loss = torch.stack(list(self.learner.losses(images, targets).values())).sum()
         if not bool(loss.isfinite()):
-            raise InputError(
-                "--lr",
+            raise ParameterError(
+                "lr",
                 f"training diverged in epoch {self.current_epoch + 1} (the loss is not finite)",
                 "lower it",
             )

@@ -1,4 +1,4 @@
-"""The dataset folder: what is in it, that it is always the same, and that a kill loses nothing."""
+"""The dataset folder of a conversion: contents, equal bytes, and resuming after a kill."""
 
 import json
 import os
@@ -140,14 +140,14 @@ def alive(session: int) -> bool:
 
 
 def test_one_bad_case_is_left_out_and_listed(scans: Path, tmp_path: Path) -> None:
-    own = tmp_path / "scans"
-    shutil.copytree(scans, own)
-    (own / "case3-scan.nii").write_bytes((own / "case3-scan.nii").read_bytes()[:-100])
-    (own / "case5-mask.nii").write_text("no mask")
-    result = run(own, tmp_path / "d", workers=2)
+    folder = tmp_path / "scans"
+    shutil.copytree(scans, folder)
+    (folder / "case3-scan.nii").write_bytes((folder / "case3-scan.nii").read_bytes()[:-100])
+    (folder / "case5-mask.nii").write_text("no mask")
+    result = run(folder, tmp_path / "d", workers=2)
     assert len(result.errors) == 2 and len(result.manifest.cases) == 7
     assert {f.id for f in result.manifest.failed} == {"case3", "case5"}
-    assert str(own) not in (tmp_path / "d" / "dataset.json").read_text(encoding="utf-8")
+    assert str(folder) not in (tmp_path / "d" / "dataset.json").read_text(encoding="utf-8")
     assert check(tmp_path / "d") == []
 
 
@@ -163,8 +163,7 @@ def test_small_boxes_are_counted_and_dropped_only_when_asked(tmp_path: Path) -> 
     assert less.dropped_boxes == 1 and less.boxes["bright"] == kept.boxes["bright"] - 1
 
 
-def test_other_readers_read_it(scans: Path, tmp_path: Path) -> None:
-
+def test_other_readers_read_it(scans: Path, tmp_path: Path, ultralytics_offline: None) -> None:
     from torchvision.datasets import CocoDetection
     from ultralytics.data.dataset import YOLODataset
 
@@ -241,10 +240,10 @@ def test_real_livers_give_the_counts_of_the_index(lits_dataset: Path) -> None:
     cases = open_dataset(lits_dataset).manifest.cases
     rows = [line for line in INDEX.replace("\n", "|").split("|") if line]
     expected = {tuple(map(int, row.split())) for row in rows}
-    found = {
+    counts = {
         (int(c.id.split("-")[1]), c.slices, c.boxes["tumour"], c.lesions["tumour"]) for c in cases
     }
-    assert found == expected
+    assert counts == expected
     assert [sum(column) for column in zip(*expected, strict=True)][1:] == [1779, 764, 79]
     sides = {c.split for c in cases if c.id in {f"lits-{n}" for n in (7, 8, 9, 10)}}
     assert len(sides) == 1

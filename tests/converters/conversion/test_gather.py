@@ -75,7 +75,7 @@ def test_the_set_with_lesions_may_come_second(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"),
+    ("first", "second", "message"),
     [
         (LESIONS, "classes: {bright: 1}\n", "merge them with --classes"),
         (LESIONS, "organs: {liver: 3}\n", "not known to be free"),
@@ -85,30 +85,34 @@ def test_the_set_with_lesions_may_come_second(tmp_path: Path) -> None:
         (NORMAL, NORMAL, "use --targets organs"),
     ],
 )
-def test_sets_that_do_not_go_together(tmp_path: Path, first: str, second: str, said: str) -> None:
+def test_sets_that_do_not_go_together(
+    tmp_path: Path, first: str, second: str, message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         both(tmp_path, first, second, (3,))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_case_names_must_not_collide(tmp_path: Path) -> None:
-    one = recipe(tmp_path / "r", "aa", LESIONS)
+    recipe_file = recipe(tmp_path / "r", "aa", LESIONS)
     with pytest.raises(InputError, match="second case `aa-1`"):
-        gather([(one, scans(tmp_path / "a", 1, 1)), (one, scans(tmp_path / "b", 1, 1))])
+        gather(
+            [(recipe_file, scans(tmp_path / "a", 1, 1)), (recipe_file, scans(tmp_path / "b", 1, 1))]
+        )
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_one_person_in_two_sets_stays_on_one_side(tmp_path: Path, turned: bool) -> None:
-    """bb-1 is aa-2 and bb-3 is aa-4; within bb, 1 and 2 are one person too."""
-    said = "shared_patients: {aa: {1: 2, 3: 4}}\n"
+    """Three names of one patient share a split: bb-1 is aa-2, bb-3 is aa-4, bb-1 is bb-2."""
+    shared = "shared_patients: {aa: {1: 2, 3: 4}}\n"
     back = "shared_patients: {bb: {2: 1, 4: 3}}\n"
-    one = recipe(tmp_path / "ra", "aa", LESIONS + (back if turned else ""))
-    other = recipe(
-        tmp_path / "rb", "bb", LESIONS + ("" if turned else said) + "patients: [[1, 2]]\n"
+    first = recipe(tmp_path / "ra", "aa", LESIONS + (back if turned else ""))
+    second = recipe(
+        tmp_path / "rb", "bb", LESIONS + ("" if turned else shared) + "patients: [[1, 2]]\n"
     )
-    found = gather([(one, scans(tmp_path / "a", 4, 1)), (other, scans(tmp_path / "b", 4, 1))])
-    patient = {case.case_id: case.patient_id for case in found.cases}
+    gathered = gather([(first, scans(tmp_path / "a", 4, 1)), (second, scans(tmp_path / "b", 4, 1))])
+    patient = {case.case_id: case.patient_id for case in gathered.cases}
     groups = {frozenset(c for c, q in patient.items() if q == p) for p in patient.values()}
     assert groups == {
         frozenset(group)
@@ -117,16 +121,16 @@ def test_one_person_in_two_sets_stays_on_one_side(tmp_path: Path, turned: bool) 
 
 
 def test_faulty_cases_are_left_out_with_their_reason(tmp_path: Path) -> None:
-    one = recipe(tmp_path / "r", "aa", LESIONS + "faulty: {2: mask of another scan}\n")
-    result = convert(one, scans(tmp_path / "a", 4, 1, 2), tmp_path / "out", split=(1, 1, 1))
+    recipe_file = recipe(tmp_path / "r", "aa", LESIONS + "faulty: {2: mask of another scan}\n")
+    result = convert(recipe_file, scans(tmp_path / "a", 4, 1, 2), tmp_path / "out", split=(1, 1, 1))
     assert [c.id for c in result.manifest.cases] == ["aa-1", "aa-3", "aa-4"]
     assert result.left_out == {"aa-2": "mask of another scan"} and result.errors == []
     assert result.manifest.request.recipe.faulty == {"2": "mask of another scan"}
-    again = convert(one, tmp_path / "a", tmp_path / "out", split=(1, 1, 1))
+    again = convert(recipe_file, tmp_path / "a", tmp_path / "out", split=(1, 1, 1))
     assert again.up_to_date and again.left_out == result.left_out
 
 
 def test_only_the_numbers_of_the_set(tmp_path: Path) -> None:
-    one = recipe(tmp_path / "r", "aa", LESIONS + "cases: 2-3, 007\n")
-    found = gather([(one, scans(tmp_path / "a", 7, 1))])
-    assert [case.case_id for case in found.cases] == ["aa-2", "aa-3", "aa-7"]
+    recipe_file = recipe(tmp_path / "r", "aa", LESIONS + "cases: 2-3, 007\n")
+    gathered = gather([(recipe_file, scans(tmp_path / "a", 7, 1))])
+    assert [case.case_id for case in gathered.cases] == ["aa-2", "aa-3", "aa-7"]

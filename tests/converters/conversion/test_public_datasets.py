@@ -35,10 +35,10 @@ ORGANS["amos-mr"] = ORGANS["amos"]
 
 
 def boxes(recipe: Recipe, root: Path, out: Path) -> dict[str, dict[str, list[list[int]]]]:
-    """Case → class → its different boxes; every case is converted, and each box on both slices."""
+    """Return each case's boxes by class; check that each box is on both slices."""
     result = convert(recipe, root, out, split=(1, 1, 1), negatives="all")
     assert result.errors == []
-    found: dict[str, dict[str, list[list[int]]]] = {c.id: {} for c in result.manifest.cases}
+    by_case: dict[str, dict[str, list[list[int]]]] = {c.id: {} for c in result.manifest.cases}
     seen: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for split in ("train", "val", "test"):
         content = open_dataset(out).annotations(split)
@@ -46,12 +46,12 @@ def boxes(recipe: Recipe, root: Path, out: Path) -> dict[str, dict[str, list[lis
         images = {i["id"]: i for i in content["images"]}
         for a in content["annotations"]:
             case, name = images[a["image_id"]]["case_id"], names[a["category_id"]]
-            own = found[case].setdefault(name, [])
-            if a["bbox"] not in own:
-                own.append(a["bbox"])
+            rectangles = by_case[case].setdefault(name, [])
+            if a["bbox"] not in rectangles:
+                rectangles.append(a["bbox"])
             seen[case, name, str(a["bbox"])].add(images[a["image_id"]]["slice_index"])
     assert all(slices == set(miniatures.SLICES) for slices in seen.values())
-    return found
+    return by_case
 
 
 @pytest.mark.parametrize("name", LESIONS)
@@ -82,13 +82,13 @@ def test_organs(name: str, tmp_path: Path) -> None:
 
 def test_ircadb(tmp_path: Path) -> None:
     root = miniatures.make_ircadb(tmp_path / "in")
-    found = boxes(find_recipe("ircadb"), root, tmp_path / "out")
+    rectangles = boxes(find_recipe("ircadb"), root, tmp_path / "out")
     for case in ("ircadb-1", "ircadb-2"):
-        assert found[case] == {
+        assert rectangles[case] == {
             "tumour": [miniatures.box(2), miniatures.box(3)],
             "cyst": [miniatures.box(4)],
         }
-    assert found["ircadb-3"] == {}  # a normal case: structures, but none of a lesion
+    assert rectangles["ircadb-3"] == {}  # a normal case: structures, but none of a lesion
     livers = boxes(wanted_recipe(find_recipe("ircadb"), "organs", None), root, tmp_path / "organs")
     assert livers["ircadb-3"] == {"liver": [miniatures.box(1)]}
     assert len(livers["ircadb-1"]["liver"]) == 4  # the liver, and what lies within it
@@ -96,16 +96,18 @@ def test_ircadb(tmp_path: Path) -> None:
 
 def test_chaos(tmp_path: Path) -> None:
     root = miniatures.make_chaos(tmp_path / "in")
-    found = boxes(wanted_recipe(find_recipe("chaos"), "organs", None), root, tmp_path / "out")
-    assert found == {f"chaos-{n}": {"liver": [miniatures.box(1)]} for n in (1, 2, 5)}
+    rectangles = boxes(wanted_recipe(find_recipe("chaos"), "organs", None), root, tmp_path / "out")
+    assert rectangles == {f"chaos-{n}": {"liver": [miniatures.box(1)]} for n in (1, 2, 5)}
 
 
 def test_chaos_mr(tmp_path: Path) -> None:
     root = miniatures.make_chaos(tmp_path / "in")
-    found = boxes(wanted_recipe(find_recipe("chaos-mr"), "organs", None), root, tmp_path / "out")
+    rectangles = boxes(
+        wanted_recipe(find_recipe("chaos-mr"), "organs", None), root, tmp_path / "out"
+    )
     organs = ("liver", "right_kidney", "left_kidney", "spleen")
     wanted = {organ: [miniatures.box(n)] for n, organ in enumerate(organs, 1)}
-    assert found == {f"chaos-mr-{n}": wanted for n in (1, 2, 3)}
+    assert rectangles == {f"chaos-mr-{n}": wanted for n in (1, 2, 3)}
 
 
 def test_chaos_as_normal_cases_of_lits(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A conversion on a real dask cluster of separate processes: the same bytes, whatever dies."""
+"""A conversion on a dask cluster gives the same bytes, even if processes die."""
 
 import os
 import re
@@ -32,11 +32,11 @@ CASES = 10
 
 @pytest.fixture(scope="module")
 def local() -> Iterator[LocalCluster]:
-    """Two workers that are replaced when they die."""
+    """A dask cluster of two workers that are replaced when they die."""
     with LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as own:
-        yield own
+    ) as local_cluster:
+        yield local_cluster
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(scans: Path) -> dict[str, str]:
-    """Hashes of what one process makes."""
+    """Hashes of the files that a single process writes."""
     run(scans, scans.parent / "one", None)
     return tree(scans.parent / "one")
 
@@ -94,11 +94,11 @@ def test_same_bytes_from_relative_paths_and_up_to_date(
     tiny.recipe(tmp_path)
     words = ["convert", str(tmp_path / "recipe.yaml"), "--root", "scans", "--out", str(out)]
     words += ["--split", "6,2,2", "--scheduler", address]
-    for said in ("10 cases", "up to date"):
+    for message in ("10 cases", "up to date"):
         with pytest.raises(SystemExit, match="0"):
             main(words)
         printed = capsys.readouterr()
-        assert said in printed.out and printed.err == ""
+        assert message in printed.out and printed.err == ""
     assert tree(tmp_path / "d") == expected
     assert not (tmp_path / "d.partial").exists()
 
@@ -142,11 +142,11 @@ def test_an_item_that_ends_its_workers_is_named_last_and_its_neighbours_are_done
 
 
 def test_one_bad_case_is_listed_as_ever(scans: Path, address: str, tmp_path: Path) -> None:
-    own = tiny.make_scans(tmp_path / "scans", cases=4)
-    (own / "case1-mask.nii").write_text("no mask")
-    result = run(own, tmp_path / "d", address, split=(2, 1, 1))
+    folder = tiny.make_scans(tmp_path / "scans", cases=4)
+    (folder / "case1-mask.nii").write_text("no mask")
+    result = run(folder, tmp_path / "d", address, split=(2, 1, 1))
     assert [Path(e.path).name for e in result.errors] == ["case1-mask.nii"]
-    run(own, tmp_path / "e", None, split=(2, 1, 1))
+    run(folder, tmp_path / "e", None, split=(2, 1, 1))
     assert tree(tmp_path / "d") == tree(tmp_path / "e")
 
 
@@ -163,7 +163,7 @@ def test_a_killed_client_and_a_run_without_cluster_resume(
     assert client.wait() == -signal.SIGKILL and not (tmp_path / "d").exists()
     before = len(list(folder.glob("done/case*.json")))
     analysed, written = [], []
-    monkeypatch.setattr(Workspace, "keep_analysis", lambda _, found: analysed.append(found))
+    monkeypatch.setattr(Workspace, "keep_analysis", lambda _, analysis: analysed.append(analysis))
     keep_done = Workspace.keep_done
     monkeypatch.setattr(
         Workspace, "keep_done", lambda *given: (written.append(given), keep_done(*given))
@@ -213,7 +213,7 @@ def test_other_versions_are_refused_at_once_and_by_late_workers(
 ) -> None:
     other = tool_versions() | {"nibabel": "1.0"}
     monkeypatch.setattr("converters.conversion.convert.tool_versions", lambda: other)
-    with pytest.raises(InputError, match=r"--scheduler: the scheduler has nibabel .* not 1\.0"):
+    with pytest.raises(InputError, match=r"scheduler: the scheduler has nibabel .* not 1\.0"):
         run(scans, tmp_path / "d", address)
     assert not (tmp_path / "d.partial").exists()
     pool = Cluster(address, {}, [])
@@ -241,29 +241,33 @@ def test_without_dask_it_says_what_to_install(
     scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=f"--scheduler: .*{re.escape(install_hint('cluster'))}"):
+    with pytest.raises(InputError, match=f"scheduler: .*{re.escape(install_hint('cluster'))}"):
         run(scans, tmp_path / "d", "127.0.0.1:8786")
 
 
 def test_a_lost_worker_and_a_lost_scheduler_end_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "WITHOUT_WORKERS_S", 0.5)
-    own = LocalCluster(
+    local_cluster = LocalCluster(
         n_workers=1,
         processes=False,
         protocol="tcp",
         host="127.0.0.1",
         dashboard_address=None,
     )
-    pool = Cluster(own.scheduler_address, {}, [])
+    pool = Cluster(local_cluster.scheduler_address, {}, [])
     waiting = run_all(time.sleep, [2, 2], pool)
-    lose = partial(own.scheduler.remove_worker, next(iter(own.scheduler.workers)))
-    when(lambda: own.scheduler.tasks, lambda: own.sync(lose, stimulus_id="test"))
-    with pytest.raises(WorkersError, match="--scheduler: the cluster has no worker left"):
+    lose = partial(
+        local_cluster.scheduler.remove_worker, next(iter(local_cluster.scheduler.workers))
+    )
+    when(
+        lambda: local_cluster.scheduler.tasks, lambda: local_cluster.sync(lose, stimulus_id="test")
+    )
+    with pytest.raises(WorkersError, match="scheduler: the cluster has no worker left"):
         next(waiting)
     monkeypatch.setattr(cluster, "WITHOUT_WORKERS_S", 60)
     waiting = run_all(time.sleep, [2], pool)
-    closer = when(lambda: own.scheduler.tasks, own.close)
-    with pytest.raises(WorkersError, match=r"--scheduler: the connection .* was lost"):
+    closer = when(lambda: local_cluster.scheduler.tasks, local_cluster.close)
+    with pytest.raises(WorkersError, match=r"scheduler: the connection .* was lost"):
         next(waiting)
     pool.close()
     closer.join()

@@ -46,7 +46,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_hint_installs_a_stranger() -> None:
-    """`detect` and `detect[extra]` on the package index belong to somebody else."""
+    """No hint installs `detect` from the package index: it belongs to somebody else."""
     texts = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "pyproject.toml"]
     texts += [
         p for room in ("detect", "converters", "weights") for p in ROOT.glob(f"{room}/**/*.py")

@@ -26,8 +26,8 @@ def test_size_is_a_whole_multiple_and_large_enough(shape: tuple[int, int]) -> No
 
 def test_truth_is_green_on_the_outline_of_its_box_and_a_prediction_in_its_class_colour() -> None:
     image = np.zeros((640, 640), np.uint8)
-    truth, found = boxes((100, 120, 200, 260, 1, 1)), boxes((400, 50, 500, 150, 0, 0.9))
-    picture = draw(image, found, NAMES, truth)
+    truth, detections = boxes((100, 120, 200, 260, 1, 1)), boxes((400, 50, 500, 150, 0, 0.9))
+    picture = draw(image, detections, NAMES, truth)
     for x, y, colour in (
         (150, 120, TRUTH), (100, 200, TRUTH), (200, 200, TRUTH), (150, 260, TRUTH),
         (450, 50, CLASS_COLOURS[0]), (400, 100, CLASS_COLOURS[0]),
@@ -39,14 +39,16 @@ def test_truth_is_green_on_the_outline_of_its_box_and_a_prediction_in_its_class_
 @pytest.mark.parametrize("corner", [(0, 0), (630, 0), (0, 630), (630, 630), (315, 315)])
 @pytest.mark.parametrize("below", [True, False])
 def test_writing_stays_inside(corner: tuple[int, int], below: bool) -> None:
-    """The same box drawn within a wide margin shows as much writing as at the very edge."""
+    """A box at the edge has as much writing as one in the middle."""
     x, y = corner
     box = boxes((x, y, x + 10, y + 10, 0, 0.5))
     middle = boxes((300, 300, 310, 310, 0, 0.5))
     image = np.zeros((640, 640), np.uint8)
 
-    def ink(one: Boxes) -> int:
-        drawn = draw(image, Boxes.empty() if below else one, NAMES, one if below else None)
+    def ink(labelled: Boxes) -> int:
+        drawn = draw(
+            image, Boxes.empty() if below else labelled, NAMES, labelled if below else None
+        )
         return int(touched(drawn, np.zeros_like(drawn)).sum())
 
     assert ink(box) > 0.8 * ink(middle)  # part of the outline may lie outside

@@ -1,4 +1,4 @@
-"""Stages that overlap: outcomes in order, bounded memory, and no item stops the others."""
+"""Overlapping stages: outcomes in order, bounded memory, and no item stops the others."""
 
 import logging
 import threading
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.core.output_folder import atomic_folder, remove_unfinished
+from converters.core.errors import InputError
+from converters.core.output_folder import ResumableFolder, atomic_folder, remove_unfinished
 from converters.core.stages import Settled, ahead, overlapped
 from converters.imaging.dicom.quiet import quiet
 
@@ -43,8 +44,8 @@ def test_outcomes_keep_their_order_whatever_is_slow(seed: int) -> None:
             raise OSError(k)
         return f"{k} written"
 
-    said = [str(own) for own in overlapped(range(12), read, find, write)]
-    assert said == [
+    messages = [str(outcome) for outcome in overlapped(range(12), read, find, write)]
+    assert messages == [
         "0 written", "1 written", "2", "3 written", "4 is there", "5", "6", "7", "8 written",
         "9 is there", "10 written", "11 written",
     ]  # fmt: skip
@@ -71,15 +72,15 @@ def test_stages_overlap_and_no_more_than_three_items_are_in_work() -> None:
                 done.append(k)
         return k
 
-    found = overlapped(
+    outcomes = overlapped(
         range(20),
         lambda k: stage("read", k),
         lambda k: stage("find", k),
         lambda k: stage("write", k),
     )
-    assert list(found) == list(range(20))
+    assert list(outcomes) == list(range(20))
     assert max(ahead_of_writing) == 3
-    assert all(own == list(range(20)) for own in began.values())
+    assert all(items == list(range(20)) for items in began.values())
 
 
 def test_an_interrupt_ends_it_and_what_is_being_written_becomes_whole() -> None:
@@ -108,10 +109,10 @@ def test_what_is_made_ahead_raises_in_its_turn() -> None:
             raise ValueError(k)
         return k
 
-    made: Iterator[int] = ahead(make, range(5))
-    assert [next(made), next(made)] == [0, 1]
+    items: Iterator[int] = ahead(make, range(5))
+    assert [next(items), next(items)] == [0, 1]
     with pytest.raises(ValueError, match="2"):
-        next(made)
+        next(items)
     assert list(ahead(make, [])) == []
 
 
@@ -165,10 +166,44 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> N
     assert {path.name for path in tmp_path.iterdir()} == {"case", *stays[:-1]}
 
 
+def test_an_error_in_writing_names_the_later_place_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught, atomic_folder(tmp_path / "case") as work:
+        (work / "sub" / "file").touch()
+    assert caught.value.filename == str(tmp_path / "case" / "sub" / "file")
+
+
+def test_a_plan_is_resumed_and_another_one_starts_anew(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for plan, kept in (("a", False), ("a", True), ("b", False)):
+        folder = ResumableFolder(out, "content")
+        with folder.lock():
+            assert folder.resume(plan) is kept
+            (folder.content / plan).touch()
+    assert [path.name for path in folder.staging.iterdir() if path.is_dir()] == [
+        folder.content.name
+    ]
+    for name in ("b", "c"):
+        with folder.lock():
+            folder.resume(name)
+            (folder.content / name).touch()
+            folder.publish()
+        assert [path.name for path in out.iterdir()] == [name]
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
+    first, second = ResumableFolder(tmp_path / "out"), ResumableFolder(tmp_path / "out")
+    with first.lock(), pytest.raises(InputError, match="another run"), second.lock():
+        pass
+    with second.lock():
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_threads_do_not_let_out_what_others_keep_quiet(
     caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
 ) -> None:
-    """One thread reads a series while another writes objects: messages may quote names."""
+    """Messages of pydicom stay hidden while several threads silence them."""
     before = logging.getLogger("pydicom").level
 
     def talk() -> None:

@@ -1,4 +1,4 @@
-"""`check` finds what is wrong with a dataset."""
+"""`detect check` lists the faults of a dataset."""
 
 import json
 import shutil

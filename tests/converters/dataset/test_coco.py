@@ -23,12 +23,12 @@ SOURCE = Path("detections.json")
 DTYPES = ["float64", "int64", "float64"]
 
 
-def assert_same(some: list[Boxes], others: list[Boxes]) -> None:
-    for one, other in zip(some, others, strict=True):
-        np.testing.assert_array_equal(one.xyxy, other.xyxy)
-        np.testing.assert_array_equal(one.label, other.label)
-        np.testing.assert_array_equal(one.score, other.score)
-        assert [str(a.dtype) for a in (other.xyxy, other.label, other.score)] == DTYPES
+def assert_same(actual: list[Boxes], expected: list[Boxes]) -> None:
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a.xyxy, b.xyxy)
+        np.testing.assert_array_equal(a.label, b.label)
+        np.testing.assert_array_equal(a.score, b.score)
+        assert [str(values.dtype) for values in (b.xyxy, b.label, b.score)] == DTYPES
 
 
 def test_pycocotools_on_the_written_files_gives_the_same_numbers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a model was trained on, and which scans get a warning."""
+"""The fingerprint of the training scans, and the warnings for scans unlike them."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ def warned(volume: Volume, scope: TrainedOn | None = SCOPE, seen: Representation
 
 
 @pytest.mark.parametrize(
-    ("spacing", "said"),
+    ("spacing", "beginning"),
     [
         ((0.7, 0.7, 2.5), ""),
         ((0.79, 0.79, 2.5), ""),  # a hair beyond the range
@@ -66,10 +66,10 @@ def warned(volume: Volume, scope: TrainedOn | None = SCOPE, seen: Representation
     ],
 )
 def test_spacings_may_lie_a_fifth_beyond_the_training_scans(
-    spacing: tuple[float, float, float], said: str
+    spacing: tuple[float, float, float], beginning: str
 ) -> None:
-    found = warned(scan(spacing=spacing))
-    assert found.startswith(said) and bool(found) == bool(said), found
+    warning = warned(scan(spacing=spacing))
+    assert warning.startswith(beginning) and bool(warning) == bool(beginning), warning
 
 
 def metal(hu: np.ndarray) -> np.ndarray:
@@ -100,12 +100,12 @@ def test_normal_scans_pass(change) -> None:
     ],
 )
 def test_what_is_no_hu_is_told(change) -> None:
-    found = warned(scan(change(trunk(1))))
-    assert "training scans -1024 to -1000 and 180 to 400 HU" in found
+    warning = warned(scan(change(trunk(1))))
+    assert "training scans -1024 to -1000 and 180 to 400 HU" in warning
 
 
 def test_what_is_black_or_white_in_the_window_may_lie_further_out() -> None:
-    """A model of scans clipped at the ends of its window sees no air, and need not."""
+    """HU outside the window get no warning where the training scans were clipped to it."""
     clipped = SCOPE.model_copy(
         update={"low_hu": Range(low=-200, high=-200), "high_hu": Range(low=160, high=160)}
     )

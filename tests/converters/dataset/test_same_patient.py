@@ -1,4 +1,4 @@
-"""One person under two names: found by id, by hash, and by looking."""
+"""One patient under two names is found by id, by hash, and by likeness of the pixels."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def write_case(root: Path, number: int, hu: Pixels, mask: Pixels, affine: Pixels
 
 
 def second_scan(index: int) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
-    """Patient `index` once more: moved in all directions, other contrast and noise, cropped."""
+    """Make a second scan of a patient: moved, cropped, with other contrast and noise."""
     hu, mask, affine = make_case(0, index)
     rng = np.random.default_rng(9)
     shift = lambda volume: np.roll(volume, (5, -7), (1, 2))[3:]  # noqa: E731
@@ -65,15 +65,15 @@ def two_sides(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_second_scan_is_found_by_looking_and_nobody_else(two_sides: Path) -> None:
-    found = same_patient(two_sides)
-    assert found.certain == found.notes == []
-    assert found.pairs == 12 * 11 / 2
-    (only,) = found.suspicions
+    report = same_patient(two_sides)
+    assert report.certain == report.notes == []
+    assert report.pairs == 12 * 11 / 2
+    (only,) = report.suspicions
     assert {only.first.case[-4:], only.second.case[-4:]} == {"0003", "0012"}
     assert only.two_sides and {only.first.split, only.second.split} == {"train", "test"}
     height, found_at = only.first.heights[12], only.likeness
-    there = found_at.stretch * height + found_at.shift_mm
-    assert there == pytest.approx(height + 61 - 3 * 5, abs=6)  # three slices of 5 mm are gone
+    expected = found_at.stretch * height + found_at.shift_mm
+    assert expected == pytest.approx(height + 61 - 3 * 5, abs=6)  # three slices of 5 mm are gone
 
 
 def test_a_suspicion_is_shown_and_fails_only_when_strict(
@@ -84,8 +84,8 @@ def test_a_suspicion_is_shown_and_fails_only_when_strict(
         with pytest.raises(SystemExit) as end:
             main(["check", str(two_sides), "--out", str(out), *words])
         assert end.value.code == code, words
-    said = capsys.readouterr()
-    assert "1 of 66 pairs of cases suspected" in said.out and "no proof" in said.out
+    printed = capsys.readouterr()
+    assert "1 of 66 pairs of cases suspected" in printed.out and "no proof" in printed.out
     table = (out / "suspicions.csv").read_text(encoding="utf-8").splitlines()
     (picture,) = out.glob("*.png")
     assert len(table) == 2 and table[1].endswith(picture.name)
@@ -107,13 +107,13 @@ def test_between_two_datasets(two_sides: Path, phantoms: Path, tmp_path: Path) -
     for number in (1, 20):  # by name alone, and nobody known
         write_case(tmp_path, number, *make_case(5, number))
     convert(find_recipe("limt"), tmp_path, tmp_path / "d", negatives="all")
-    found = same_patient(two_sides, tmp_path / "d")
-    same_scan = [line for line in found.certain if line.startswith("one and the same scan")]
-    assert len(same_scan) == 2 and len(found.certain) == 3
+    report = same_patient(two_sides, tmp_path / "d")
+    same_scan = [line for line in report.certain if line.startswith("one and the same scan")]
+    assert len(same_scan) == 2 and len(report.certain) == 3
     assert any("0002" in line and "902" in line for line in same_scan)
     assert any("0012" in line and "912" in line for line in same_scan)
-    assert "0001" in found.certain[-1]
-    assert [(s.first.case[-4:], s.second.case[-3:]) for s in found.suspicions] == [("0003", "912")]
+    assert "0001" in report.certain[-1]
+    assert [(s.first.case[-4:], s.second.case[-3:]) for s in report.suspicions] == [("0003", "912")]
     assert same_patient(two_sides, tmp_path / "d", look=False).suspicions == []
 
 
@@ -164,7 +164,7 @@ def test_slices_without_anything_are_like_nothing() -> None:
 
 
 def altered(scan_heights: list[float], pixels: list[Pixels]) -> tuple[list[float], list[Pixels]]:
-    """Another time and phase: turned, moved, scaled, other contrast, every second slice."""
+    """Alter a scan: turn, move and scale it, change the contrast, keep every second slice."""
     rng = np.random.default_rng(4)
     curve = np.clip(255 * (np.arange(256) / 230) ** 1.6, 0, 255)
     matrix = cv2.getRotationMatrix2D((128, 128), 3, 0.9)
@@ -179,21 +179,21 @@ def altered(scan_heights: list[float], pixels: list[Pixels]) -> tuple[list[float
 @pytest.mark.realdata
 def test_real_scans_of_one_patient_are_found_from_the_pixels(lits_dataset: Path) -> None:
     scans = [replace(s, patient=s.case) for s in scans_of(open_dataset(lits_dataset))]
-    found = {
+    suspected = {
         frozenset(int(s.case.split("-")[1]) for s in (a, b))
         for a, b, _ in alike_pairs(list(combinations(scans, 2)))
     }
     known = {frozenset(pair) for pair in combinations((7, 8, 9, 10), 2)}
-    assert known <= found
-    assert len(found - known) <= 2, found - known
+    assert known <= suspected
+    assert len(suspected - known) <= 2, suspected - known
 
 
 @pytest.mark.realdata
 def test_real_scans_are_found_again_when_they_are_altered(lits_dataset: Path) -> None:
     scans = [s for s in scans_of(open_dataset(lits_dataset)) if s.case in ("lits-4", "lits-12")]
     marks: list[Landmarks] = [landmarks(scan) for scan in scans]
-    for own, scan in enumerate(scans):
+    for index, scan in enumerate(scans):
         heights, pixels = altered(scan.heights, [scan.read(k) for k in range(len(scan.heights))])
         again = find_landmarks(((heights[k], pixels[k]) for k in levels(heights)), scan.spacing)
         scores = [likeness(again, other).score for other in marks]
-        assert scores[own] > 2 * SUSPECT and scores[1 - own] < SUSPECT
+        assert scores[index] > 2 * SUSPECT and scores[1 - index] < SUSPECT

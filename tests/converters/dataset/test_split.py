@@ -19,7 +19,10 @@ def test_every_class_and_the_normals_are_spread() -> None:
     split = split_patients(STRATA, (0.5, 0.25, 0.25), seed=1)
     assert set(split) == set(STRATA)
     for stratum in (*(frozenset({k}) for k in range(4)), frozenset()):
-        counts = [sum(split[p] == s for p, own in STRATA.items() if own == stratum) for s in SPLITS]
+        counts = [
+            sum(split[p] == s for p, classes in STRATA.items() if classes == stratum)
+            for s in SPLITS
+        ]
         whole = sum(counts)
         for count, share in zip(counts, (0.5, 0.25, 0.25), strict=True):
             assert abs(count - share * whole) < 1.01, (stratum, counts)
@@ -59,7 +62,7 @@ def test_folds(patients: dict[str, tuple[int, int]], folds: int, seed: int) -> N
     # each class within one patient of fair, as long as no fold had to be filled up
     for stratum in set(strata.values()):
         counts = [
-            sum(part_of[p] == k for p, own in strata.items() if own == stratum)
+            sum(part_of[p] == k for p, classes in strata.items() if classes == stratum)
             for k in range(folds)
         ]
         if len(patients) >= 4 * folds:
@@ -107,7 +110,7 @@ def test_named_lists_of_cases_or_patients(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"train": ["c1", "nobody"]}, "nobody"),
         ({"train": ["c1"], "val": ["c2"], "test": ["c3"]}, "p1"),
@@ -115,8 +118,8 @@ def test_named_lists_of_cases_or_patients(tmp_path: Path) -> None:
         (["c1"], "mapping"),
     ],
 )
-def test_wrong_lists(tmp_path: Path, content: object, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_wrong_lists(tmp_path: Path, content: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_split_file(lists(tmp_path, content), PATIENT_OF)
 
 

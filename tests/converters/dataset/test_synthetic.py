@@ -1,4 +1,4 @@
-"""Synthetic cases are learned from, and nothing is dealt, chosen or measured by them."""
+"""Synthetic cases are only trained on: no split, choice or measurement uses them."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SETTINGS = {"split": (5, 2, 2), "negatives": "all"}
 
 
 def made_up(folder: Path, people: str = "") -> Recipe:
-    """Of the same layout; every case is of the person of that number, and two of nobody."""
+    """Make synthetic scans of the same layout: one for each patient, and two of no patient."""
     text = RECIPE.replace("name: tiny", "name: made-up") + "synthetic: true\n"
     text += 'case_id: "made-{case}"\n'
     text += "shared_patients: {tiny: {%s}}\n" % (
@@ -91,15 +91,15 @@ def test_folds_train_on_those_of_their_own_patients(
     mixed, real = open_dataset(tmp_path / "both"), open_dataset(tmp_path / "real")
     for number in (1, 2, 3):
         fold = Fold(number=number, of=3, seed=0)
-        own, plain = fold_splits(mixed, fold), fold_splits(real, fold)
+        with_synthetic, plain = fold_splits(mixed, fold), fold_splits(real, fold)
         for name in ("val", "test"):
-            assert sorted(p.name for p in own[name].paths) == sorted(
+            assert sorted(p.name for p in with_synthetic[name].paths) == sorted(
                 p.name for p in plain[name].paths
             )
-        learnt = set(own["train"].case_ids)
-        made = {case for case in learnt if case.startswith("made-")}
+        learnt = set(with_synthetic["train"].case_ids)
+        synthetic = {case for case in learnt if case.startswith("made-")}
         patients = set(plain["train"].patient_ids)
-        assert learnt - made == set(plain["train"].case_ids)
-        assert made == {f"made-{p}" for p in patients} | {
+        assert learnt - synthetic == set(plain["train"].case_ids)
+        assert synthetic == {f"made-{p}" for p in patients} | {
             f"made-case{k}" for k in (CASES, CASES + 1)
         }

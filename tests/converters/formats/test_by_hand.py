@@ -154,15 +154,15 @@ def rows(file: Path) -> list[dict[str, str]]:
 def test_cvat_holds_every_box(exported: Exported, dataset: Path, split: str) -> None:
     folder = exported("cvat") / split
     root = ET.parse(folder / "annotations.xml").getroot()
-    found: Boxes = {}
+    boxes: Boxes = {}
     for image in root.findall("image"):
         assert (folder / "images" / image.attrib["name"]).is_file()
         corners = ("xtl", "ytl", "xbr", "ybr")
-        found[Path(image.attrib["name"]).stem] = [
+        boxes[Path(image.attrib["name"]).stem] = [
             (box.attrib["label"], *(float(box.attrib[key]) for key in corners))
             for box in image.findall("box")
         ]
-    same(found, dataset, split, 1e-6)
+    same(boxes, dataset, split, 1e-6)
     names = {label.findtext("name") for label in root.findall("meta/task/labels/label")}
     assert names == {"bright", "dark"}
 
@@ -174,7 +174,7 @@ def test_labelstudio_holds_every_box(exported: Exported, dataset: Path, split: s
     image, labels = view.find("Image"), view.find("RectangleLabels")
     assert image is not None and labels is not None and labels.get("toName") == image.get("name")
     assert [label.get("value") for label in labels] == ["bright", "dark"]
-    found: Boxes = {}
+    boxes: Boxes = {}
     for task in json.loads((folder / "tasks.json").read_text(encoding="utf-8")):
         if task["data"]["split"] != split:
             continue
@@ -182,7 +182,7 @@ def test_labelstudio_holds_every_box(exported: Exported, dataset: Path, split: s
         assert url.path == "/data/local-files/"
         picture = folder / parse_qs(url.query)["d"][0]
         assert picture.is_file()
-        found[picture.stem] = []
+        boxes[picture.stem] = []
         for region in task["annotations"][0]["result"]:
             assert region["from_name"] == labels.get("name")
             assert region["to_name"] == image.get("name")
@@ -190,18 +190,18 @@ def test_labelstudio_holds_every_box(exported: Exported, dataset: Path, split: s
             value = region["value"]
             x, y = value["x"] * w, value["y"] * h
             right, bottom = x + value["width"] * w, y + value["height"] * h
-            found[picture.stem].append((*value["rectanglelabels"], x, y, right, bottom))
-    same(found, dataset, split, 1e-6)
+            boxes[picture.stem].append((*value["rectanglelabels"], x, y, right, bottom))
+    same(boxes, dataset, split, 1e-6)
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_csv_holds_every_box(exported: Exported, dataset: Path, split: str) -> None:
     folder = exported("csv")
-    found: Boxes = {
+    boxes: Boxes = {
         Path(r["image"]).stem: [] for r in rows(folder / "images.csv") if r["split"] == split
     }
     for r in rows(folder / "boxes.csv"):
         if r["split"] == split:
             x, y, w, h = (float(r[key]) for key in ("x", "y", "width", "height"))
-            found[Path(r["image"]).stem].append((r["class"], x, y, x + w, y + h))
-    same(found, dataset, split)
+            boxes[Path(r["image"]).stem].append((r["class"], x, y, x + w, y + h))
+    same(boxes, dataset, split)

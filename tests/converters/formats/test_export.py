@@ -33,15 +33,15 @@ def test_every_format_holds_all_pictures_and_nothing_of_this_machine(
 ) -> None:
     result = export_dataset(tiny_dataset, to, tmp_path / "a")
     export_dataset(tiny_dataset, to, tmp_path / "b")
-    found = tree(tmp_path / "a")
-    assert found == tree(tmp_path / "b")
+    exported = tree(tmp_path / "a")
+    assert exported == tree(tmp_path / "b")
     assert [p.name for p in tmp_path.iterdir() if p.name not in "ab"] == []
 
     def pictures(files: dict[str, str]) -> list[str]:
         return sorted(v for k, v in files.items() if k.endswith(".png"))
 
-    assert pictures(found) == pictures(tree(tiny_dataset))
-    assert result.images == len(pictures(found)) and result.negatives > 0 and result.boxes > 0
+    assert pictures(exported) == pictures(tree(tiny_dataset))
+    assert result.images == len(pictures(exported)) and result.negatives > 0 and result.boxes > 0
     for file in (tmp_path / "a").rglob("*"):
         assert file.is_dir() or str(tmp_path.parent).encode() not in file.read_bytes()
     text = (tmp_path / "a/README.txt").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Each format that a library on the package index reads is read back by it, box by box."""
+"""Exports read back, box by box, by the libraries that own the formats."""
 
 import json
 import shutil
@@ -22,15 +22,15 @@ SINGLE = 1e-4  # px: supervision and ultralytics keep boxes in single precision
 
 
 def of_coco(coco: COCO) -> Boxes:
-    found: Boxes = {}
+    by_stem: Boxes = {}
     for image in coco.loadImgs(coco.getImgIds()):
         boxes = [
             (coco.cats[a["category_id"]]["name"], x, y, x + w, y + h)
             for a in coco.imgToAnns[image["id"]]
             for x, y, w, h in [a["bbox"]]
         ]
-        found[Path(image["file_name"]).stem] = boxes
-    return found
+        by_stem[Path(image["file_name"]).stem] = boxes
+    return by_stem
 
 
 def of_supervision(read: sv.DetectionDataset) -> Boxes:
@@ -67,7 +67,7 @@ def test_coco(exported: Exported, dataset: Path, split: str) -> None:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_yolo(exported: Exported, dataset: Path, split: str) -> None:
+def test_yolo(exported: Exported, dataset: Path, split: str, ultralytics_offline: None) -> None:
     from ultralytics.data.dataset import YOLODataset
     from ultralytics.data.utils import check_det_dataset
 
@@ -80,16 +80,16 @@ def test_yolo(exported: Exported, dataset: Path, split: str) -> None:
     data = check_det_dataset(str(folder / "data.yaml"))
     assert data["nc"] == 2
     images = YOLODataset(img_path=data[split], data=data, imgsz=64, augment=False)
-    found = {}
+    boxes = {}
     for label in images.labels:
         h, w = label["shape"]
         centre, size = label["bboxes"][:, :2] * (w, h), label["bboxes"][:, 2:] * (w, h)
         corners = np.hstack([centre - size / 2, centre + size / 2])
         names = [data["names"][int(k)] for k in label["cls"].ravel()]
-        found[Path(label["im_file"]).stem] = [
+        boxes[Path(label["im_file"]).stem] = [
             (name, *map(float, xyxy)) for name, xyxy in zip(names, corners, strict=True)
         ]
-    same(found, dataset, split, SINGLE)
+    same(boxes, dataset, split, SINGLE)
 
 
 def test_yolo_labels_are_the_datasets_own(exported: Exported, tiny_dataset: Path) -> None:
@@ -115,7 +115,7 @@ def test_voc(exported: Exported, dataset: Path, tmp_path: Path, split: str) -> N
     (devkit / "VOC2007").symlink_to(folder)
     torch_side = torchvision.datasets.VOCDetection(devkit.parent, "2007", image_set=split)
     torch_side.images = [name.replace(".jpg", ".png") for name in torch_side.images]
-    found: Boxes = {}
+    boxes: Boxes = {}
     for k in range(len(torch_side)):
         image, target = torch_side[k]
         entry = target["annotation"]
@@ -125,7 +125,7 @@ def test_voc(exported: Exported, dataset: Path, tmp_path: Path, split: str) -> N
         assert (1 if stored.ndim == 2 else 3) == size["depth"]
         stem = Path(entry["filename"]).stem
         same_pixels(image, dataset, split, stem)
-        found[stem] = [
+        boxes[stem] = [
             (
                 box["name"],
                 float(box["bndbox"]["xmin"]) - 1,
@@ -135,7 +135,7 @@ def test_voc(exported: Exported, dataset: Path, tmp_path: Path, split: str) -> N
             )
             for box in entry["object"]
         ]
-    same(found, dataset, split, 1e-6)
+    same(boxes, dataset, split, 1e-6)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -154,16 +154,16 @@ def test_rfdetr(exported: Exported, dataset: Path, split: str) -> None:
     )  # fmt: skip
     read: Any = build_dataset(split, wanted, 64)
     read._transforms = None  # boxes in pixels of the picture, before any resizing
-    found: Boxes = {}
+    boxes: Boxes = {}
     for k in range(len(read)):
         image, target = read[k]
         stem = Path(read.coco.imgs[int(target["image_id"])]["file_name"]).stem
         same_pixels(image, dataset, split, stem)
-        found[stem] = [
+        boxes[stem] = [
             (classes[int(label)], *map(float, xyxy))
             for xyxy, label in zip(target["boxes"], target["labels"], strict=True)
         ]
-    same(found, dataset, split, SINGLE)
+    same(boxes, dataset, split, SINGLE)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_createml(exported: Exported, dataset: Path, split: str, name: str) -> N
 def test_rfdetr_keeps_a_class_that_train_lacks_and_that_is_called_lesion(
     tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    """With COCO's usual parent category `lesion`, RF-DETR would drop the class of that name."""
+    """RF-DETR keeps a class called `lesion`, which it would drop as a parent category."""
     from rfdetr.detr import RFDETR
 
     folder = Path(shutil.copytree(tiny_dataset, tmp_path / "dataset"))

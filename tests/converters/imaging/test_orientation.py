@@ -58,8 +58,8 @@ def test_canonical_file_and_patient_agree(shape, order, signs, spacing, angles, 
     np.testing.assert_array_equal(
         stored[tuple(in_file.astype(int).T)], volume.array[slices, rows, columns]
     )
-    for own in (stored.copy(), np.asfortranarray(stored)):  # as readers hand it over: the latter
-        again = canonical(own, affine, PATH, in_place=True)
+    for array in (stored.copy(), np.asfortranarray(stored)):  # as readers hand it over: the latter
+        again = canonical(array, affine, PATH, in_place=True)
         np.testing.assert_array_equal(again.array, volume.array)
         assert again.array.flags.c_contiguous
 

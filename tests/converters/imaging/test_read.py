@@ -37,9 +37,9 @@ def test_every_format_gives_the_same_volume(tmp_path) -> None:
     write_series(tmp_path / "dicom", (VALUES + 1024).astype(np.uint16))
     expected = np.array([[0.5, 0, 0, -10], [0, 0.75, 0, 20], [0, 0, 2, 30], [0, 0, 0, 1]])
     for name in [*names, "dicom"]:
-        found = read_volume(tmp_path / name)
-        np.testing.assert_array_equal(found.array, VALUES, name)
-        np.testing.assert_allclose(found.affine, expected, atol=1e-5)
+        scan = read_volume(tmp_path / name)
+        np.testing.assert_array_equal(scan.array, VALUES, name)
+        np.testing.assert_allclose(scan.affine, expected, atol=1e-5)
 
 
 def test_what_cannot_be_read(tmp_path) -> None:
@@ -157,19 +157,19 @@ def simpleitk(path: Path) -> tuple[np.ndarray, sitk.Image]:
     ],
 )
 def test_real_scans_agree_with_simpleitk(realdata, name) -> None:
-    found = read_volume(realdata / name)
+    scan = read_volume(realdata / name)
     array, image = simpleitk(realdata / name)
-    assert found.array.dtype == np.int16
-    np.testing.assert_array_equal(found.array, array)
-    np.testing.assert_allclose(found.spacing, image.GetSpacing(), rtol=1e-6)
-    np.testing.assert_allclose(found.affine[:3, 3], image.GetOrigin(), atol=1e-3)
+    assert scan.array.dtype == np.int16
+    np.testing.assert_array_equal(scan.array, array)
+    np.testing.assert_allclose(scan.spacing, image.GetSpacing(), rtol=1e-6)
+    np.testing.assert_allclose(scan.affine[:3, 3], image.GetOrigin(), atol=1e-3)
 
 
 @pytest.mark.realdata
 def test_real_jpeg2000_values(realdata) -> None:
-    found = read_volume(realdata / "dicom_jpeg2000")
-    assert found.array.shape == (20, 512, 512)
-    assert (found.array.min(), found.array.max(), found.modality) == (-1024, 1839, "CT")
+    scan = read_volume(realdata / "dicom_jpeg2000")
+    assert scan.array.shape == (20, 512, 512)
+    assert (scan.array.min(), scan.array.max(), scan.modality) == (-1024, 1839, "CT")
 
 
 @pytest.mark.realdata

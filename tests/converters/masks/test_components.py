@@ -22,21 +22,21 @@ SPACING = (0.5, 2.0, 3.0)
 
 
 def flood(cells: set[tuple[int, ...]]) -> list[set[tuple[int, ...]]]:
-    """Connected components, diagonals included, by walking from cell to cell."""
-    left, found = set(cells), []
+    """Find connected components, diagonals included, by walking from cell to cell."""
+    left, components = set(cells), []
     while left:
         queue = [left.pop()]
-        own = set(queue)
+        component = set(queue)
         while queue:
             cell = queue.pop()
             for step in product((-1, 0, 1), repeat=len(cell)):
                 near = tuple(a + b for a, b in zip(cell, step, strict=True))
                 if near in left:
                     left.remove(near)
-                    own.add(near)
+                    component.add(near)
                     queue.append(near)
-        found.append(own)
-    return found
+        components.append(component)
+    return components
 
 
 @settings(max_examples=60, deadline=None)

@@ -136,7 +136,7 @@ def test_key_slices_alone_are_cases_of_one_slice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"Bounding_boxes": "1, 2, x, 4"}, "line 2: has a malformed box"),
         ({"Bounding_boxes": "1, 2, 3"}, "line 2: has a malformed box"),
@@ -148,11 +148,11 @@ def test_key_slices_alone_are_cases_of_one_slice(tmp_path: Path) -> None:
         ({"File_name": "000001_01_01_x.png"}, "line 2: names no slice"),
     ],
 )
-def test_one_bad_row_costs_its_case_alone(tmp_path: Path, change, said: str) -> None:
+def test_one_bad_row_costs_its_case_alone(tmp_path: Path, change, message: str) -> None:
     root = write(tmp_path / "in", [{**GOOD[0], **change}, *GOOD[1:]])
     result = convert(recipe(), root, tmp_path / "d")
     (error,) = result.errors
-    assert said in str(error) and len(result.manifest.cases) == 3
+    assert message in str(error) and len(result.manifest.cases) == 3
 
 
 def test_tables_and_pictures_that_cannot_be_used(tmp_path: Path) -> None:
@@ -219,12 +219,12 @@ def test_real_key_slices(realdata: Path, tmp_path: Path) -> None:
         file.read_text(encoding="utf-8").splitlines()
         for file in (realdata / "deeplesion50").rglob("*.tru")
     ]
-    expected = Counter(TYPES[int(line.split()[0]) - 1] for own in lines for line in own)
-    found: Counter[str] = Counter()
+    expected = Counter(TYPES[int(line.split()[0]) - 1] for columns in lines for line in columns)
+    counts: Counter[str] = Counter()
     for case in result.manifest.cases:
-        found.update(case.boxes)
-    assert len(result.manifest.cases) == 50 and sum(found.values()) == 51
-    assert +found == expected
+        counts.update(case.boxes)
+    assert len(result.manifest.cases) == 50 and sum(counts.values()) == 51
+    assert +counts == expected
     assert len({c.patient for c in result.manifest.cases}) == 10
     # published for 000001_01_01_109: x 226.169 to 241.252, y 90.0204 to 111.977, from 1
     case = next(

@@ -23,7 +23,7 @@ def blob(seed: int, share: float = 0.3) -> np.ndarray:
     return truth
 
 
-def found(scan: Path, mask: Path, classes: dict[str, object], resample: bool = False):
+def read_masks(scan: Path, mask: Path, classes: dict[str, object], resample: bool = False):
     from converters.masks import dicom_seg
     from converters.masks.dicom_objects import read_scan
 
@@ -48,7 +48,7 @@ def test_every_kind_on_a_turned_scan(tmp_path: Path, kind: str, orientation) -> 
         pixels = np.where(truth, np.where(blob(2), 0.5, 0.9), np.where(blob(3), 0.49, 0.0))
         more = {"max_fractional_value": 200}
     write_seg(tmp_path / "seg.dcm", files, pixels, ["Tumour"], kind, **more)
-    masks = found(tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "tumour"})
+    masks = read_masks(tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "tumour"})
     np.testing.assert_array_equal(masks.inside[0], planted(tmp_path / "scan", tmp_path))
     assert masks.inside[0].sum() == truth.sum()
 
@@ -76,28 +76,32 @@ def test_frames_of_any_orientation_land_on_the_scan(tmp_path: Path, axes, flips)
     if flips:
         volume = volume.flip_spatial(list(flips))
     write_seg(tmp_path / "seg.dcm", files, volume, ["Tumour"])
-    masks = found(tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "tumour"})
+    masks = read_masks(tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "tumour"})
     np.testing.assert_array_equal(masks.inside[0], planted(tmp_path / "scan", tmp_path))
 
 
 def test_overlapping_segments_keep_their_own_voxels(tmp_path: Path) -> None:
-    one, two, three = blob(5), blob(6), blob(7)
-    files = write_scan(tmp_path / "scan", one)
+    first, second, third = blob(5), blob(6), blob(7)
+    files = write_scan(tmp_path / "scan", first)
     write_seg(
         tmp_path / "seg.dcm",
         files,
-        np.stack([one, two, three], axis=-1).astype(np.uint8),
+        np.stack([first, second, third], axis=-1).astype(np.uint8),
         ["Cyst 1", "Tumour", "CYST 2"],
     )
     case = source(tmp_path / "scan", tmp_path / "seg.dcm", "seg")
     marks = read_annotations(recipe("seg", {"tumour": "tumour", "cyst": "cyst*"}), case, False)
-    masks = found(tmp_path / "scan", tmp_path / "seg.dcm", {"tumour": "tumour", "cyst": "cyst*"})
-    np.testing.assert_array_equal(masks.inside[0], two)
-    np.testing.assert_array_equal(masks.inside[1], one | three)
-    assert (two & (one | three)).any()
-    by_class = {k: sum(one.voxels for one in marks.lesions if one.label == k) for k in (0, 1)}
-    assert by_class == {0: two.sum(), 1: (one | three).sum()}
-    assert [one.lesion_id for one in marks.lesions] == list(range(1, len(marks.lesions) + 1))
+    masks = read_masks(
+        tmp_path / "scan", tmp_path / "seg.dcm", {"tumour": "tumour", "cyst": "cyst*"}
+    )
+    np.testing.assert_array_equal(masks.inside[0], second)
+    np.testing.assert_array_equal(masks.inside[1], first | third)
+    assert (second & (first | third)).any()
+    by_class = {
+        k: sum(lesion.voxels for lesion in marks.lesions if lesion.label == k) for k in (0, 1)
+    }
+    assert by_class == {0: second.sum(), 1: (first | third).sum()}
+    assert [lesion.lesion_id for lesion in marks.lesions] == list(range(1, len(marks.lesions) + 1))
 
 
 def test_lesions_class_by_class_equal_those_of_a_label_volume() -> None:
@@ -113,7 +117,7 @@ def test_a_segment_may_be_named_by_the_meaning_of_its_code(tmp_path: Path) -> No
     truth = blob(9)
     files = write_scan(tmp_path / "scan", truth)
     write_seg(tmp_path / "seg.dcm", files, truth.astype(np.uint8), ["Segment 1"])
-    masks = found(tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "neoplasm"})
+    masks = read_masks(tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "neoplasm"})
     assert masks.inside[0].sum() == truth.sum()
 
 
@@ -125,19 +129,19 @@ def test_in_the_folder_of_the_slices_the_one_that_refers_to_the_scan_is_taken(
     foreign = write_scan(tmp_path / "foreign", other)
     write_seg(tmp_path / "scan" / "b.dcm", files, truth.astype(np.uint8), ["Tumour"])
     write_seg(tmp_path / "scan" / "a.dcm", foreign, other.astype(np.uint8), ["Tumour"])
-    masks = found(tmp_path / "scan", tmp_path / "scan", {"lesion": "tumour"})
+    masks = read_masks(tmp_path / "scan", tmp_path / "scan", {"lesion": "tumour"})
     np.testing.assert_array_equal(masks.inside[0], truth)
 
 
 def test_several_objects_of_one_scan_are_united(tmp_path: Path) -> None:
-    one, two = blob(12, 0.1), blob(13, 0.1)
-    files = write_scan(tmp_path / "scan", one)
-    for name, pixels in (("a", one), ("b", two)):
+    first, second = blob(12, 0.1), blob(13, 0.1)
+    files = write_scan(tmp_path / "scan", first)
+    for name, pixels in (("a", first), ("b", second)):
         write_seg(
             tmp_path / "scan" / f"{name}.dcm", files, pixels.astype(np.uint8), [f"Nodule {name}"]
         )
-    masks = found(tmp_path / "scan", tmp_path / "scan", {"lesion": "nodule*"})
-    np.testing.assert_array_equal(masks.inside[0], one | two)
+    masks = read_masks(tmp_path / "scan", tmp_path / "scan", {"lesion": "nodule*"})
+    np.testing.assert_array_equal(masks.inside[0], first | second)
 
 
 def test_packed_frames_are_read(tmp_path: Path) -> None:
@@ -147,7 +151,7 @@ def test_packed_frames_are_read(tmp_path: Path) -> None:
     seg = dcmread(tmp_path / "seg.dcm")
     seg.compress(RLELossless, encoding_plugin="pydicom")
     seg.save_as(tmp_path / "seg.dcm")
-    masks = found(tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "tumour"})
+    masks = read_masks(tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "tumour"})
     np.testing.assert_array_equal(masks.inside[0], truth)
 
 
@@ -160,8 +164,8 @@ def test_a_coarser_segmentation_is_resampled_only_when_asked(tmp_path: Path) -> 
     write_seg(tmp_path / "seg.dcm", files, volume, ["Tumour"])
     arguments = (tmp_path / "scan", tmp_path / "seg.dcm", {"lesion": "tumour"})
     with pytest.raises(InputError, match="--resample-mask"):
-        found(*arguments)
-    masks = found(*arguments, resample=True)
+        read_masks(*arguments)
+    masks = read_masks(*arguments, resample=True)
 
     image = sitk.GetImageFromArray(coarse.astype(np.uint8))
     image.SetOrigin((-9.3, 20.2, 30.4))
@@ -185,7 +189,7 @@ def wrong(tmp_path: Path, edit=None, classes=None, frame: str = "") -> str:
         write_scan(tmp_path / "other", truth, frame=frame)
     scan = tmp_path / ("other" if frame else "scan")
     with pytest.raises(InputError) as caught:
-        found(scan, tmp_path / "seg.dcm", classes or {"lesion": "tumour"})
+        read_masks(scan, tmp_path / "seg.dcm", classes or {"lesion": "tumour"})
     line = str(caught.value)
     assert not any(secret in line for secret in SECRETS) and "1.2." not in line
     return line
@@ -220,7 +224,7 @@ def test_what_can_be_wrong_with_it(tmp_path: Path) -> None:
     truth = blob(17)
     write_scan(tmp_path / "h", truth)
     with pytest.raises(InputError, match="holds no DICOM SEG"):
-        found(tmp_path / "h", tmp_path / "h", {"lesion": "tumour"})
+        read_masks(tmp_path / "h", tmp_path / "h", {"lesion": "tumour"})
 
 
 @pytest.mark.realdata
@@ -232,7 +236,8 @@ def test_real_segments_are_those_that_highdicom_reads(realdata: Path, name: str)
     case = source(realdata / "dicom_seg" / "ct-3slice", file, "seg")
     marks = read_annotations(recipe("seg", {label: label for label in labels}), case, False)
     voxels = [
-        sum(one.voxels for one in marks.lesions if one.label == k) for k in range(len(labels))
+        sum(lesion.voxels for lesion in marks.lesions if lesion.label == k)
+        for k in range(len(labels))
     ]
     assert voxels == expected.sum(axis=(0, 1, 2)).tolist()
     if name == "partial_overlaps":
@@ -259,7 +264,7 @@ def test_real_sparse_label_maps(realdata: Path, tmp_path: Path, name: str) -> No
 
     origin = (float(places[0][0]), float(places[0][1]), float(places[0][2]) - 2.5)
     write_series(tmp_path / "scan", np.full(truth.shape, 1000), here, origin, (0, 0, 2.5))
-    masks = found(tmp_path / "scan", file, {"liver": "*"})
+    masks = read_masks(tmp_path / "scan", file, {"liver": "*"})
     for k, plane in zip((1, 3), seg.pixel_array, strict=True):
         truth[k] = plane == 1
     assert truth.any()

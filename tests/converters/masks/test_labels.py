@@ -1,4 +1,4 @@
-"""Where a mask's labels are, against numpy over the whole mask."""
+"""The bounding block and the labels of a mask, against numpy over the whole mask."""
 
 import numpy as np
 import pytest
@@ -25,8 +25,8 @@ def test_the_block_holds_all_and_is_the_smallest(dtype: type, data: st.DataObjec
     block = foreground(mask)
     assert np.count_nonzero(mask[block]) == np.count_nonzero(mask)
     for axis, place in enumerate(block):
-        found = np.argwhere(mask)[:, axis]
-        expected = (found.min(), found.max() + 1) if len(found) else (0, 0)
+        indices = np.argwhere(mask)[:, axis]
+        expected = (indices.min(), indices.max() + 1) if len(indices) else (0, 0)
         assert (place.start, place.stop) == expected
 
 
@@ -38,6 +38,6 @@ def test_numbers_and_classes(dtype: type, data: st.DataObject) -> None:
     mask = mask[:, :, :: data.draw(st.sampled_from([1, -1, 2]))]  # strides of all kinds
     assert numbers(mask) == set(np.unique(mask).tolist()) - {0}
     for classes in ({200: 0, 1: 1, 999: 0}, {}, {k: k - 1 for k in range(1, 300)}):
-        found = classes_of(mask, classes)
+        class_map = classes_of(mask, classes)
         expected = [classes[v] + 1 if v in classes else 0 for v in mask.ravel().tolist()]
-        assert found.ravel().tolist() == expected and found.shape == mask.shape
+        assert class_map.ravel().tolist() == expected and class_map.shape == mask.shape

@@ -105,7 +105,7 @@ def test_a_box_outside_its_scan_is_the_cases_fault(tmp_path: Path, changed: obje
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('"3D_box"', '"box"', "not laid out"),
         ('"category": 4', '"category": 9', "of types 9"),
@@ -113,11 +113,11 @@ def test_a_box_outside_its_scan_is_the_cases_fault(tmp_path: Path, changed: obje
         ('"C+A"', '"C+B"', "names no series of phase"),
     ],
 )
-def test_a_wrong_table(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_wrong_table(tmp_path: Path, old: str, new: str, message: str) -> None:
     root = make(tmp_path / "in")
     file = root / "labels" / "Annotation.json"
     text = file.read_text(encoding="utf-8")
     assert old in text
     file.write_text(text.replace(old, new), encoding="utf-8")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         run(tmp_path, root)

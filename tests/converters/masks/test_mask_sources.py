@@ -42,7 +42,7 @@ def block(z: int, y: int, x: int, size: int = 3) -> np.ndarray:
 
 
 def write_structure(folder: Path, truth: np.ndarray) -> None:
-    """As 3D-IRCADb has it: DICOM slices without a preamble's name, 0 and 255, no rescale."""
+    """Write a structure as 3D-IRCADb does: DICOM slices of 0 and 255 without a suffix."""
 
     def plain(number: int, ds):
         del ds.RescaleSlope, ds.RescaleIntercept, ds.Modality
@@ -52,8 +52,8 @@ def write_structure(folder: Path, truth: np.ndarray) -> None:
 
 
 def ircad(root: Path) -> Path:
-    """Case 1: two tumours that overlap a cyst; case 2: normal; case 3: one more tumour."""
-    for case, own in {
+    """Write three cases: two tumours that overlap a cyst, a normal one, and one tumour."""
+    for case, structures in {
         1: {
             "livertumor01": block(0, 1, 1),
             "livertumor02": block(2, 5, 5),
@@ -66,7 +66,7 @@ def ircad(root: Path) -> Path:
         write_scan(folder / "PATIENT_DICOM", np.zeros(SHAPE, bool))
         liver = np.zeros(SHAPE, bool)
         liver[1:4, 1:11, 1:15] = True
-        for name, truth in {**own, "liver": liver, "bone": ~liver}.items():
+        for name, truth in {**structures, "liver": liver, "bone": ~liver}.items():
             write_structure(folder / "MASKS_DICOM" / name, truth)
     return root
 
@@ -82,8 +82,8 @@ def test_a_folder_of_dicom_slices_for_each_structure(tmp_path: Path) -> None:
         "ircad-2": {"tumour": 0, "cyst": 0},
         "ircad-3": {"tumour": 2, "cyst": 0},
     }
-    (one, *_), *_ = [find_cases(chosen, root)]
-    marks = read_annotations(chosen, one, False)
+    (case, *_), *_ = [find_cases(chosen, root)]
+    marks = read_annotations(chosen, case, False)
     assert [(item.label, item.voxels) for item in marks.lesions] == [(0, 18), (0, 18), (1, 18)]
     # the liver, and a tumour below it
     assert marks.shown.any(axis=(1, 2)).tolist() == [True, True, True, True, False]
@@ -92,10 +92,10 @@ def test_a_folder_of_dicom_slices_for_each_structure(tmp_path: Path) -> None:
     text = "".join(p.read_text(errors="replace") for p in (tmp_path / "one").rglob("*.json"))
     assert not any(secret in text for secret in SECRETS)
 
-    before = hash_mask(one)
+    before = hash_mask(case)
     file = next((root / "3Dircadb1.1/MASKS_DICOM/livertumor02").iterdir())
     file.write_bytes(file.read_bytes()[:-2] + b"\xff\x00")
-    assert hash_mask(one) != before
+    assert hash_mask(case) != before
     with pytest.raises(InputError, match="--overwrite"):
         convert(chosen, root, tmp_path / "one", split=(1, 1, 1), negatives="all")
 
@@ -109,9 +109,9 @@ def test_what_a_killed_run_left_is_taken_up_only_if_no_structure_changed(tmp_pat
         cases = find_cases(chosen, root)
         work = Workspace(tmp_path / "out")
         work.open(request, cases)
-        there = work.analysed("ircad-1") is not None
+        kept = work.analysed("ircad-1") is not None
         work.keep_analysis(analyse_case(chosen, 0, False, cases[0]))
-        return there
+        return kept
 
     assert not opened() and opened()
     folder = root / "3Dircadb1.1" / "MASKS_DICOM"
@@ -126,8 +126,8 @@ def test_names_that_match_nothing_and_a_case_without_any_structure(tmp_path: Pat
     root = ircad(tmp_path)
     with pytest.raises(InputError) as caught:
         find_cases(recipe("structures", {"tumour": "livertumour"}, **IRCAD), root)
-    said = str(caught.value)
-    assert "`livertumour`" in said and said.index("`livertumor`") < said.index("`bone`")
+    message = str(caught.value)
+    assert "`livertumour`" in message and message.index("`livertumor`") < message.index("`bone`")
     for file in sorted((root / "3Dircadb1.2/MASKS_DICOM").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     chosen = recipe("structures", {"tumour": "livertumor*"}, **IRCAD)
@@ -187,7 +187,9 @@ def test_scans_of_one_patient_stay_together(tmp_path: Path) -> None:
         c.patient: {d.split for d in result.manifest.cases if d.patient == c.patient}
         for c in result.manifest.cases
     }
-    assert sorted(sides) == ["P0", "P1", "P2"] and all(len(own) == 1 for own in sides.values())
+    assert sorted(sides) == ["P0", "P1", "P2"] and all(
+        len(splits) == 1 for splits in sides.values()
+    )
     assert len(result.manifest.cases) == 6
 
 
@@ -197,7 +199,7 @@ def test_a_repeated_placeholder_must_hold_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("mask: '{case}/{structure}'", "mask_kind structures"),
         ("case_id: '{patient}-{case}'", "only where `image` does"),
@@ -209,7 +211,7 @@ def test_a_repeated_placeholder_must_hold_the_same() -> None:
         ("mask_kind: seg\nclasses: {a: x, b: x}", "once"),
     ],
 )
-def test_a_wrong_recipe_says_what(tmp_path: Path, change: str, said: str) -> None:
+def test_a_wrong_recipe_says_what(tmp_path: Path, change: str, message: str) -> None:
     keys = {
         "name": "n", "title": "t", "image": "'{case}.nii'", "mask": "'{case}_m.nii'",
         "classes": "{a: 1}", "window": "{level: 0, width: 1}",
@@ -221,11 +223,11 @@ def test_a_wrong_recipe_says_what(tmp_path: Path, change: str, said: str) -> Non
     file.write_text("\n".join(f"{key}: {value}" for key, value in keys.items()), encoding="utf-8")
     with pytest.raises(InputError) as caught:
         load_recipe(file)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_of_a_studys_folders_the_one_of_the_modality_is_the_scan(tmp_path: Path) -> None:
-    """As the Cancer Imaging Archive lays a study out: every series a folder, the SEG too."""
+    """The folder of the wanted modality is the scan of a study laid out a folder a series."""
     truth = block(1, 2, 2)
     study = tmp_path / "LIDC-0001" / "study"
     files = write_scan(study / "3000566-NA", truth)
@@ -306,16 +308,16 @@ def test_nearest_neighbours_are_those_of_simpleitk(tilt: float) -> None:
         target[:3, 3].tolist(), (0.37, 0.53, 1.9), np.eye(3).ravel().tolist(), 0,
     )  # fmt: skip
     grid = Volume(np.broadcast_to(np.uint8(0), (9, 23, 31)), target, np.eye(4))
-    found = nearest(Volume(labels, source, np.eye(4)), grid)
-    np.testing.assert_array_equal(found, sitk.GetArrayFromImage(expected))
-    assert (found > 0).mean() > 0.3
+    resampled = nearest(Volume(labels, source, np.eye(4)), grid)
+    np.testing.assert_array_equal(resampled, sitk.GetArrayFromImage(expected))
+    assert (resampled > 0).mean() > 0.3
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("tilted", [False, True])
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint16])
 def test_a_place_midway_belongs_to_the_voxel_after_it(dtype, tilted: bool, mirrored: bool) -> None:
-    """All numbers are exact in binary; SimpleITK misses some of these voxels."""
+    """A place midway between two voxels belongs to the later; all numbers are exact in binary."""
     labels = np.random.default_rng(5).integers(0, 2, (3, 5, 40)).astype(dtype)
     affine = np.eye(4)
     affine[0] = [-0.5, 0, 0, 39.5] if mirrored else [0.5, 0, 0, -1]
@@ -326,9 +328,9 @@ def test_a_place_midway_belongs_to_the_voxel_after_it(dtype, tilted: bool, mirro
     row = (4 * y + z + 2) // 4 if tilted else y
     inside = (column >= 0) & (column < 40) & (row < 5)
     expected = np.where(inside, labels[z, row.clip(0, 4), column.clip(0, 39)], 0)
-    found = nearest(Volume(labels, np.eye(4), np.eye(4)), grid)
-    assert found.dtype == dtype
-    np.testing.assert_array_equal(found, expected)
+    resampled = nearest(Volume(labels, np.eye(4), np.eye(4)), grid)
+    assert resampled.dtype == dtype
+    np.testing.assert_array_equal(resampled, expected)
 
 
 @pytest.mark.realdata

@@ -1,4 +1,4 @@
-"""Contours: filled against other calculations, placed on turned scans, and what may be wrong."""
+"""RTSTRUCT contours: filling against other calculations, turned scans, and wrong files."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_contour_within_another_is_a_hole_and_so_is_the_inside_of_a_keyhole() 
 
 
 def exact(polygon: np.ndarray, x: int, y: int) -> bool:
-    """Cross a ray to the left, in rational numbers."""
+    """Fill a polygon by crossing a ray to the left, in rational numbers."""
     inside = False
     corners = [(Fraction(float(a)), Fraction(float(b))) for a, b in polygon]
     for (xa, ya), (xb, yb) in zip(corners, corners[1:] + corners[:1], strict=True):
@@ -51,7 +51,7 @@ def exact(polygon: np.ndarray, x: int, y: int) -> bool:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_tangled_polygons_against_rational_numbers(seed: int) -> None:
-    """Corners on quarters of a voxel: many centres lie on outlines, many edges cross."""
+    """Fill polygons with corners on quarters of a voxel: many centres lie on outlines."""
     rng = np.random.default_rng(seed)
     polygon = rng.integers(-12, 52, (9, 2)) / 4
     expected = np.array([[exact(polygon, x, y) for x in range(11)] for y in range(9)])
@@ -91,7 +91,7 @@ def rotated(degrees: float, axis: int) -> np.ndarray:
     ids=["straight", "feet first", "prone", "on the side", "in plane", "tilted", "oblique"],
 )
 def test_contours_land_on_the_voxels_that_they_enclose(tmp_path: Path, turn: np.ndarray) -> None:
-    """Each voxel centre of the scan is asked by its own mm whether it is within, and planted so."""
+    """Contours land on the voxels of a turned scan whose centres they enclose."""
     shape, origin = (6, 24, 30), np.array([-10.0, 20.0, 30.0])
     spacing = np.array([0.5, 0.75, 2.0])
     angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
@@ -176,8 +176,8 @@ def wrong(folder: Path, rois: dict[str, list[np.ndarray]], **more: str) -> str:
 
 def test_what_can_be_wrong_with_it(tmp_path: Path) -> None:
     good = [box(32.0)]
-    there = wrong(tmp_path / "a", {"GTV1": good, "Jane Doe liver": good, "spleen": good})
-    assert "there are `GTV1`, `spleen`." in there
+    message = wrong(tmp_path / "a", {"GTV1": good, "Jane Doe liver": good, "spleen": good})
+    assert "there are `GTV1`, `spleen`." in message
     assert "outside the scan" in wrong(tmp_path / "b", {"GTV": [*good, box(50.0)]})
     assert "outside the scan" in wrong(tmp_path / "c", {"GTV": [*good, box(32.0, x=90.0)]})
     assert "all lie between" in wrong(tmp_path / "d", {"GTV": [box(33.0)]})
@@ -199,8 +199,8 @@ def test_real_sarcomas_from_contours_and_from_nifti(realdata: Path) -> None:
     index += "041 21 53 035 31 63 032 22 54 015 25 57"
     words = index.split()
     expected = {
-        f"STS_{name}": (int(own), int(slices))
-        for name, own, slices in zip(words[::3], words[1::3], words[2::3], strict=True)
+        f"STS_{name}": (int(marked), int(slices))
+        for name, marked, slices in zip(words[::3], words[1::3], words[2::3], strict=True)
     }
     layout = {"image": "{case}/CT/image", "patients": []}
     drawn = recipe("rtstruct", {"gtv": "GTV_Mass_CT"}, mask="{case}/RTSTRUCT", **layout)
@@ -208,17 +208,17 @@ def test_real_sarcomas_from_contours_and_from_nifti(realdata: Path) -> None:
     cases = zip(
         find_cases(drawn, realdata / "sts"), find_cases(labelled, realdata / "sts"), strict=True
     )
-    for one, other in cases:
+    for case, other in cases:
         truth = read_mask(other.mask).array > 0  # type: ignore
-        own, slices = expected.pop(one.case_id)
+        marked, slices = expected.pop(case.case_id)
         marks = read_annotations(labelled, other, False)
         assert {c.slice_index for c in marks.components} == set(
             np.flatnonzero(truth.any(axis=(1, 2)))
         )
-        assert (len({c.slice_index for c in marks.components}), marks.shape[0]) == (own, slices)
-        scan = read_scan(one.image)
-        filled = rtstruct.read(drawn, scan, [path for _, path in one.parts]).inside[0]
-        assert abs(int(filled.any(axis=(1, 2)).sum()) - own) <= 1
+        assert (len({c.slice_index for c in marks.components}), marks.shape[0]) == (marked, slices)
+        scan = read_scan(case.image)
+        filled = rtstruct.read(drawn, scan, [path for _, path in case.parts]).inside[0]
+        assert abs(int(filled.any(axis=(1, 2)).sum()) - marked) <= 1
         dice = 2 * (filled & truth).sum() / (filled.sum() + truth.sum())
         assert dice >= 0.999  # filled at voxel centres, as the mask was
     assert expected == {}
@@ -226,9 +226,9 @@ def test_real_sarcomas_from_contours_and_from_nifti(realdata: Path) -> None:
 
 @pytest.mark.realdata
 def test_a_real_folder_of_slices_and_contours(realdata: Path) -> None:
-    """The index counts 2453 voxels: PIL's polygons, which paint their outlines too.
+    """A real series gives the 2256 voxels whose centres lie inside its contours.
 
-    The voxels whose centres lie inside are 2256.
+    The 2453 voxels of its index include those that the outlines touch.
     """
     chosen = recipe("rtstruct", {"gtv": "GTV-1"}, image="pat_{case}", mask="pat_{case}")
     (case,) = find_cases(chosen, realdata / "rtstruct_mixed")

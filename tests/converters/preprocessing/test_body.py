@@ -18,17 +18,17 @@ def volume(array: np.ndarray) -> Volume:
     return Volume(array, bodies.AFFINE, np.eye(4))
 
 
-def near(found: Region, expected: Region | None) -> bool:
+def near(region: Region, expected: Region | None) -> bool:
     assert expected is not None
-    return bool(np.abs(np.subtract(found, expected)).max() <= PIXELS)
+    return bool(np.abs(np.subtract(region, expected)).max() <= PIXELS)
 
 
 def test_neither_air_nor_table_nor_specks() -> None:
     hu, _ = bodies.scan((50, 34, 8))
     hu[3, 5:8, 5:8] = 500
-    found = find_body(volume(hu))
-    assert near(found.region, extent(bodies.body()))
-    assert found.values.min() > -300
+    body = find_body(volume(hu))
+    assert near(body.region, extent(bodies.body()))
+    assert body.values.min() > -300
 
 
 def test_lungs_are_inside_and_a_second_leg_is_kept() -> None:

@@ -1,4 +1,4 @@
-"""What is in the pictures, and that a dataset of any kind of them says where they lie."""
+"""Channels and windows of pictures, and the frame that datasets record for them."""
 
 import json
 import shutil
@@ -40,21 +40,21 @@ def scan() -> Volume:
     return Volume(bodies.scan((50, 34, 8))[0], bodies.AFFINE, np.eye(4))
 
 
-def made(**how: object) -> list[np.ndarray]:
+def scan_pictures(**how: object) -> list[np.ndarray]:
     return list(pictures(scan(), Representation(window=WINDOW, **how), "scan"))  # type: ignore
 
 
 def test_gray_is_the_window_of_the_slice() -> None:
-    found = made()
-    assert len(found) == bodies.SHAPE[0]
-    for picture, plane in zip(found, scan().array, strict=True):
+    shown = scan_pictures()
+    assert len(shown) == bodies.SHAPE[0]
+    for picture, plane in zip(shown, scan().array, strict=True):
         assert (picture == WINDOW.apply(plane)).all()
 
 
 def test_adjacent_at_the_spacing_are_the_neighbouring_slices_exactly() -> None:
-    gray, found = made(), made(channels="adjacent:2.5")
+    gray, adjacent = scan_pictures(), scan_pictures(channels="adjacent:2.5")
     last = len(gray) - 1
-    for z, picture in enumerate(found):
+    for z, picture in enumerate(adjacent):
         for channel, other in enumerate((max(z - 1, 0), z, min(z + 1, last))):
             assert (picture[..., channel] == gray[other]).all()
 
@@ -62,7 +62,7 @@ def test_adjacent_at_the_spacing_are_the_neighbouring_slices_exactly() -> None:
 @pytest.mark.parametrize("step", [1.0, 2.0, 3.75, 6.0])
 def test_adjacent_between_slices_are_interpolated_in_hu(step: float) -> None:
     hu, last = scan().array.astype(np.float64), bodies.SHAPE[0] - 1
-    for z, picture in enumerate(made(channels=f"adjacent:{step}")):
+    for z, picture in enumerate(scan_pictures(channels=f"adjacent:{step}")):
         for channel, sign in enumerate((-1, 0, 1)):
             place = min(max(z + sign * step / 2.5, 0), last)
             low = min(int(place), last - 1)
@@ -72,8 +72,8 @@ def test_adjacent_between_slices_are_interpolated_in_hu(step: float) -> None:
 
 
 def test_three_windows_in_their_order() -> None:
-    found = made(channels="windows")
-    for picture, plane in zip(found, scan().array, strict=True):
+    windows = scan_pictures(channels="windows")
+    for picture, plane in zip(windows, scan().array, strict=True):
         for channel, window in enumerate(LIVER_WINDOWS.windows.values()):
             assert isinstance(window, Window)
             assert (picture[..., channel] == window.apply(plane)).all()
@@ -117,7 +117,7 @@ def test_a_recipe_says_it_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
         ("crop: liver\n", "`crop`"),
         ("spacing: 0.8\n", "did you mean `spacing_mm`"),
@@ -127,8 +127,8 @@ def test_a_recipe_says_it_all(tmp_path: Path) -> None:
         (OWN.replace("[1, 99]", "[99, 1]"), "is not below"),
     ],
 )
-def test_a_wrong_key_is_named_with_the_nearest(tmp_path: Path, extra: str, said: str) -> None:
-    with pytest.raises(InputError, match=said) as caught:
+def test_a_wrong_key_is_named_with_the_nearest(tmp_path: Path, extra: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
         bodies.recipe(tmp_path, extra)
     assert "\n" not in str(caught.value)
 
@@ -225,13 +225,13 @@ def extent_of(scans: Path, case: str):
 
 def test_other_readers_agree_on_the_order_of_the_channels(dataset: Path) -> None:
     for path in sorted(dataset.glob("images/*/*.png"))[:3]:
-        own = read_png(path)
-        assert (np.asarray(Image.open(path)) == own).all()
+        pixels = read_png(path)
+        assert (np.asarray(Image.open(path)) == pixels).all()
         by_torch = decode_image(str(path)).numpy()
-        by_torch = by_torch[0] if own.ndim == 2 else by_torch.transpose(1, 2, 0)
-        assert (by_torch == own).all()
+        by_torch = by_torch[0] if pixels.ndim == 2 else by_torch.transpose(1, 2, 0)
+        assert (by_torch == pixels).all()
         by_cv2 = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        assert ((by_cv2 if own.ndim == 2 else by_cv2[..., ::-1]) == own).all()
+        assert ((by_cv2 if pixels.ndim == 2 else by_cv2[..., ::-1]) == pixels).all()
 
 
 def test_the_same_bytes_for_two_workers(scans: Path, tmp_path: Path) -> None:
@@ -268,33 +268,33 @@ def test_datasets_from_before_frames_are_read(scans: Path, tmp_path: Path) -> No
 
 
 def test_a_lesion_outside_of_the_body_is_never_cut(scans: Path, tmp_path: Path) -> None:
-    own = shutil.copytree(scans, tmp_path / "scans")
-    mask = read_mask(own / "case1-mask.nii")
+    folder = shutil.copytree(scans, tmp_path / "scans")
+    mask = read_mask(folder / "case1-mask.nii")
     array = mask.array.copy()
     array[5, 66:69, 3:6] = 2
-    write_nifti(own / "case1-mask.nii", array, mask.affine)
-    result = run(tmp_path, own, "crop: body\n")
+    write_nifti(folder / "case1-mask.nii", array, mask.affine)
+    result = run(tmp_path, folder, "crop: body\n")
     (error,) = result.errors
     assert "beyond the body" in str(error) and "--crop none" in str(error)
     assert len(result.manifest.cases) == 5
-    assert not run(tmp_path, own, "", name="whole").errors
+    assert not run(tmp_path, folder, "", name="whole").errors
 
 
 def test_a_case_without_the_organ_is_listed(scans: Path, tmp_path: Path) -> None:
-    own = shutil.copytree(scans, tmp_path / "scans")
-    mask = read_mask(own / "case2-mask.nii")
-    write_nifti(own / "case2-mask.nii", np.zeros_like(mask.array), mask.affine)
-    (error,) = run(tmp_path, own, "crop: organ\n", negatives="all").errors
+    folder = shutil.copytree(scans, tmp_path / "scans")
+    mask = read_mask(folder / "case2-mask.nii")
+    write_nifti(folder / "case2-mask.nii", np.zeros_like(mask.array), mask.affine)
+    (error,) = run(tmp_path, folder, "crop: organ\n", negatives="all").errors
     assert "no organ" in str(error)
 
 
 def test_a_component_too_small_for_any_pixel_keeps_its_box(tmp_path: Path) -> None:
-    own = bodies.make_scans(tmp_path / "scans", 3)
-    mask = read_mask(own / "case0-mask.nii")
+    folder = bodies.make_scans(tmp_path / "scans", 3)
+    mask = read_mask(folder / "case0-mask.nii")
     array = mask.array.copy()
     array[0, 30:32, 51] = 2
-    write_nifti(own / "case0-mask.nii", array, mask.affine)
-    run(tmp_path, own, "spacing_mm: 9\n", split=(1, 1, 1))
+    write_nifti(folder / "case0-mask.nii", array, mask.affine)
+    run(tmp_path, folder, "spacing_mm: 9\n", split=(1, 1, 1))
     assert check(tmp_path / "d") == []
     opened = open_dataset(tmp_path / "d")
     entry = next(c for c in opened.manifest.cases if c.id == "case0")

@@ -1,4 +1,4 @@
-"""Where pictures lie: by hand, by brute force, and there and back."""
+"""The frame of pictures: worked by hand, by brute force, and there and back."""
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def test_pixels_to_voxels_to_mm_and_back() -> None:
 
 
 def test_resampling_keeps_every_place() -> None:
-    """A ramp's value at a picture pixel's middle is the place that the frame says it has."""
+    """The value of a ramp at the middle of a pixel equals its place by the frame."""
     rng = np.random.default_rng(2)
     row, column = np.indices((260, 500)).astype(np.float64)
     for _ in range(30):

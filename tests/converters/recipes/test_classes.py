@@ -1,4 +1,4 @@
-"""Other classes than a recipe names, and what a wrong name is answered with."""
+"""Choice and merging of a recipe's classes, and the errors for wrong names."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_one_class_of_all(limt: Recipe) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("malignacy", "did you mean `malignancy`"),
         ("a=hcc+metastases,b=cyst", "did you mean `metastasis`"),
@@ -48,10 +48,10 @@ def test_one_class_of_all(limt: Recipe) -> None:
         (",", "no list of classes"),
     ],
 )
-def test_a_wrong_merging_is_one_clear_line(limt: Recipe, text: str, said: str) -> None:
+def test_a_wrong_merging_is_one_clear_line(limt: Recipe, text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         merge_classes(limt, text)
-    assert said in str(caught.value) and "--classes" in str(caught.value)
+    assert message in str(caught.value) and "classes" in str(caught.value)
 
 
 def test_a_lesion_within_an_organ_is_part_of_it(limt: Recipe) -> None:
@@ -73,26 +73,26 @@ def test_no_organs_and_no_such_target(limt: Recipe) -> None:
 
 
 def test_a_merged_class_joins_what_touches_and_is_recorded(tmp_path: Path) -> None:
-    """Two neighbours of different labels are two boxes, and one where their class is one."""
+    """Touching lesions of two labels give two boxes, or one if both labels are one class."""
     labels = miniatures.label_volume([])
     labels[2:4, 5:8, 5:8], labels[2:4, 5:8, 8:12] = 2, 3
     for n in range(3):
         miniatures.write_nii(tmp_path / "in" / "images" / f"{n}.nii.gz", miniatures.scan(n))
         miniatures.write_nii(tmp_path / "in" / "masks" / f"{n}.nii.gz", labels)
-    found = {}
+    boxes = {}
     for text in (None, "malignancy"):
         out = tmp_path / f"{text}"
         recipe = wanted_recipe(find_recipe("limt"), "lesions", text)
         convert(recipe, tmp_path / "in", out, split=(1, 1, 1))
         manifest = read_manifest(out)
-        found[text] = manifest.cases[0].boxes
-    assert found[None] == {"hcc": 2, "metastasis": 2, "cyst": 0, "hemangioma": 0}
-    assert found["malignancy"] == {"malignant": 2, "benign": 0}
+        boxes[text] = manifest.cases[0].boxes
+    assert boxes[None] == {"hcc": 2, "metastasis": 2, "cyst": 0, "hemangioma": 0}
+    assert boxes["malignancy"] == {"malignant": 2, "benign": 0}
     assert manifest.request.recipe.classes == {"malignant": [2, 3], "benign": [4, 5]}
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ("merges: {m: {a: [brigt]}}", "did you mean `bright`"),
         ("merges: {m: {a: [bright, bright]}}", "`bright` twice"),
@@ -102,10 +102,10 @@ def test_a_merged_class_joins_what_touches_and_is_recorded(tmp_path: Path) -> No
         ("shared_patients: [lits]", "shared_patients"),
     ],
 )
-def test_a_wrong_key_or_name_in_a_recipe(tmp_path: Path, keys: str, said: str) -> None:
+def test_a_wrong_key_or_name_in_a_recipe(tmp_path: Path, keys: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         tiny.recipe(tmp_path, f"{tiny.RECIPE}{keys}\n")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_recipe_needs_something_to_find(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recipes: the shipped ones, and what a user can get wrong."""
+"""The shipped recipes, and the errors for wrong ones."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_limt_has_the_four_lesion_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("window:", "windw:", "unknown key `windw`. did you mean `window`"),
         ("window:", "representation: {}\nwindow:", "unknown key `representation`"),
@@ -39,12 +39,12 @@ def test_limt_has_the_four_lesion_classes() -> None:
         ("value: 85057007", "valeu: 85057007", "did you mean `value`"),
     ],
 )
-def test_a_wrong_recipe_is_one_clear_line(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_wrong_recipe_is_one_clear_line(tmp_path: Path, old: str, new: str, message: str) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(RECIPE.replace(old, new), encoding="utf-8")
     with pytest.raises(InputError) as caught:
         load_recipe(file)
-    assert said in str(caught.value) and str(file) in str(caught.value)
+    assert message in str(caught.value) and str(file) in str(caught.value)
 
 
 def test_templates() -> None:

@@ -27,7 +27,7 @@ SEEN: list[tuple[str, int, str]] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def table() -> Iterator[None]:
-    """Write what was tried as Markdown where DETECT_BAD_INPUT_TABLE says."""
+    """Write the cases as a Markdown table to the file that DETECT_BAD_INPUT_TABLE names."""
     yield
     if name := os.environ.get("DETECT_BAD_INPUT_TABLE"):
         rows = [f"| {kind} | {code} | `{line}` |\n" for kind, code, line in SEEN]
@@ -36,7 +36,7 @@ def table() -> Iterator[None]:
 
 
 class Place:
-    """A folder with everything a command needs, to be spoilt by each case."""
+    """A folder with all inputs of a command; each case spoils one of them."""
 
     def __init__(self, folder: Path, dataset: Path, bundle: Path) -> None:
         self.folder, self.dataset, self.bundle = folder, dataset, bundle
@@ -46,7 +46,7 @@ class Place:
         self.out = folder / "out"
         self.scan = self.scans / "case0-scan.nii"
 
-    def own(self, what: Path) -> Path:
+    def copied(self, what: Path) -> Path:
         return Path(shutil.copytree(what, self.folder / f"own-{what.name}"))
 
     def convert(self, *more: str) -> list[str]:
@@ -83,8 +83,8 @@ def case(kind: str) -> Callable[[Case], Case]:
     return keep
 
 
-def scan_as(kind: str, change: Callable[[Path], Path], said: str) -> None:
-    CASES[kind] = lambda place: (place.predict(change(place.scan)), 1, said)
+def scan_as(kind: str, change: Callable[[Path], Path], message: str) -> None:
+    CASES[kind] = lambda place: (place.predict(change(place.scan)), 1, message)
 
 
 def rewritten(content: Callable[[bytes], bytes], name: str = "bad.nii") -> Callable[[Path], Path]:
@@ -222,7 +222,7 @@ def _(place: Place) -> tuple[list[str], int, str]:
 
 @case("dataset of other classes")
 def _(place: Place) -> tuple[list[str], int, str]:
-    data = place.own(place.dataset)
+    data = place.copied(place.dataset)
     text = (data / "dataset.json").read_text(encoding="utf-8").replace('"bright"', '"light"')
     (data / "dataset.json").write_text(text)
     return place.evaluate(data=data), 2, "classes"
@@ -230,14 +230,14 @@ def _(place: Place) -> tuple[list[str], int, str]:
 
 @case("damaged model.json")
 def _(place: Place) -> tuple[list[str], int, str]:
-    bundle = place.own(place.bundle)
+    bundle = place.copied(place.bundle)
     (bundle / "model.json").write_text("{}")
     return place.predict(place.scan, bundle=bundle), 2, "model card"
 
 
 @case("weights changed after training")
 def _(place: Place) -> tuple[list[str], int, str]:
-    bundle = place.own(place.bundle)
+    bundle = place.copied(place.bundle)
     with (bundle / "weights/last.safetensors").open("ab") as file:
         file.write(b"x")
     return place.predict(place.scan, bundle=bundle), 2, "last.safetensors"
@@ -245,7 +245,7 @@ def _(place: Place) -> tuple[list[str], int, str]:
 
 @case("model.json that leads outside")
 def _(place: Place) -> tuple[list[str], int, str]:
-    bundle = place.own(place.bundle)
+    bundle = place.copied(place.bundle)
     card = json.loads((bundle / "model.json").read_text(encoding="utf-8")) | {
         "weights": "../../etc/passwd"
     }
@@ -258,10 +258,10 @@ def test_bad_input(
     kind: str, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DETECT_WEIGHTS", str(place.folder / "weights"))
-    words, code, said = CASES[kind](place)
+    words, code, message = CASES[kind](place)
     assert _run(words) == code
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and said in lines[0], lines
+    assert len(lines) == 1 and message in lines[0], lines
     assert lines[0].startswith("error: " if code == 2 else "failed: ")
     if code == 2:
         assert not place.out.exists()

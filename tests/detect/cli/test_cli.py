@@ -1,4 +1,4 @@
-"""What the command line refuses: wrong requests, models, datasets and scans, and full disks.
+"""The command line refuses wrong requests, models, datasets and scans, and full disks.
 
 Each entry of `REFUSED` is a command; files and folders it names in braces are made by `pantry`.
 """
@@ -31,7 +31,7 @@ SEEN: list[tuple[str, int, str]] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def table() -> Iterator[None]:
-    """Append what was printed, as Markdown rows, to the file that DETECT_CLI_TABLE names."""
+    """Append the printed lines, as Markdown rows, to the file that DETECT_CLI_TABLE names."""
     yield
     if name := os.environ.get("DETECT_CLI_TABLE"):
         with Path(name).open("a", encoding="utf-8") as file:
@@ -49,7 +49,7 @@ class Runs:
 def pantry(
     tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path, tiny_run: Path
 ) -> dict[str, Path]:
-    """Everything the commands name; nothing in it may change."""
+    """A folder with all inputs of the commands; nothing in it may change."""
     folder = tmp_path_factory.mktemp("pantry")
     items = {"data": tiny_dataset, "run": tiny_run}
 
@@ -294,9 +294,9 @@ def test_no_space_left(
     line, *more = done.stderr.splitlines()
     batch = words[0] == "predict"  # lists the scan, and the report that found no room either
     assert (done.returncode, len(more)) == ((1, 1) if batch else (2, 0)), done.stderr
-    for one in (line, *more):
-        assert one.startswith("failed: " if batch else "error: ")
-        assert "too large" in one and str(out) in one
+    for failure in (line, *more):
+        assert failure.startswith("failed: " if batch else "error: ")
+        assert "too large" in failure and str(out) in failure
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
     if batch:
         assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["summary.csv"]
@@ -318,8 +318,8 @@ def test_an_interrupt_is_one_line_and_says_how_to_go_on(tmp_path: Path) -> None:
                 assert process.poll() is None
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 130
-    assert said == "error: interrupted; run the same command again to go on\n"
+    assert errors == "error: interrupted; run the same command again to go on\n"

@@ -35,8 +35,8 @@ def test_the_commands_of_a_dataset_run(
     run = [shlex.split(line)[1:] for line in commands if "train" not in line]
     assert len(run) >= 2
     for words in run:
-        one = ["--workers", "1"] if words[0] == "convert" else []
-        assert detect(*words, *one, "--quiet") == 0, words
+        workers = ["--workers", "1"] if words[0] == "convert" else []
+        assert detect(*words, *workers, "--quiet") == 0, words
     assert read_manifest(Path(f"data/{name}")).class_names[0] == {"kits23": "tumour"}.get(
         name, "liver"
     )
@@ -50,10 +50,10 @@ def test_an_unknown_dataset_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_recipe_of_ones_own_is_described(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = tmp_path / "own.yaml"
-    own.write_bytes(recipe_files()["lits"].read_bytes().replace(b"name: lits", b"name: own"))
-    assert detect("datasets", str(own)) == 0
-    assert f"detect convert {own} --root OWN --out data/own" in capsys.readouterr().out
+    file = tmp_path / "own.yaml"
+    file.write_bytes(recipe_files()["lits"].read_bytes().replace(b"name: lits", b"name: own"))
+    assert detect("datasets", str(file)) == 0
+    assert f"detect convert {file} --root OWN --out data/own" in capsys.readouterr().out
 
 
 def test_several_recipes_and_a_root_each(

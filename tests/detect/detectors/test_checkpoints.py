@@ -37,12 +37,12 @@ def test_known_classes_load_without_trust_and_every_body_tensor_is_taken(tmp_pat
     detector = create_detector(spec("yolov8n"), "cpu")
     fresh = {k: v.clone() for k, v in detector.network.state_dict().items()}
     detector.load_weights(path, trust=False)
-    own, given = detector.network.state_dict(), read_state(path, trust=False)
-    for name, tensor in own.items():
+    state, given = detector.network.state_dict(), read_state(path, trust=False)
+    for name, tensor in state.items():
         fits = name in given and given[name].shape == tensor.shape
         expected = given[name].to(tensor.dtype) if fits else fresh[name]
         assert torch.equal(tensor, expected), name
-    kept = [name for name in own if own[name].shape != given[name].shape]
+    kept = [name for name in state if state[name].shape != given[name].shape]
     assert kept and all(".cv3." in name for name in kept)  # the class branch, and only it
 
 
@@ -101,7 +101,7 @@ def test_damaged_weight_files(tmp_path: Path, kind: str, suffix: str, trust: boo
 def test_a_damaged_file_under_a_known_name_is_neither_deleted_nor_fetched(
     tmp_path: Path, monkeypatch
 ) -> None:
-    """ultralytics would take `yolov8n.pt` in the working folder for its own cache."""
+    """A damaged `yolov8n.pt` in the working folder is neither deleted nor downloaded anew."""
     monkeypatch.chdir(tmp_path)
     Path("yolov8n.pt").write_text("cut short")
     with pytest.raises(InputError):
@@ -128,9 +128,9 @@ def test_a_bundle_whose_weights_do_not_fit(tiny_run: Path, tmp_path: Path) -> No
     first = next(iter(state))
     state[first] = torch.zeros(1, 2, 3)
     save_file(state, tmp_path / "changed.safetensors")
-    own = read_model_card(tiny_run).spec
+    card_spec = read_model_card(tiny_run).spec
     with pytest.raises(InputError, match="does not fit the model"):
-        UltralyticsDetector.load(own, tmp_path / "changed.safetensors", "cpu")
+        UltralyticsDetector.load(card_spec, tmp_path / "changed.safetensors", "cpu")
 
 
 def test_training_can_start_from_weights(tiny_run: Path, tiny_dataset: Path, tmp_path) -> None:
@@ -147,11 +147,11 @@ def test_training_can_start_from_weights(tiny_run: Path, tiny_dataset: Path, tmp
 
 @pytest.mark.realdata
 def test_the_published_weights(realdata: Path) -> None:
-    """They load without trust, and every tensor but the class branch's last is taken."""
+    """The published weights load without trust; all tensors but the last class layer are taken."""
     detector = create_detector(spec("yolov8n"), "cpu")
     path = realdata / "weights" / "yolov8n.pt"
     detector.load_weights(path, trust=False)
-    given, own = read_state(path, trust=False), detector.network.state_dict()
-    assert set(given) == set(own)
-    differing = [k for k in own if not torch.equal(own[k].float(), given[k].float())]
+    given, state = read_state(path, trust=False), detector.network.state_dict()
+    assert set(given) == set(state)
+    differing = [k for k in state if not torch.equal(state[k].float(), given[k].float())]
     assert all(".cv3." in name for name in differing)

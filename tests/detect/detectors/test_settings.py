@@ -29,7 +29,7 @@ def test_what_the_user_gives_goes_before_the_protocol() -> None:
 
 @pytest.mark.parametrize(("protocol", "family"), [("lits", "deim"), ("limt", "rfdetr")])
 def test_protocols_that_there_are_not(protocol: str, family: str) -> None:
-    with pytest.raises(InputError, match="--protocol"):
+    with pytest.raises(InputError, match="protocol"):
         protocol_settings(protocol, family)
 
 

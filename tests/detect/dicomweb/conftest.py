@@ -12,7 +12,7 @@ from tests.helpers.hostile_servers import STUDY
 
 @pytest.fixture
 def slices(tmp_path: Path) -> tuple[str, list[bytes]]:
-    """UID of a series of `STUDY`, and its files."""
+    """The UID of a series of `STUDY`, and its files."""
     edit = study()
 
     def ours(number: int, ds):

@@ -1,4 +1,4 @@
-"""What stands after --from, and the parts of multipart bodies."""
+"""The address of `--from`, and the parts of multipart bodies."""
 
 from pathlib import Path
 

@@ -103,15 +103,15 @@ def test_gone_in_the_middle_the_series_that_came_are_done(
     out = tmp_path / "out"
     with stranger(reply) as (url, _):
         assert run(*ask(threshold_model, url, out)) == 1
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert len(list(out.glob("scan-*"))) == 1
-    assert [line.split(": ")[1] for line in said.err.splitlines()] == [
+    assert [line.split(": ")[1] for line in printed.err.splitlines()] == [
         "--from, series 2 of 4",
         "--from, series 3 of 4",
         "--from, series 4 of 4",
     ]
     for secret in (*SECRETS, STUDY, series, *others, url):
-        assert secret not in said.out.replace(str(out), "") + said.err
+        assert secret not in printed.out.replace(str(out), "") + printed.err
 
 
 GIANT = f"HTTP/1.1 200 OK\r\nContent-Type: {MULTIPART}\r\nContent-Length: {10**17}\r\n\r\n".encode()
@@ -119,15 +119,15 @@ WRONG = [
     (GIANT, "sends more bytes than"),
     (GIANT.replace(b"1000", b"\xb2999"), "gives an answer that is not HTTP|breaks off"),
     (answer(b"x" * 99, MULTIPART).replace(b"OK\r\n", b"OK\r\nContent-Encoding: gzip\r\n"), "compr"),
-    (answer(b"<html>", "text/html"), "something else than multipart/related"),
-    (answer(b"no boundary", MULTIPART), "garbles its answer"),
-    (answer(b"", "multipart/related; boundary=" + "b" * 5000), "garbles|something else"),
+    (answer(b"<html>", "text/html"), "something other than multipart/related"),
+    (answer(b"no boundary", MULTIPART), "sends a malformed answer"),
+    (answer(b"", "multipart/related; boundary=" + "b" * 5000), "malformed|something other"),
     (answer(multipart(b"hello"), MULTIPART), "sends something that is not a DICOM object"),
     (answer(multipart(b"\0" * 128 + b"DICM" + b"\xff" * 99), MULTIPART), "not a DICOM|another"),
-    (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2:1/x\r\n\r\n", "sends us elsewhere"),
+    (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.2:1/x\r\n\r\n", "redirects the request"),
     (answer(b"", status="400 Bad"), "refuses the request .400."),
     (b"\xff\xfe no HTTP at all\r\n\r\n", "not HTTP|cannot be reached"),
-    (answer(b"--xyz\r\n" + b"A: b\r\n" * 9999, MULTIPART), "garbles its answer"),
+    (answer(b"--xyz\r\n" + b"A: b\r\n" * 9999, MULTIPART), "sends a malformed answer"),
 ]
 
 
@@ -176,14 +176,14 @@ def test_fewer_objects_than_announced_are_refused(
 
 
 LISTS = [
-    (answer(b"[" * 100_000), "something else than DICOM JSON"),
-    (answer(b"<html>"), "something else than DICOM JSON"),
+    (answer(b"[" * 100_000), "something other than DICOM JSON"),
+    (answer(b"<html>"), "something other than DICOM JSON"),
     (listing(("../../secret", "CT")), "lists series without a UID"),
     (answer(b'[{"0020000E": 3}]'), "lists series without a UID"),
     (answer(b'{"a": []}'), "holds no CT series"),
     (b"HTTP/1.1 204 No Content\r\n\r\n", "holds no CT series"),
     (listing(("1.2", "MR"), ("1.3", "PR"), ("1.4", "PR")), "there are: 1 MR, 2 PR"),
-    (answer(b"", status="404 Not Found"), "does not have it (404)"),
+    (answer(b"", status="404 Not Found"), "does not have the study or series (404)"),
     (answer(b"", status="500 Broken"), "fails (500)"),
     (b"HTTP/1.1 200 OK\r\n: \r\nbad header\r\nContent-Length: 2\r\n\r\n[]", "holds no CT series"),
 ]
@@ -333,8 +333,8 @@ def test_what_is_not_stored_is_listed(
     out = tmp_path / "out"
     with stranger(reply) as (url, _):
         assert run(*ask(threshold_model, url, out, "--store")) == 1
-    said = capsys.readouterr()
-    (line,) = said.err.splitlines()
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
     (case,) = out.glob("scan-*")
     assert line.startswith(f"failed: --store, {case.name}: the server refuses the request (409)")
-    assert "stored in the study: 0 DICOM objects" in said.out
+    assert "stored in the study: 0 DICOM objects" in printed.out

@@ -1,4 +1,4 @@
-"""From a real DICOM server to lesions, and back into its study."""
+"""Prediction from a real DICOM server, and the results sent back to its study."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from tests.helpers.threshold_detector import detections, run
 
 @dataclass
 class Study:
-    """One on the server, with a phantom's scan in two series, and in a folder each."""
+    """A study on the server and in folders, with a phantom's scan in two series."""
 
     server: Orthanc
     uid: str
@@ -42,11 +42,11 @@ class Study:
         return DICOMwebClient(f"{self.server.url}/dicom-web", session=session)
 
     def modalities(self) -> list[str]:
-        found = self.client.search_for_series(self.uid)
-        return sorted(item["00080060"]["Value"][0] for item in found)
+        series = self.client.search_for_series(self.uid)
+        return sorted(item["00080060"]["Value"][0] for item in series)
 
     def results(self) -> dict[str, Dataset]:
-        """What the server returns that is no CT, by the UID of the object."""
+        """Fetch the objects of the study that are no CT, by their UIDs."""
         back = {}
         for item in self.client.search_for_series(self.uid):
             if item["00080060"]["Value"][0] != "CT":
@@ -61,7 +61,7 @@ def archive(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Orthanc:
-    """The server, for whom `detect` has the password."""
+    """A running server whose password `detect` has."""
     monkeypatch.setenv("DETECT_DICOMWEB_USER", USER)
     monkeypatch.setenv("DETECT_DICOMWEB_PASSWORD", PASSWORD)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -104,11 +104,11 @@ def test_a_study_is_predicted_as_its_folders_are(
     expected = predict(threshold_model, pushed.folders, out=local)
     assert len(expected.rows) == 2 and all(expected.rows.values())
 
-    def found(folder: Path) -> list[str]:
+    def lesions(folder: Path) -> list[str]:
         cases = sorted(folder.glob("scan-*"))
         return sorted(json.dumps(detections(folder, case.name)["lesions"]) for case in cases)
 
-    assert found(out) == found(local)
+    assert lesions(out) == lesions(local)
     assert pushed.modalities() == ["CT", "CT"]  # nothing was sent
     texts = [p.read_bytes() for p in out.rglob("*") if p.is_file()]
     texts += [str(p.relative_to(out)).encode() for p in out.rglob("*")]
@@ -153,9 +153,9 @@ def test_results_go_back_into_the_study(
     shutil.rmtree(out)
     ask += ["--from", pushed.url, "--dicom-seg"]
     assert run(*ask) == 0  # the same SR once more changes nothing
-    said = capsys.readouterr()
-    assert "stored in the study: 4 DICOM objects" in said.out
-    assert said.err.count(": is SR. only CT is fetched.") == 1
+    printed = capsys.readouterr()
+    assert "stored in the study: 4 DICOM objects" in printed.out
+    assert printed.err.count(": is SR. only CT is fetched.") == 1
     assert run(*ask) == 0
     assert pushed.modalities() == ["CT", "CT", "SEG", "SEG", "SR", "SR"]
 
@@ -167,16 +167,16 @@ def test_results_go_back_into_the_study(
     for case in cases:
         sent = {name: dcmread(case / f"lesions-{name}.dcm") for name in ("sr", "seg")}
         for ds in sent.values():
-            there = back.pop(ds.SOPInstanceUID)
-            assert there.PatientName == SECRETS[0] and there.StudyInstanceUID == pushed.uid
-            for both in (there, ds):  # when it was written: the first one stays on the server
+            stored = back.pop(ds.SOPInstanceUID)
+            assert stored.PatientName == SECRETS[0] and stored.StudyInstanceUID == pushed.uid
+            for both in (stored, ds):  # when it was written: the first one stays on the server
                 del both.InstanceCreationTime, both.ContentTime, both.ContributingEquipmentSequence
-            assert there == ds
+            assert stored == ds
         # what the server returns says what lesions.csv says, on the server's slices
         returned = tmp_path / "returned" / case.name
         returned.mkdir(parents=True)
         (returned / "lesions.csv").write_bytes((case / "lesions.csv").read_bytes())
-        there.save_as(returned / "lesions-seg.dcm")
+        stored.save_as(returned / "lesions-seg.dcm")
         sent["sr"].save_as(returned / "lesions-sr.dcm")
         ranks = [float(ds.SliceThickness) for ds in slices.values()]
         tolerance = np.array([*map(float, next(iter(slices.values())).PixelSpacing), max(ranks)])
@@ -194,7 +194,7 @@ def test_a_real_study(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """From the archive to lesions and back; what it returns is valid and says the same."""
+    """The results of a real study are valid DICOM and come back unchanged."""
     folder, out = realdata / "sts" / "STS_019" / "CT" / "image", tmp_path / "out"
     files = sorted(folder.iterdir())
     archive.push(files)
@@ -231,7 +231,7 @@ def test_wrong_password_and_unknown_study(
     unknown = [*ask, "--from", pushed.server.study_url(generate_uid())]
     assert "holds no CT series (there are: none at all)" in failing(unknown, 2, capsys)
     unknown = [*ask, "--from", f"{pushed.url}/series/{generate_uid()}"]
-    assert "does not have it (404)" in failing(unknown, 2, capsys)
+    assert "does not have the study or series (404)" in failing(unknown, 2, capsys)
     known = [*ask, "--from", pushed.url]
     monkeypatch.setenv("DETECT_DICOMWEB_PASSWORD", "another-s3cret")
     line = failing(known, 2, capsys)
@@ -244,7 +244,7 @@ def test_wrong_password_and_unknown_study(
 
 
 def test_a_study_that_the_objects_are_not_of_refuses_them(pushed: Study, tmp_path: Path) -> None:
-    """What the server refuses is said, with its reason."""
+    """An object that the server refuses is reported with the reason."""
     from detect.dicomweb.address import parse_address
     from detect.dicomweb.credentials import from_environment
     from detect.dicomweb.server import Server, ServerError

@@ -1,4 +1,4 @@
-"""Servers whose certificate nobody signed, and such as send a byte now and then."""
+"""Servers with an untrusted certificate, and servers that send a byte now and then."""
 
 import shutil
 import ssl
@@ -15,18 +15,18 @@ from tests.helpers.threshold_detector import run
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, ssl.SSLContext]:
-    """For 127.0.0.1, signed by nobody but itself."""
+    """Make a self-signed certificate for 127.0.0.1."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
-    key, made = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    key, signed = tmp_path / "key.pem", tmp_path / "certificate.pem"
     words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     words += " -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    ask = [openssl, *words.split(), "-keyout", key, "-out", made]
+    ask = [openssl, *words.split(), "-keyout", key, "-out", signed]
     subprocess.run(ask, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(made, key)
-    return made, context
+    context.load_cert_chain(signed, key)
+    return signed, context
 
 
 def test_over_tls_a_server_is_asked_only_where_its_certificate_is_trusted(
@@ -58,7 +58,7 @@ def test_over_tls_a_server_is_asked_only_where_its_certificate_is_trusted(
 
 
 def drip(begin: bytes, piece: bytes) -> Iterator[bytes]:
-    """Something now and then, which no limit on silence ends."""
+    """Send a byte now and then, so that no limit on silence applies."""
     yield begin
     for _ in range(60):
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""An independent calculation from the definitions, one box at a time, in plain Python."""
+"""Average precision and counts against the definitions, one box at a time, in plain Python."""
 
 from hypothesis import given, settings
 
@@ -16,22 +16,22 @@ THRESHOLDS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.8999999999999999, 0.
 def scored_hits(
     truth: Images, detections: Images, label: int, threshold: float
 ) -> tuple[list[tuple[float, int, bool]], int]:
-    """(score, rank in its image, hit) of each detection by falling score; and the true boxes."""
+    """Return (score, rank in its image, hit) by falling score, and the number of true boxes."""
     entries, total = [], 0
-    for true, found in zip(truth, detections, strict=True):
+    for true, predicted in zip(truth, detections, strict=True):
         free = [b for b, c in zip(true.xyxy.tolist(), true.label, strict=True) if c == label]
         total += len(free)
-        mine = [i for i in range(len(found)) if found.label[i] == label]
-        mine.sort(key=lambda i: -found.score[i])  # Python's sort is stable
+        mine = [i for i in range(len(predicted)) if predicted.label[i] == label]
+        mine.sort(key=lambda i: -predicted.score[i])  # Python's sort is stable
         for rank, i in enumerate(mine):
             best, best_iou = -1, threshold
             for g, box in enumerate(free):
-                overlap = iou(found.xyxy[i].tolist(), box)
+                overlap = iou(predicted.xyxy[i].tolist(), box)
                 if overlap >= best_iou:
                     best, best_iou = g, overlap
             if best >= 0:
                 del free[best]
-            entries.append((float(found.score[i]), rank, best >= 0))
+            entries.append((float(predicted.score[i]), rank, best >= 0))
     entries.sort(key=lambda entry: -entry[0])
     return entries, total
 
@@ -43,21 +43,21 @@ def test_average_precision_and_counts(images: tuple[Images, Images]) -> None:
     metrics = evaluate(truth, detections, ["a", "b"], frozen_confidence=0.25)
     assert metrics.frozen is not None
     pooled = [0, 0, 0]
-    for label, one in enumerate(metrics.per_class):
+    for label, row in enumerate(metrics.per_class):
         entries, total = scored_hits(truth, detections, label, 0.5)
         kept = [hit for score, _, hit in entries if score >= 0.25]
         counts = [sum(kept), len(kept) - sum(kept), total - sum(kept)]
-        assert one.frozen == Counts(*counts)
+        assert row.frozen == Counts(*counts)
         pooled = [a + b for a, b in zip(pooled, counts, strict=True)]
         if total:
             each = [
                 average_precision(scored_hits(truth, detections, label, t)[0], total)
                 for t in THRESHOLDS
             ]
-            assert abs(one.ap50 - each[0]) < 1e-9
-            assert abs(one.ap50_95 - sum(each) / 10) < 1e-9
+            assert abs(row.ap50 - each[0]) < 1e-9
+            assert abs(row.ap50_95 - sum(each) / 10) < 1e-9
         else:
-            assert one.ap50 != one.ap50 and one.ap50_95 != one.ap50_95  # NaN
+            assert row.ap50 != row.ap50 and row.ap50_95 != row.ap50_95  # NaN
     assert metrics.frozen.pooled == Counts(*pooled)
 
 

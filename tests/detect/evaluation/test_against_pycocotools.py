@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from pycocotools.cocoeval import Params
 
-from detect.evaluation import matching, pairs
+from detect.evaluation import matching, overlaps
 from detect.evaluation.average_precision import average_precision
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate
@@ -23,9 +23,9 @@ def assert_equal_to_pycocotools(truth: Images, detections: Images, num_classes: 
     np.testing.assert_allclose(ap, expected.ap, rtol=0, atol=1e-9)
     np.testing.assert_allclose(metrics.map50, expected.map50, rtol=0, atol=1e-9)
     np.testing.assert_allclose(metrics.map50_95, expected.map50_95, rtol=0, atol=1e-9)
-    for label, one in enumerate(metrics.per_class):
-        np.testing.assert_allclose(one.ap50, expected.ap[label, 0], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(one.ap50_95, expected.ap[label].mean(), rtol=0, atol=1e-9)
+    for label, row in enumerate(metrics.per_class):
+        np.testing.assert_allclose(row.ap50, expected.ap[label, 0], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(row.ap50_95, expected.ap[label].mean(), rtol=0, atol=1e-9)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -94,5 +94,5 @@ def test_pairs_in_many_small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, detections = realistic_set(7, images=12)
     whole = match(truth, detections, 4)
     for portion in (1, 2, 7):
-        monkeypatch.setattr(pairs, "_PAIRS_AT_ONCE", portion)
+        monkeypatch.setattr(overlaps, "_PAIRS_AT_ONCE", portion)
         np.testing.assert_array_equal(match(truth, detections, 4).hit, whole.hit)

@@ -47,7 +47,7 @@ def test_classes_without_truth_and_without_detections() -> None:
 
 
 def test_300_detections_in_an_image() -> None:
-    """No cut at 100 for P, R and F1."""
+    """P, R and F1 count all 300 detections of an image."""
     truth, detections = realistic_set(3, images=60, num_classes=1, per_image=300)
     assert max(map(len, detections)) > 200
     expected = ultralytics_reference(truth, detections, 1)

@@ -27,7 +27,7 @@ def split(
 
 
 def only(truth: Images, detections: Images) -> tuple[str, float]:
-    """The one kind of false positive there is, and its gain."""
+    """Return the only kind of false positive, and its gain."""
     rows = split(truth, detections, 2)
     kinds = [kind for kind, row in rows.items() if row.count and kind != "missed"]
     assert len(kinds) == 1 and rows[kinds[0]].count == 1
@@ -88,27 +88,29 @@ def test_a_class_all_missed_keeps_its_zero() -> None:
 
 def test_counts_at_the_operating_point() -> None:
     truth = [boxes((*BOX, 0))]
-    found = [boxes((*BOX, 0, 0.2), (*AWAY, 0, 0.9), (*AWAY, 0, 0.1))]
-    rows = split(truth, found, 1, confidence=0.2)
+    detections = [boxes((*BOX, 0, 0.2), (*AWAY, 0, 0.9), (*AWAY, 0, 0.1))]
+    rows = split(truth, detections, 1, confidence=0.2)
     assert (rows["background"].count, rows["background"].count_at_point) == (2, 1)
     assert rows["missed"].count_at_point == 0
-    higher = split(truth, found, 1, confidence=0.3)
+    higher = split(truth, detections, 1, confidence=0.3)
     assert (higher["missed"].count, higher["missed"].count_at_point) == (0, 1)
-    assert np.isnan(split(truth, found, 1)["background"].count_at_point)
+    assert np.isnan(split(truth, detections, 1)["background"].count_at_point)
 
 
 def plain_split(truth: Images, detections: Images, classes: int) -> dict[str, tuple[int, float]]:
     """Count and gain of each kind, from the definitions."""
     entries = []  # [score, class, hit, kind, (image, true box) meant]
     used: set[tuple[int, int]] = set()
-    for i, (true, found) in enumerate(zip(truth, detections, strict=True)):
-        order = sorted(range(len(found)), key=lambda j: (found.label[j], -found.score[j]))
+    for i, (true, predicted) in enumerate(zip(truth, detections, strict=True)):
+        order = sorted(
+            range(len(predicted)), key=lambda j: (predicted.label[j], -predicted.score[j])
+        )
         hits: dict[int, int] = {}
         for j in order:
             overlaps = [
-                (iou(found.xyxy[j].tolist(), box.tolist()), g)
+                (iou(predicted.xyxy[j].tolist(), box.tolist()), g)
                 for g, box in enumerate(true.xyxy)
-                if true.label[g] == found.label[j] and (i, g) not in used
+                if true.label[g] == predicted.label[j] and (i, g) not in used
             ]
             best = max(overlaps, default=(0.0, -1))
             if best[0] >= 0.5:
@@ -117,11 +119,11 @@ def plain_split(truth: Images, detections: Images, classes: int) -> dict[str, tu
         for j in order:
             same, other = (0.0, -1), (0.0, -1)
             for g, box in enumerate(true.xyxy):
-                one = (iou(found.xyxy[j].tolist(), box.tolist()), g)
-                if true.label[g] == found.label[j]:
-                    same = max(same, one)
+                candidate = (iou(predicted.xyxy[j].tolist(), box.tolist()), g)
+                if true.label[g] == predicted.label[j]:
+                    same = max(same, candidate)
                 else:
-                    other = max(other, one)
+                    other = max(other, candidate)
             kind, meant = "", None
             if j not in hits:
                 if 0.1 <= same[0] < 0.5:
@@ -134,21 +136,23 @@ def plain_split(truth: Images, detections: Images, classes: int) -> dict[str, tu
                     kind = "background"
                 else:
                     kind = "both"
-            entries.append([float(found.score[j]), int(found.label[j]), j in hits, kind, meant])
+            entries.append(
+                [float(predicted.score[j]), int(predicted.label[j]), j in hits, kind, meant]
+            )
     entries.sort(key=lambda e: (e[1], -e[0]))
     best_of = {}
     for entry in sorted(entries, key=lambda e: -e[0]):
         if entry[4] is not None and entry[4] not in used:
             best_of.setdefault(entry[4], id(entry))
-    everyone = [(i, g) for i, own in enumerate(truth) for g in range(len(own))]
+    everyone = [(i, g) for i, own_kind in enumerate(truth) for g in range(len(own_kind))]
     missed = [box for box in everyone if box not in used and box not in best_of]
     boxes_of = [sum(int(truth[i].label[g]) == c for i, g in everyone) for c in range(classes)]
 
     def mean_ap(kind: str) -> float:
         rows, left = [], list(boxes_of)
         for entry in entries:
-            score, label, hit, own, meant = entry
-            if own and own == kind:
+            score, label, hit, own_kind, meant = entry
+            if own_kind and own_kind == kind:
                 if meant is None or best_of.get(meant) != id(entry):
                     continue
                 label, hit = int(truth[meant[0]].label[meant[1]]), True

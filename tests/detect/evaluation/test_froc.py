@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detect.evaluation.froc import PER_IMAGE, PER_SCAN, Found, froc, hit_rules
+from detect.evaluation.froc import PER_IMAGE, PER_SCAN, RuleHits, froc, hit_rules
 from detect.evaluation.matching import match
 from tests.helpers.references import iou
 from tests.helpers.samples import Images, adversarial_sets, boxes, in_image, realistic_set
 
 
-def rules(truth: Images, detections: Images, classes: int) -> tuple[Found, Found, Found]:
+def rules(truth: Images, detections: Images, classes: int) -> tuple[RuleHits, RuleHits, RuleHits]:
     matches = match(truth, detections, classes)
     return hit_rules(matches, in_image(matches))
 
@@ -21,7 +21,7 @@ def rules(truth: Images, detections: Images, classes: int) -> tuple[Found, Found
 def by_thresholds(
     score: list[float], false: list[float], units: int, rates: tuple[float, ...]
 ) -> list[float]:
-    """At every threshold that changes anything, count anew; for each rate take the best allowed."""
+    """Count anew at every threshold; for each rate return the best sensitivity within it."""
     points = [(0, 0.0)]  # above every score
     for threshold in {*score, *false} - {-math.inf}:
         wrong = sum(s >= threshold for s in false)
@@ -32,11 +32,11 @@ def by_thresholds(
 def test_by_hand() -> None:
     """Two images. Hits at 0.9 and 0.5, a box never found; false positives at 0.8, 0.5 and 0.3."""
     score, false = np.array([0.9, 0.5, -np.inf]), np.array([0.8, 0.5, 0.3])
-    own = froc(score, false, 2, (0.25, 0.5, 1.0, 16.0))
+    curve = froc(score, false, 2, (0.25, 0.5, 1.0, 16.0))
     # none allowed: 0.9; one: still 0.9, for at 0.5 a second false positive comes along; two: both
-    assert own.sensitivity.tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
-    assert own.mean == pytest.approx(0.5)
-    assert len(own.curve["sensitivity"]) == 161 and own.curve["false_positives"][-1] == 16
+    assert curve.sensitivity.tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    assert curve.mean == pytest.approx(0.5)
+    assert len(curve.curve["sensitivity"]) == 161 and curve.curve["false_positives"][-1] == 16
     assert np.isnan(froc(np.zeros(0), false, 2, PER_IMAGE).mean)
     assert froc(score, np.zeros(0), 2, PER_IMAGE).sensitivity.tolist() == [2 / 3] * 6
 
@@ -52,9 +52,9 @@ def test_against_every_threshold(
     score = [*hits, *[-math.inf] * never]
     if score:
         for rates in (PER_IMAGE, PER_SCAN):
-            own = froc(np.array(score), np.array(false), units, rates)
-            assert own.sensitivity.tolist() == by_thresholds(score, false, units, rates)
-            assert (np.diff(own.curve["sensitivity"]) >= 0).all()
+            result = froc(np.array(score), np.array(false), units, rates)
+            assert result.sensitivity.tolist() == by_thresholds(score, false, units, rates)
+            assert (np.diff(result.curve["sensitivity"]) >= 0).all()
 
 
 def test_negatives_are_in_the_denominator() -> None:
@@ -68,19 +68,19 @@ def test_the_hit_rules_by_hand() -> None:
     of another class; the box itself, twice."""
     truth = [boxes((0, 0, 20, 20, 0))]
     inner, beside = (0, 0, 10, 10), (15, 0, 35, 20)  # IoU 100/400; 100/700
-    for one, label, expected in (
+    for corners, label, expected in (
         (inner, 0, (False, True, True)),
         (beside, 0, (False, True, False)),
         ((0, 0, 4, 4), 0, (False, False, True)),
         ((0, 0, 20, 20), 1, (False, False, False)),
         ((0, 0, 20, 20), 0, (True, True, True)),
     ):
-        found = rules(truth, [boxes((*one, label, 0.5))], 2)
-        assert tuple(bool(own.score[0] == 0.5) for own in found) == expected
-        assert tuple(bool(own.false[0]) for own in found) == tuple(not hit for hit in expected)
+        results = rules(truth, [boxes((*corners, label, 0.5))], 2)
+        assert tuple(bool(rule.score[0] == 0.5) for rule in results) == expected
+        assert tuple(bool(rule.false[0]) for rule in results) == tuple(not hit for hit in expected)
     twice = rules(truth, [boxes((0, 0, 20, 20, 0, 0.5), (0, 0, 20, 20, 0, 0.7))], 2)
-    for own in twice:
-        assert own.score.tolist() == [0.7] and own.false.tolist() == [False, True]  # by score
+    for rule in twice:
+        assert rule.score.tolist() == [0.7] and rule.false.tolist() == [False, True]  # by score
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,32 +96,32 @@ def test_the_hit_rules_one_box_at_a_time(images: tuple[Images, Images]) -> None:
             and true[1] <= (box[1] + box[3]) / 2 <= true[3]
         ),
     )
-    for own, allowed in zip(rules(truth, detections, 2), tests, strict=True):
+    for result, allowed in zip(rules(truth, detections, 2), tests, strict=True):
         expected, wrong = [], []
-        for true, found in zip(truth, detections, strict=True):
+        for true, predicted in zip(truth, detections, strict=True):
             score = [-math.inf] * len(true)
-            for j in sorted(range(len(found)), key=lambda j: -found.score[j]):
-                box = found.xyxy[j].tolist()
+            for j in sorted(range(len(predicted)), key=lambda j: -predicted.score[j]):
+                box = predicted.xyxy[j].tolist()
                 free = [
                     (iou(box, other), g)
                     for g, other in enumerate(true.xyxy.tolist())
-                    if true.label[g] == found.label[j]
+                    if true.label[g] == predicted.label[j]
                     and score[g] == -math.inf
                     and allowed(box, other)
                 ]
                 if free:
-                    score[max(free)[1]] = found.score[j]
+                    score[max(free)[1]] = predicted.score[j]
                 else:
-                    wrong.append(found.score[j])
+                    wrong.append(predicted.score[j])
             expected += score
-        assert own.score.tolist() == expected
-        kept = match(truth, detections, 2).score[own.false]
+        assert result.score.tolist() == expected
+        kept = match(truth, detections, 2).score[result.false]
         assert sorted(kept.tolist()) == sorted(wrong)
 
 
 def test_sensitivity_is_recall_where_the_threshold_lies() -> None:
     truth, detections = realistic_set(3)
     matches = match(truth, detections, 4)
-    own = hit_rules(matches, in_image(matches))[0]
-    everything = froc(own.score, matches.score[own.false], len(truth), (1e6,))
+    hits = hit_rules(matches, in_image(matches))[0]
+    everything = froc(hits.score, matches.score[hits.false], len(truth), (1e6,))
     assert everything.mean == np.sum(matches.hit[0] >= 0) / len(matches.truth_label)

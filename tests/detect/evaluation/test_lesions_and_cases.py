@@ -1,4 +1,4 @@
-"""Lesion and case level, worked out with a pencil.
+"""Lesion level and case level, worked by hand.
 
 Two patients: p has the scans s1 and s2, q has s3 (normal) and s4. Classes a and b.
 
@@ -36,17 +36,17 @@ DETECTIONS = [
 ORIGINS = Origins(
     case=["s1", "s1", "s2", "s3", "s4"],
     patient=["p", "p", "p", "q", "q"],
-    lesion=[np.array(own, np.int64) for own in ([1], [1, 2], [1], [], [7])],
-    diameter_mm=[np.array(own, np.float64) for own in ([8], [12, 4], [6], [], [25])],
+    lesion=[np.array(ids, np.int64) for ids in ([1], [1, 2], [1], [], [7])],
+    diameter_mm=[np.array(mm, np.float64) for mm in ([8], [12, 4], [6], [], [25])],
     area=[np.full(n, 100.0) for n in (1, 2, 1, 0, 1)],
 )
 MATCHES = match(TRUTH, DETECTIONS, 2)
 
 
 def lesions_at(confidence: float | None) -> LesionLevel:
-    found = hit_rules(MATCHES, in_image(MATCHES))[0]
-    false = MATCHES.score[found.false]
-    return lesion_level(find_lesions(MATCHES, ORIGINS), found, false, 4, ["a", "b"], confidence)
+    hits = hit_rules(MATCHES, in_image(MATCHES))[0]
+    false = MATCHES.score[hits.false]
+    return lesion_level(find_lesions(MATCHES, ORIGINS), hits, false, 4, ["a", "b"], confidence)
 
 
 def cases_at(confidence: float | None) -> CaseLevel:
@@ -55,28 +55,28 @@ def cases_at(confidence: float | None) -> CaseLevel:
 
 def test_lesions_by_hand() -> None:
     """s1 has a of 12 mm (0.9) and b of 4 mm (never), s2 a of 6 mm (0.4), s4 b of 25 mm (0.5)."""
-    own = lesions_at(0.5)
-    assert (own.all.total, own.all.found, own.all.sensitivity) == (4, 2, 0.5)
-    assert [(one.total, one.found) for one in own.by_class.values()] == [(2, 1), (2, 1)]
-    assert [(one.low, one.high, one.total, one.found) for one in own.by_diameter] == [
+    level = lesions_at(0.5)
+    assert (level.all.total, level.all.found, level.all.sensitivity) == (4, 2, 0.5)
+    assert [(row.total, row.found) for row in level.by_class.values()] == [(2, 1), (2, 1)]
+    assert [(row.low, row.high, row.total, row.found) for row in level.by_diameter] == [
         (0, 5, 1, 0), (5, 10, 1, 0), (10, 20, 1, 1), (20, math.inf, 1, 1),
     ]  # fmt: skip
     assert lesions_at(0.4).all.found == 3
     # false boxes at 0.6, 0.45 (the second hit) and 0.3, four scans: below one a scan half a box is
     # allowed, and above 0.6 one lesion is found; one allowed: 0.9 and 0.5; two: 0.4 too
-    assert own.froc_scan.sensitivity.tolist() == [0.25, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75]
+    assert level.froc_scan.sensitivity.tolist() == [0.25, 0.5, 0.75, 0.75, 0.75, 0.75, 0.75]
 
 
 def test_lesions_without_an_operating_point() -> None:
-    own = lesions_at(None).all
-    assert own.total == 4 and math.isnan(own.found) and math.isnan(own.sensitivity)
+    row = lesions_at(None).all
+    assert row.total == 4 and math.isnan(row.found) and math.isnan(row.sensitivity)
 
 
 def test_boxes_of_unknown_lesions_are_lesions_of_their_own() -> None:
     unknown = Origins(
         ORIGINS.case, ORIGINS.patient,
-        [np.full(len(own), -1) for own in TRUTH],
-        [np.full(len(own), np.nan) for own in TRUTH],
+        [np.full(len(image_boxes), -1) for image_boxes in TRUTH],
+        [np.full(len(image_boxes), np.nan) for image_boxes in TRUTH],
         ORIGINS.area,
     )  # fmt: skip
     lesions = find_lesions(MATCHES, unknown)
@@ -85,40 +85,45 @@ def test_boxes_of_unknown_lesions_are_lesions_of_their_own() -> None:
 
 
 def test_cases_by_hand() -> None:
-    own = cases_at(0.5)
-    assert (own.total, own.with_lesions) == (4, 3)
+    level = cases_at(0.5)
+    assert (level.total, level.with_lesions) == (4, 3)
     # s1 0.9 and s4 0.5 are called, s2 0.4 is not, and the normal s3 is called by its 0.6
-    counts = own.true_positives, own.false_positives, own.true_negatives, own.false_negatives
+    counts = (
+        level.true_positives,
+        level.false_positives,
+        level.true_negatives,
+        level.false_negatives,
+    )
     assert counts == (2, 1, 0, 1)
-    assert (own.sensitivity, own.specificity) == (2 / 3, 0)
-    assert own.auroc == 1 / 3  # of 0.9, 0.4 and 0.5 one is above 0.6
+    assert (level.sensitivity, level.specificity) == (2 / 3, 0)
+    assert level.auroc == 1 / 3  # of 0.9, 0.4 and 0.5 one is above 0.6
     assert cases_at(0.7).specificity == 1
 
 
 def test_the_diagnosis_by_hand() -> None:
     """Class a: in s1 and s2, called in s1 and s3. Class b: in s1 and s4, called in s4."""
-    own = cases_at(0.5)
-    a, b = own.diagnosis["a"], own.diagnosis["b"]
-    assert own.cases_per_class == {"a": 2, "b": 2}
+    level = cases_at(0.5)
+    a, b = level.diagnosis["a"], level.diagnosis["b"]
+    assert level.cases_per_class == {"a": 2, "b": 2}
     assert (a.accuracy, a.precision, a.recall, a.f1) == (0.5, 0.5, 0.5, 0.5)
     assert (b.accuracy, b.precision, b.recall, b.f1) == (0.75, 1, 0.5, pytest.approx(2 / 3))
     # scores of a: 0.9, 0.4 against 0.6, none; of b: 0.3, 0.5 against none, none
     assert (a.auroc, b.auroc) == (0.75, 1)
-    assert own.macro.accuracy == 0.625 and own.macro.precision == 0.75
-    assert own.macro.recall == 0.5 and own.macro.f1 == pytest.approx((0.5 + 2 / 3) / 2)
-    assert own.exact_match == 0.25  # s4 alone
+    assert level.macro.accuracy == 0.625 and level.macro.precision == 0.75
+    assert level.macro.recall == 0.5 and level.macro.f1 == pytest.approx((0.5 + 2 / 3) / 2)
+    assert level.exact_match == 0.25  # s4 alone
 
 
 def test_a_class_that_no_case_has_is_left_out_of_the_mean() -> None:
-    own = case_level(case_table(match(TRUTH, DETECTIONS, 3), ORIGINS), ["a", "b", "c"], 0.5)
-    assert own.diagnosis["c"].accuracy == 1 and math.isnan(own.diagnosis["c"].f1)
-    assert own.macro == cases_at(0.5).macro
+    level = case_level(case_table(match(TRUTH, DETECTIONS, 3), ORIGINS), ["a", "b", "c"], 0.5)
+    assert level.diagnosis["c"].accuracy == 1 and math.isnan(level.diagnosis["c"].f1)
+    assert level.macro == cases_at(0.5).macro
 
 
 def test_a_class_never_called_has_no_precision() -> None:
-    own = cases_at(0.55)
-    assert math.isnan(own.diagnosis["b"].precision) and own.diagnosis["b"].f1 == 0
-    assert own.macro.precision == own.diagnosis["a"].precision == 0.5
+    level = cases_at(0.55)
+    assert math.isnan(level.diagnosis["b"].precision) and level.diagnosis["b"].f1 == 0
+    assert level.macro.precision == level.diagnosis["a"].precision == 0.5
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([-math.inf, 0.0, 0.3, 0.5, 1.0]))))

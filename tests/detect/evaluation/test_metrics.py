@@ -1,4 +1,4 @@
-"""Whole evaluations: worked out by hand, and what must not change them."""
+"""Whole evaluations: worked by hand, and unchanged by the order of boxes."""
 
 import json
 import math
@@ -83,7 +83,7 @@ def test_perfect_detections_score_exactly_one() -> None:
 def test_counts_of_images_and_boxes() -> None:
     metrics = pencil_case()
     assert (metrics.images, metrics.boxes, metrics.detections) == (4, 3, 4)
-    assert [(one.images, one.boxes) for one in metrics.per_class] == [(2, 2), (1, 1), (0, 0)]
+    assert [(row.images, row.boxes) for row in metrics.per_class] == [(2, 2), (1, 1), (0, 0)]
     assert (metrics.most_detections, metrics.score_floor) == (2, 0.4)
 
 
@@ -129,8 +129,8 @@ def test_a_perfect_detection_more_never_lowers_recall(seed: int) -> None:
             changed = [*detections[:image], more, *detections[image + 1 :]]
             after = evaluate(truth, changed, NAMES, 0.3).frozen
             assert after is not None
-            for one, other in zip(frozen.per_class, after.per_class, strict=True):
-                assert other.true_positives >= one.true_positives
+            for before_row, after_row in zip(frozen.per_class, after.per_class, strict=True):
+                assert after_row.true_positives >= before_row.true_positives
 
 
 def test_images_without_boxes_change_precision_only_through_their_false_positives() -> None:

@@ -21,15 +21,15 @@ SCANS = 7
 def counted(truth: Images, detections: Images, confidence: float) -> tuple[float, int]:
     """Class-mean recall and false positives at a confidence, one box after the other."""
     hits, wrong = [0] * CLASSES, 0
-    for true, found in zip(truth, detections, strict=True):
+    for true, predicted in zip(truth, detections, strict=True):
         taken: set[int] = set()
-        for k in sorted(range(len(found)), key=lambda k: -found.score[k]):
-            if found.score[k] < confidence:
+        for k in sorted(range(len(predicted)), key=lambda k: -predicted.score[k]):
+            if predicted.score[k] < confidence:
                 continue
             best, target = 0.5, None
             for j in range(len(true)):
-                if true.label[j] == found.label[k] and j not in taken:
-                    a, b = found.xyxy[k], true.xyxy[j]
+                if true.label[j] == predicted.label[k] and j not in taken:
+                    a, b = predicted.xyxy[k], true.xyxy[j]
                     w, h = (min(a[2 + i], b[2 + i]) - max(a[i], b[i]) for i in (0, 1))
                     common = max(w, 0) * max(h, 0)
                     areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
@@ -39,7 +39,7 @@ def counted(truth: Images, detections: Images, confidence: float) -> tuple[float
                 wrong += 1
             else:
                 taken.add(target)
-                hits[found.label[k]] += 1
+                hits[predicted.label[k]] += 1
     boxes_of = np.bincount(np.concatenate([t.label for t in truth]), minlength=CLASSES)
     return float(np.mean([hits[c] / boxes_of[c] for c in range(CLASSES) if boxes_of[c]])), wrong
 
@@ -95,8 +95,11 @@ def test_best_f1_is_the_one_of_the_evaluation() -> None:
 
 def test_what_cannot_be_had_gives_the_nearest() -> None:
     truth = [boxes((0, 0, 9, 9, 0)), boxes((0, 0, 9, 9, 0))]
-    found = [boxes((0, 0, 9, 9, 0, 0.8), (50, 50, 60, 60, 0, 1.0)), boxes((40, 0, 50, 9, 0, 0.2))]
-    matches = match(truth, found, 1)
+    detections = [
+        boxes((0, 0, 9, 9, 0, 0.8), (50, 50, 60, 60, 0, 1.0)),
+        boxes((40, 0, 50, 9, 0, 0.2)),
+    ]
+    matches = match(truth, detections, 1)
     half = choose(matches, 2, Rule("sensitivity", 0.9))
     assert half is not None and not half.met
     assert (half.value, half.confidence) == (0.5, 0.2)
@@ -117,12 +120,12 @@ def test_the_middle_between_two_scores() -> None:
 
 
 def test_nothing_to_choose_by() -> None:
-    found, empty = [boxes((0, 0, 9, 9, 0, 0.5))], [Boxes.empty()]
+    detections, empty = [boxes((0, 0, 9, 9, 0, 0.5))], [Boxes.empty()]
     for rule in (Rule("f1"), Rule("sensitivity", 0.5), Rule("fp-per-scan", 1)):
-        assert choose(match(found, empty, 1), 1, rule) is None
-    assert choose(match(empty, found, 1), 1, Rule("f1")) is None
-    assert choose(match(empty, found, 1), 1, Rule("sensitivity", 0.5)) is None
-    normal = choose(match(empty, found, 1), 1, Rule("fp-per-scan", 0))  # needs no lesion
+        assert choose(match(detections, empty, 1), 1, rule) is None
+    assert choose(match(empty, detections, 1), 1, Rule("f1")) is None
+    assert choose(match(empty, detections, 1), 1, Rule("sensitivity", 0.5)) is None
+    normal = choose(match(empty, detections, 1), 1, Rule("fp-per-scan", 0))  # needs no lesion
     assert normal is not None and normal.confidence > 0.5 and math.isnan(normal.reached.recall)
 
 
@@ -137,5 +140,5 @@ def test_a_rule_is_read_and_written(text: str) -> None:
      "fp-per-image=-1", "fp-per-scan=inf", "fp-per-image=nan", "recall=0.9"],
 )  # fmt: skip
 def test_what_is_no_rule(text: str) -> None:
-    with pytest.raises(InputError, match="--operating-point"):
+    with pytest.raises(InputError, match="operating_point"):
         parse_rule(text)

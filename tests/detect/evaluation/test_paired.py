@@ -19,10 +19,10 @@ def other_detector(detections: Images, seed: int, noise: float) -> Images:
     """The same boxes, moved, on another scale of scores."""
     rng = np.random.default_rng(seed)
     moved = []
-    for own in detections:
-        xyxy = own.xyxy + rng.normal(0, noise, own.xyxy.shape)
+    for image_boxes in detections:
+        xyxy = image_boxes.xyxy + rng.normal(0, noise, image_boxes.xyxy.shape)
         xyxy[:, 2:] = np.maximum(xyxy[:, 2:], xyxy[:, :2])
-        moved.append(Boxes(xyxy, own.label, 0.3 * own.score**2))
+        moved.append(Boxes(xyxy, image_boxes.label, 0.3 * image_boxes.score**2))
     return moved
 
 
@@ -83,10 +83,10 @@ def test_p_is_the_share_of_swaps_scored_anew() -> None:
     assert 0 < result["map50_95"].p < 1  # something to agree on
 
     # ranking changes neither detector's own numbers
-    for found, side, confidence in ((first, "first", cut[0]), (second, "second", cut[1])):
-        alone = evaluate(truth, found, NAMES, confidence)
-        own = [getattr(result[name], side) for name in NUMBERS]
-        assert own == pytest.approx(values(alone, alone), abs=1e-12)
+    for detections, side, confidence in ((first, "first", cut[0]), (second, "second", cut[1])):
+        alone = evaluate(truth, detections, NAMES, confidence)
+        stated = [getattr(result[name], side) for name in NUMBERS]
+        assert stated == pytest.approx(values(alone, alone), abs=1e-12)
 
 
 def test_the_interval_is_that_of_duplicated_sets_scored_anew() -> None:
@@ -100,8 +100,8 @@ def test_the_interval_is_that_of_duplicated_sets_scored_anew() -> None:
     apart = []
     for chosen in drawn_sets(patients, 30, seed=9):
         a, b = (
-            evaluate([truth[i] for i in chosen], [found[i] for i in chosen], NAMES, confidence)
-            for found, confidence in ((first, 0.4), (second, 0.05))
+            evaluate([truth[i] for i in chosen], [detections[i] for i in chosen], NAMES, confidence)
+            for detections, confidence in ((first, 0.4), (second, 0.05))
         )
         apart.append(np.subtract(values(b, b), values(a, a)))
     for k, name in enumerate(NUMBERS):
@@ -111,19 +111,19 @@ def test_the_interval_is_that_of_duplicated_sets_scored_anew() -> None:
 
 @pytest.mark.parametrize("patients", [5, 30])
 def test_a_detector_equals_itself(patients: int) -> None:
-    truth, found = realistic_set(6, images=60, num_classes=CLASSES, per_image=8)
-    matches = match(truth, found, CLASSES)
+    truth, detections = realistic_set(6, images=60, num_classes=CLASSES, per_image=8)
+    matches = match(truth, detections, CLASSES)
     result = compare_paired(matches, matches, patients_of(60, patients), (0.3, 0.3), draws=50)
-    for one in result.values():
-        assert (one.difference, one.low, one.high, one.p) == (0, 0, 0, 1)
+    for gain in result.values():
+        assert (gain.difference, gain.low, gain.high, gain.p) == (0, 0, 0, 1)
 
 
 @pytest.mark.parametrize("patients", [8, 25])
 def test_a_better_detector_is_found_and_a_shuffled_one_is_not(patients: int) -> None:
-    truth, found = realistic_set(7, images=100, num_classes=CLASSES, per_image=8)
-    worse = other_detector(found, 0, noise=6)
+    truth, detections = realistic_set(7, images=100, num_classes=CLASSES, per_image=8)
+    worse = other_detector(detections, 0, noise=6)
     who = patients_of(100, patients)
-    good, bad = match(truth, found, CLASSES), match(truth, worse, CLASSES)
+    good, bad = match(truth, detections, CLASSES), match(truth, worse, CLASSES)
     result = compare_paired(bad, good, who, draws=200)
     for name in ("map50", "map50_95"):
         assert result[name].difference > 0.05 and result[name].low > 0 and result[name].p < 0.05
@@ -134,8 +134,8 @@ def test_a_better_detector_is_found_and_a_shuffled_one_is_not(patients: int) -> 
 
     # two detectors that are each better on half of the patients
     names = sorted(set(who))
-    half = swapped(found, worse, who, set(names[::2]))
-    rest = swapped(found, worse, who, set(names[1::2]))
+    half = swapped(detections, worse, who, set(names[::2]))
+    rest = swapped(detections, worse, who, set(names[1::2]))
     alike = compare_paired(match(truth, half, CLASSES), match(truth, rest, CLASSES), who, draws=200)
     assert alike["map50_95"].p > 0.1 and alike["map50_95"].low < 0 < alike["map50_95"].high
 
@@ -144,8 +144,8 @@ def test_p_keeps_its_level() -> None:
     """Where both are alike, p is below 0.2 in a fifth of the studies at most."""
     below = 0
     for seed in range(60):
-        truth, found = realistic_set(seed, images=14, num_classes=2, per_image=5)
-        a, b = other_detector(found, seed, 3), other_detector(found, seed + 500, 3)
+        truth, detections = realistic_set(seed, images=14, num_classes=2, per_image=5)
+        a, b = other_detector(detections, seed, 3), other_detector(detections, seed + 500, 3)
         result = compare_paired(match(truth, a, 2), match(truth, b, 2), patients_of(14, 7))
         below += result["map50"].p <= 0.2
     assert below <= 20  # 12 expected at most; more than 20 has a chance below 1 %

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from detect.evaluation.matching import IOU_THRESHOLDS, match
 from detect.evaluation.metrics import measure
-from detect.evaluation.pairs import overlapping_pairs
+from detect.evaluation.overlaps import find_overlaps
 from detect.evaluation.sizes import COCO_AREAS, by_coco_area, by_diameter
 from tests.helpers.references import coco_dataset
 from tests.helpers.samples import Images, adversarial_sets, boxes, realistic_set
@@ -32,10 +32,12 @@ def by_pycocotools(
         for entry, area in zip(ground_truth.dataset["annotations"], areas, strict=True):
             entry["area"] = float(area)
         ground_truth.createIndex()
-        found = coco_dataset(detections, num_classes)["annotations"]
-        for entry, score in zip(found, np.concatenate([d.score for d in detections]), strict=True):
+        annotations = coco_dataset(detections, num_classes)["annotations"]
+        for entry, score in zip(
+            annotations, np.concatenate([d.score for d in detections]), strict=True
+        ):
             entry["score"] = float(score)
-        results.dataset = {**ground_truth.dataset, "annotations": found}
+        results.dataset = {**ground_truth.dataset, "annotations": annotations}
         results.createIndex()
         evaluation = COCOeval(ground_truth, results, "bbox")
         evaluation.evaluate()
@@ -58,7 +60,7 @@ def assert_equal_to_pycocotools(
     matches = match(truth, detections, num_classes)
     group = matches.image * num_classes + matches.label
     truth_group = matches.truth_image * num_classes + matches.truth_label
-    pairs = overlapping_pairs(
+    pairs = find_overlaps(
         matches.xyxy, group, matches.truth_xyxy, truth_group, len(truth) * num_classes,
         floor=IOU_THRESHOLDS[0],
     )  # fmt: skip
@@ -74,7 +76,11 @@ def test_adversarial(images: tuple[Images, Images], data: st.DataObject) -> None
     """Boxes as they are drawn, so large that they fall into all three ranges and on their ends."""
     scale = data.draw(st.sampled_from([1, 8, 16, 32]))
     truth, detections = (
-        [type(own)(own.xyxy * scale, own.label, own.score) for own in side] for side in images
+        [
+            type(image_boxes)(image_boxes.xyxy * scale, image_boxes.label, image_boxes.score)
+            for image_boxes in side
+        ]
+        for side in images
     )
     ends = st.sampled_from([0.0, 32.0**2, 96.0**2, 500.0, 2e4])
     count = sum(map(len, truth))
@@ -85,7 +91,9 @@ def test_adversarial(images: tuple[Images, Images], data: st.DataObject) -> None
 @pytest.mark.parametrize("seed", range(3))
 def test_realistic(seed: int) -> None:
     truth, detections = realistic_set(seed, absent=[2])
-    size = np.concatenate([own.xyxy[:, 2:] - own.xyxy[:, :2] for own in truth])
+    size = np.concatenate(
+        [image_boxes.xyxy[:, 2:] - image_boxes.xyxy[:, :2] for image_boxes in truth]
+    )
     assert_equal_to_pycocotools(truth, detections, size.prod(axis=1), 4)
     components = size.prod(axis=1) * np.random.default_rng(seed).uniform(0.3, 1, len(size))
     assert_equal_to_pycocotools(truth, detections, components, 4)
@@ -93,15 +101,17 @@ def test_realistic(seed: int) -> None:
 
 def test_more_than_100_detections_of_a_class_in_an_image() -> None:
     truth, detections = realistic_set(0, images=6, num_classes=2, per_image=600)
-    size = np.concatenate([own.xyxy[:, 2:] - own.xyxy[:, :2] for own in truth])
+    size = np.concatenate(
+        [image_boxes.xyxy[:, 2:] - image_boxes.xyxy[:, :2] for image_boxes in truth]
+    )
     assert_equal_to_pycocotools(truth, detections, size.prod(axis=1), 2)
 
 
 def test_the_ranges_are_pycocotools_own() -> None:
     params = COCOeval(iouType="bbox").params
-    own = {name: tuple(map(float, ends)) for name, ends in COCO_AREAS.items()}
+    ours = {name: tuple(map(float, ends)) for name, ends in COCO_AREAS.items()}
     theirs = zip(params.areaRngLbl, params.areaRng, strict=True)
-    assert own == {name: tuple(map(float, e)) for name, e in theirs if name != "all"}
+    assert ours == {name: tuple(map(float, e)) for name, e in theirs if name != "all"}
 
 
 def test_diameters_by_hand() -> None:

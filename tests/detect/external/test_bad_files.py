@@ -1,4 +1,4 @@
-"""Detections from elsewhere that are refused: in one line, and nothing is left behind."""
+"""Wrong files of foreign detections are refused in one line, and nothing is left behind."""
 
 import contextlib
 import json
@@ -19,9 +19,9 @@ Make = Callable[[Path, Path], list[str]]
 BAD: dict[str, tuple[Make, str]] = {}
 
 
-def bad(kind: str, said: str) -> Callable[[Make], Make]:
+def bad(kind: str, message: str) -> Callable[[Make], Make]:
     def keep(make: Make) -> Make:
-        BAD[kind] = make, said
+        BAD[kind] = make, message
         return make
 
     return keep
@@ -170,12 +170,12 @@ def _(folder: Path, dataset: Path) -> list[str]:
 def test_bad_input(
     kind: str, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make, said = BAD[kind]
+    make, message = BAD[kind]
     words = make(tmp_path, tiny_dataset)
     out = tmp_path / "out"
     with contextlib.chdir(tmp_path):
         code = _run(["evaluate", "--data", str(tiny_dataset), "--out", str(out), *words])
     lines = capsys.readouterr().err.splitlines()
-    assert code == 2 and len(lines) == 1 and said in lines[0], lines
+    assert code == 2 and len(lines) == 1 and message in lines[0], lines
     assert lines[0].startswith("error: ") and len(lines[0]) < 700
     assert not out.exists() and not list(tmp_path.rglob("*.partial"))

@@ -17,19 +17,20 @@ from detect.cli.main import _run
 from detect.detectors.card import read_model_card
 from detect.detectors.operating_rule import Rule
 from detect.detectors.registry import load_detector
+from detect.evaluation.detect_split import detect_split
+from detect.evaluation.detected import Detected
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import evaluate as numbers
 from detect.evaluation.paired import compare_paired
-from detect.evaluation.score_split import detect_split
 from detect.report.evaluation_report import evaluation_report
 from detect.workflows.compare import compare
 from detect.workflows.evaluate import evaluate
-from detect.workflows.evaluate_predictions import evaluate_predictions
+from detect.workflows.evaluate_predictions import ExternalPredictions, evaluate_predictions
 from detect.workflows.operating_point import set_operating_point
 
 
 @pytest.fixture(scope="module")
-def found(tiny_run: Path, tiny_dataset: Path) -> dict[str, tuple[Split, list[Boxes]]]:
+def predictions(tiny_run: Path, tiny_dataset: Path) -> dict[str, tuple[Split, list[Boxes]]]:
     detector = load_detector(tiny_run, "cpu")
     splits = [load_split(open_dataset(tiny_dataset), name) for name in ("val", "test")]
     return {s.name: (s, detect_split(detector, s)) for s in splits}
@@ -50,40 +51,43 @@ def write_coco(file: Path, split: Split, detections: list[Boxes], by: str) -> Pa
 
 @pytest.mark.parametrize("by", ["id", "stem", "file_name"])
 def test_coco_results_give_the_numbers_of_the_model(
-    tiny_run: Path, tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]],
+    tiny_run: Path, tiny_dataset: Path, predictions: dict[str, tuple[Split, list[Boxes]]],
     tmp_path: Path, by: str,
 ) -> None:  # fmt: skip
-    own = evaluate(tiny_run, tiny_dataset, out=tmp_path / "own", pictures=2)
-    file = write_coco(tmp_path / "results.json", *found["test"], by)
+    original = evaluate(tiny_run, tiny_dataset, out=tmp_path / "own", pictures=2)
+    file = write_coco(tmp_path / "results.json", *predictions["test"], by)
     confidence = read_model_card(tiny_run).operating_point.confidence
     other = evaluate_predictions(
-        file, tiny_dataset, out=tmp_path / "other", confidence=confidence, pictures=2
+        ExternalPredictions(file, confidence=confidence),
+        tiny_dataset,
+        out=tmp_path / "other",
+        pictures=2,
     )
-    assert other.metrics == own.metrics
-    assert {p.name for p in other.folder.iterdir()} == {p.name for p in own.folder.iterdir()}
+    assert other.metrics == original.metrics
+    assert {p.name for p in other.folder.iterdir()} == {p.name for p in original.folder.iterdir()}
     for name in ("predictions.json", "annotations.json"):
-        assert (other.folder / name).read_text(encoding="utf-8") == (own.folder / name).read_text(
-            encoding="utf-8"
-        )
+        assert (other.folder / name).read_text(encoding="utf-8") == (
+            original.folder / name
+        ).read_text(encoding="utf-8")
     written = json.loads((other.folder / "metrics.json").read_text(encoding="utf-8"))
     assert written["predictions"] == {"name": "results", "form": "COCO results", "score": None}
     assert written["operating_point"]["confidence"] == confidence
 
 
 def test_labels_that_ultralytics_wrote(
-    tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]], tmp_path: Path,
+    tiny_dataset: Path, predictions: dict[str, tuple[Split, list[Boxes]]], tmp_path: Path,
     ultralytics_offline: None,
 ) -> None:  # fmt: skip
-    """To six digits; pictures without a detection have no file."""
+    """Labels of ultralytics give the same numbers to six digits; some pictures have no file."""
     import torch
     from ultralytics.engine.results import Results
 
-    split, detections = found["test"]
+    split, detections = predictions["test"]
     detections = [d[d.score > 0.02] if k % 3 else Boxes.empty() for k, d in enumerate(detections)]
     labels = tmp_path / "labels"
     labels.mkdir()
-    for path, size, own in zip(split.paths, split.sizes, detections, strict=True):
-        table = np.column_stack([own.xyxy, own.score, own.label])
+    for path, size, image_boxes in zip(split.paths, split.sizes, detections, strict=True):
+        table = np.column_stack([image_boxes.xyxy, image_boxes.score, image_boxes.label])
         Results(
             np.zeros((*size, 3), np.uint8), str(path), {0: "bright", 1: "dark"},
             boxes=torch.from_numpy(table),
@@ -100,17 +104,22 @@ def test_labels_that_ultralytics_wrote(
 
 
 def test_a_point_chosen_on_val_predictions(
-    tiny_run: Path, tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]], tmp_path: Path
+    tiny_run: Path,
+    tiny_dataset: Path,
+    predictions: dict[str, tuple[Split, list[Boxes]]],
+    tmp_path: Path,
 ) -> None:
-    """What train froze on val is what comes of the same boxes from a file."""
-    test = write_coco(tmp_path / "test.json", *found["test"], "id")
-    val = write_coco(tmp_path / "val.json", *found["val"], "id")
-    result = evaluate_predictions(test, tiny_dataset, out=tmp_path / "out", val_predictions=val)
+    """The same boxes from a file give the operating point that training froze on val."""
+    test = write_coco(tmp_path / "test.json", *predictions["test"], "id")
+    val = write_coco(tmp_path / "val.json", *predictions["val"], "id")
+    result = evaluate_predictions(
+        ExternalPredictions(test, val_predictions=val), tiny_dataset, out=tmp_path / "out"
+    )
     assert result.point == read_model_card(tiny_run).operating_point
     assert result.metrics.frozen.confidence == result.point.confidence
     few = evaluate_predictions(
-        test, tiny_dataset, out=tmp_path / "few", val_predictions=val,
-        operating_point="fp-per-scan=0",
+        ExternalPredictions(test, val_predictions=val, operating_point=Rule("fp-per-scan", 0)),
+        tiny_dataset, out=tmp_path / "few",
     )  # fmt: skip
     assert few.point.reached.fp_per_scan == 0
     assert few.point.rule == "false-positive boxes a scan 0 at IoU 0.5 on val"
@@ -140,10 +149,10 @@ def test_a_point_chosen_anew(tiny_run: Path, tiny_dataset: Path, tmp_path: Path)
 
 
 def test_what_is_not_reached_is_said(
-    tiny_run: Path, tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]], tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    tiny_run: Path, tiny_dataset: Path, predictions: dict[str, tuple[Split, list[Boxes]]],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    split, detections = found["val"]
+    split, detections = predictions["val"]
     blind = [d[d.label == 1] for d in detections]  # never finds a bright one
     val = write_coco(tmp_path / "val.json", split, blind, "id")
     words = ["evaluate", "--data", str(tiny_dataset), "--predictions", str(val), "--split", "val"]
@@ -170,12 +179,13 @@ def two(
     for case in dict.fromkeys(load_split(open_dataset(tiny_dataset), "test").case_ids):
         shutil.copy(tiny_dataset.parent / "scans" / f"{case}-mask.nii", masks)
     evaluate(tiny_run, tiny_dataset, out=folder / "a", pictures=0)
-    evaluate_predictions(masks, tiny_dataset, name="nnU-Net", out=folder / "b", pictures=0)
+    nnunet = ExternalPredictions(masks, name="nnU-Net")
+    evaluate_predictions(nnunet, tiny_dataset, out=folder / "b", pictures=0)
     return folder / "a", folder / "b"
 
 
 def test_two_folders_compared(
-    two: tuple[Path, Path], tiny_dataset: Path, found: dict[str, tuple[Split, list[Boxes]]],
+    two: tuple[Path, Path], tiny_dataset: Path, predictions: dict[str, tuple[Split, list[Boxes]]],
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out = tmp_path / "c.json"
@@ -190,7 +200,7 @@ def test_two_folders_compared(
         assert written["numbers"][name]["second"] == b[name] == 1
     assert written["numbers"]["f1"]["first"] == pytest.approx(a["frozen"]["f1"], abs=1e-12)
 
-    split, detections = found["test"]
+    split, detections = predictions["test"]
     first = match(split.truth, detections, 2)
     second = match(split.truth, split.truth, 2)
     point = a["operating_point"]["confidence"], 0.0
@@ -207,9 +217,9 @@ def test_the_report_says_where_detections_and_pictures_come_from(
     metrics["model"]["spec"]["window"] = {"percentiles": [1, 99]}  # as of a model for MR
     split = load_split(open_dataset(tiny_dataset), "test")
     page = evaluation_report(
-        metrics, split, split.truth, ["bright", "dark"], 0.5,
-        name="x", window=Percentiles(percentiles=(1, 99)),
-    )  # fmt: skip
+        metrics,
+        Detected("x", split, split.truth, ["bright", "dark"], Percentiles(percentiles=(1, 99)), {}),
+    )
     assert page.count("percentiles 1 to 99 of the body") == 2
 
 
@@ -222,7 +232,7 @@ def changed(file: str, change: Callable[[str], str]) -> Callable[[Path], Path]:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda f: f.parent, "is no evaluation"),
         (changed("annotations.json", lambda t: t.replace("case", "kase")), "other pictures"),
@@ -236,12 +246,12 @@ def changed(file: str, change: Callable[[str], str]) -> Callable[[Path], Path]:
 )
 def test_what_cannot_be_compared(
     two: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    change: Callable[[Path], Path], said: str,
+    change: Callable[[Path], Path], message: str,
 ) -> None:  # fmt: skip
     second = change(Path(shutil.copytree(two[1], tmp_path / "b")))
     assert _run(["compare", str(two[0]), str(second), "--out", str(tmp_path / "c.json")]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and said in lines[0], lines
+    assert len(lines) == 1 and message in lines[0], lines
     assert not (tmp_path / "c.json").exists()
 
 

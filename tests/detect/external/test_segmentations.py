@@ -22,7 +22,7 @@ from detect.evaluation.metrics import Metrics
 from detect.external.case_names import files_by_case
 from detect.external.predictions import Predictions, read_predictions
 from detect.external.segmentations import _row
-from detect.workflows.evaluate_predictions import evaluate_predictions
+from detect.workflows.evaluate_predictions import ExternalPredictions, evaluate_predictions
 from tests.helpers import tiny
 
 ROUND_BY = [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, 1)]
@@ -35,7 +35,7 @@ def masks_of(dataset: Path, split: str) -> dict[str, nibabel.Nifti1Image]:
 
 
 def turned(image: nibabel.Nifti1Image, signs: tuple[int, ...]) -> nibabel.Nifti1Image:
-    """The same voxels at the same places, stored in another order: nibabel's own doing."""
+    """Store the same voxels in another order, by nibabel."""
     orientation = np.array([[axis, sign] for axis, sign in enumerate(signs)], float)
     orientation[[0, 1]] = orientation[[1, 0]]  # and two axes exchanged
     return image.as_reoriented(orientation)
@@ -55,8 +55,9 @@ def relabelled(
     return nibabel.Nifti1Image(values, image.affine)
 
 
-def score(folder: Path, dataset: Path, out: Path, **more: object) -> Metrics:
-    return evaluate_predictions(folder, dataset, out=out, pictures=0, **more).metrics  # type: ignore[arg-type]
+def score(folder: Path, dataset: Path, out: Path, **more: str) -> Metrics:
+    source = ExternalPredictions(folder, **more)  # type: ignore[arg-type]
+    return evaluate_predictions(source, dataset, out=out, pictures=0).metrics
 
 
 def assert_perfect(metrics: Metrics) -> None:
@@ -64,7 +65,7 @@ def assert_perfect(metrics: Metrics) -> None:
     best, frozen = metrics.best_f1.mean, metrics.frozen.mean
     assert (best.precision, best.recall, frozen.precision, frozen.recall, frozen.f1) == (1,) * 5
     assert metrics.frozen.pooled.false_positives == metrics.frozen.pooled.false_negatives == 0
-    assert metrics.boxes > 0 and all(one.ap50_95 == 1 for one in metrics.per_class)
+    assert metrics.boxes > 0 and all(row.ap50_95 == 1 for row in metrics.per_class)
 
 
 @pytest.mark.parametrize("signs", ROUND_BY)
@@ -87,7 +88,7 @@ def test_shifted_by_two_voxels_it_is_not(tiny_dataset: Path, tmp_path: Path) -> 
 
 
 def test_labels_of_another_numbering(tiny_dataset: Path, tmp_path: Path) -> None:
-    """As from a network that was trained with an organ as label 1; touching classes merge."""
+    """Labels of a network that was trained with an organ as label 1 are mapped to classes."""
     masks = masks_of(tiny_dataset, "test")
     table = np.array([1, 7, 5], np.uint8)  # background: the organ
     folder = write(tmp_path / "x", {c: relabelled(m, lambda v: table[v]) for c, m in masks.items()})
@@ -96,7 +97,8 @@ def test_labels_of_another_numbering(tiny_dataset: Path, tmp_path: Path) -> None
     assert other.map50 == 0
     with pytest.raises(InputError, match=r"labels \[5, 7\] that have no meaning"):
         score(folder, tiny_dataset, tmp_path / "c")
-    nothing = evaluate_predictions(folder, tiny_dataset, out=tmp_path / "d", labels="dark=9")
+    source = ExternalPredictions(folder, labels="dark=9")
+    nothing = evaluate_predictions(source, tiny_dataset, out=tmp_path / "d")
     assert "labels there: 1, 5, 7" in nothing.notes[0] and nothing.metrics.detections == 0
 
 
@@ -108,9 +110,9 @@ def read(folder: Path, dataset: Path, **more: str) -> tuple[Predictions, Split]:
 
 def test_a_volume_scores_by_its_size(tiny_dataset: Path, tmp_path: Path) -> None:
     masks = masks_of(tiny_dataset, "test")
-    found, split = read(write(tmp_path / "x", masks), tiny_dataset, score="volume")
+    predictions, split = read(write(tmp_path / "x", masks), tiny_dataset, score="volume")
     checked = 0
-    for case, boxes in zip(split.case_ids, found.detections, strict=True):
+    for case, boxes in zip(split.case_ids, predictions.detections, strict=True):
         for label, value in zip(boxes.label, boxes.score, strict=True):
             voxels = int((np.asarray(masks[case].dataobj) == label + 1).sum())  # one lesion each
             mm3 = voxels * 0.8 * 0.8 * 2.0
@@ -123,7 +125,7 @@ def test_a_volume_scores_by_its_size(tiny_dataset: Path, tmp_path: Path) -> None
 
 
 def add_probabilities(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
-    """What nnU-Net writes beside each volume: a softmax whose winner is the label."""
+    """Write nnU-Net's probabilities beside each volume: a softmax whose winner is the label."""
     rng = np.random.default_rng(seed)
     maps = {}
     for file in sorted(folder.glob("*.nii.gz")):
@@ -144,8 +146,8 @@ def test_probabilities_become_scores(tiny_dataset: Path, tmp_path: Path, summary
     folder = write(tmp_path / "x", masks)
     maps = add_probabilities(folder)
     more = {} if summary == "mean" else {"score": "max"}  # the mean is the default
-    found, split = read(folder, tiny_dataset, **more)
-    assert found.score == summary and not found.notes
+    predictions, split = read(folder, tiny_dataset, **more)
+    assert predictions.score == summary and not predictions.notes
     expected: dict[str, list[float]] = {}
     for case, image in masks.items():
         labels = np.asarray(image.dataobj)
@@ -153,11 +155,15 @@ def test_probabilities_become_scores(tiny_dataset: Path, tmp_path: Path, summary
             for label in (1, 2):
                 numbered, count = ndimage.label(labels[:, :, z] == label, np.ones((3, 3)))
                 for k in range(1, count + 1):
-                    own = maps[case][label, :, :, z][numbered == k]
-                    value = own.mean(dtype=np.float64) if summary == "mean" else own.max()
+                    probabilities = maps[case][label, :, :, z][numbered == k]
+                    value = (
+                        probabilities.mean(dtype=np.float64)
+                        if summary == "mean"
+                        else probabilities.max()
+                    )
                     expected.setdefault(case, []).append(float(value))
     got: dict[str, list[float]] = {}
-    for case, boxes in zip(split.case_ids, found.detections, strict=True):
+    for case, boxes in zip(split.case_ids, predictions.detections, strict=True):
         got.setdefault(case, []).extend(boxes.score.tolist())
     assert got.keys() == expected.keys()
     for case, values in expected.items():
@@ -168,15 +174,15 @@ def test_merged_labels_share_their_probability(tiny_dataset: Path, tmp_path: Pat
     masks = masks_of(tiny_dataset, "test")
     folder = write(tmp_path / "x", masks)
     maps = add_probabilities(folder)
-    found, split = read(folder, tiny_dataset, labels="bright=1,bright=2", score="max")
-    assert set(np.concatenate([boxes.label for boxes in found.detections])) == {0}
+    predictions, split = read(folder, tiny_dataset, labels="bright=1,bright=2", score="max")
+    assert set(np.concatenate([boxes.label for boxes in predictions.detections])) == {0}
     for case, image in masks.items():
         together = (maps[case][1] + maps[case][2])[np.asarray(image.dataobj) > 0]
-        own = [
-            boxes.score for boxes, c in zip(found.detections, split.case_ids, strict=True)
+        scores = [
+            boxes.score for boxes, c in zip(predictions.detections, split.case_ids, strict=True)
             if c == case
         ]  # fmt: skip
-        assert np.concatenate(own).max() == pytest.approx(float(together.max()), abs=1e-6)
+        assert np.concatenate(scores).max() == pytest.approx(float(together.max()), abs=1e-6)
 
 
 def layout(folder: Path, image: str, mask: str, case_id: str) -> Recipe:
@@ -236,15 +242,15 @@ def test_boxes_outside_the_split_are_left_out(tiny_dataset: Path, tmp_path: Path
     """Volumes of every case: those of other splits are passed over."""
     every = {c: m for s in ("train", "val", "test") for c, m in masks_of(tiny_dataset, s).items()}
     folder = write(tmp_path / "x", every)
-    found, split = read(folder, tiny_dataset)
-    assert sum(map(len, found.detections)) == split.boxes
-    assert all(isinstance(boxes, Boxes) for boxes in found.detections)
+    predictions, split = read(folder, tiny_dataset)
+    assert sum(map(len, predictions.detections)) == split.boxes
+    assert all(isinstance(boxes, Boxes) for boxes in predictions.detections)
 
 
 def test_a_dataset_without_label_numbers_asks_for_their_meaning(
     tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    """Its masks were structures with names."""
+    """A dataset from named structures asks for the meaning of labels."""
     opened = open_dataset(tiny_dataset)
     request = opened.manifest.request
     recipe = request.recipe.model_copy(
@@ -258,8 +264,8 @@ def test_a_dataset_without_label_numbers_asks_for_their_meaning(
     folder = write(tmp_path / "x", masks_of(tiny_dataset, "test"))
     with pytest.raises(InputError, match="--labels, for example bright=1"):
         read_predictions(folder, named, split)
-    found = read_predictions(folder, named, split, labels="bright=1,dark=2")
-    assert sum(map(len, found.detections)) == split.boxes
+    predictions = read_predictions(folder, named, split, labels="bright=1,dark=2")
+    assert sum(map(len, predictions.detections)) == split.boxes
 
 
 def test_resampled_pictures(tmp_path: Path) -> None:

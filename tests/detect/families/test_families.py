@@ -1,4 +1,4 @@
-"""What every detector family must do, on one model of each."""
+"""Requirements on every detector family, checked on one model of each."""
 
 import csv
 import json
@@ -56,9 +56,9 @@ def pictures(count: int = 2) -> list[np.ndarray]:
     return [rng.integers(0, 255, (50 + k, 61), dtype=np.uint8) for k in range(count)]
 
 
-def same(one: list[Boxes], other: list[Boxes]) -> None:
+def same(actual: list[Boxes], expected: list[Boxes]) -> None:
     """The same boxes to 1e-4; those of nearly equal scores may have changed places."""
-    for a, b in zip(one, other, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         assert len(a) == len(b)
         rows = [np.column_stack([x.xyxy, x.score, x.label]) for x in (a, b)]
         apart = np.abs(rows[0][:, None] - rows[1]).max(axis=2)
@@ -80,10 +80,10 @@ def test_training_batches_without_a_box_are_really_there(small: Path) -> None:
 
 def test_a_moved_bundle_finds_the_same(bundle: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(bundle, tmp_path / "elsewhere" / "model")
-    found = load_detector(bundle, "cpu").predict(pictures())
-    same(found, load_detector(moved, "cpu").predict(pictures()))
-    assert all(len(boxes) for boxes in found)
-    for boxes, picture in zip(found, pictures(), strict=True):
+    detections = load_detector(bundle, "cpu").predict(pictures())
+    same(detections, load_detector(moved, "cpu").predict(pictures()))
+    assert all(len(boxes) for boxes in detections)
+    for boxes, picture in zip(detections, pictures(), strict=True):
         height, width = picture.shape
         assert (boxes.xyxy >= 0).all() and (boxes.xyxy <= [width, height, width, height]).all()
         assert (np.diff(boxes.score) <= 0).all() and set(boxes.label) <= {0, 1}
@@ -120,7 +120,7 @@ def test_saved_weights_give_the_same_boxes(model: str, tmp_path: Path) -> None:
 
 
 class Trap:
-    """Unpickling it leaves a mark."""
+    """An object that writes a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = str(mark)

@@ -1,4 +1,4 @@
-"""Every family learns eight phantom slices by heart: the whole way from boxes to boxes is right."""
+"""Every family overfits eight phantom slices, from true boxes to predicted ones."""
 
 import csv
 from pathlib import Path
@@ -36,7 +36,7 @@ LEARNERS = [
 
 
 class Learned(Exception):
-    """There is nothing left to learn."""
+    """Raised when the wanted accuracy is reached."""
 
 
 @pytest.fixture(scope="module")
@@ -105,5 +105,5 @@ def test_eight_slices_are_learnt(
     )
     best = tmp_path / "weights" / "best.safetensors"
     learned = type(detector).load(spec, best, "cpu")
-    found: list[Boxes] = learned.predict([eight.read(k) for k in range(len(eight))])
-    assert evaluate(eight.truth, found, spec.classes).map50 >= WANTED
+    detections: list[Boxes] = learned.predict([eight.read(k) for k in range(len(eight))])
+    assert evaluate(eight.truth, detections, spec.classes).map50 >= WANTED

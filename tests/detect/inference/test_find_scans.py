@@ -1,4 +1,4 @@
-"""Study folders: which series are scans, and why the others are passed over."""
+"""Study folders: the series that are scans, and the reasons to pass over the others."""
 
 import pickle
 import subprocess
@@ -80,7 +80,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, bool]] = {
 def test_what_is_no_scan_is_passed_over_with_a_reason(
     kind: str, flat: bool, tmp_path: Path
 ) -> None:
-    make, said, can_be_read = KINDS[kind]
+    make, message, can_be_read = KINDS[kind]
     study = tmp_path / "study"
     stack(study if flat else study / "b-axial", level=1100)
     make(tmp_path / "extra")
@@ -90,13 +90,13 @@ def test_what_is_no_scan_is_passed_over_with_a_reason(
     else:
         (tmp_path / "extra").rename(study / "a-extra")
 
-    found = look(study)
-    (scan,) = found.scans
-    assert scan.path == (study if flat else study / "b-axial") and not found.errors
+    result = look(study)
+    (scan,) = result.scans
+    assert scan.path == (study if flat else study / "b-axial") and not result.errors
     assert not scan.warnings and scan.series is not None and scan.series.alone != flat
     assert (read_volume(scan.series).array == 1100 - 1024).all()
-    (reason,) = found.skipped
-    assert said in reason.problem
+    (reason,) = result.skipped
+    assert message in reason.problem
     assert reason.path.startswith(str(study / ("extra-" if flat else "a-extra")))
 
     if not flat:  # by name it is taken with a warning, or refused
@@ -104,10 +104,10 @@ def test_what_is_no_scan_is_passed_over_with_a_reason(
         assert not by_name.skipped
         if can_be_read:
             (scan,) = by_name.scans
-            assert said in scan.warnings[0] and not by_name.errors
+            assert message in scan.warnings[0] and not by_name.errors
         else:
             (error,) = by_name.errors
-            assert said in error.problem and not by_name.scans
+            assert message in error.problem and not by_name.scans
 
 
 @pytest.mark.parametrize(
@@ -124,21 +124,23 @@ def test_what_archives_call_their_axial_series_is_a_scan(
     values: tuple[str, ...], tmp_path: Path
 ) -> None:
     stack(tmp_path / "study" / "one", with_type(*values))
-    found = look(tmp_path / "study")
-    assert len(found.scans) == 1 and not found.skipped and not found.errors
+    result = look(tmp_path / "study")
+    assert len(result.scans) == 1 and not result.skipped and not result.errors
 
 
 @pytest.mark.parametrize(
-    ("sop_class", "modality", "said"),
+    ("sop_class", "modality", "kind_name"),
     [(BasicTextSRStorage, "SR", "Basic Text SR"), (SegmentationStorage, "SEG", "Segmentation")],
 )
-def test_objects_without_pictures(sop_class: str, modality: str, said: str, tmp_path: Path) -> None:
+def test_objects_without_pictures(
+    sop_class: str, modality: str, kind_name: str, tmp_path: Path
+) -> None:
     stack(tmp_path / "study" / "CT")
     write_object(tmp_path / "study" / "CT" / "object.dcm", sop_class, modality)
     write_object(tmp_path / "study" / "more" / "object.dcm", sop_class, modality)
-    found = look(tmp_path / "study")
-    assert [scan.path.name for scan in found.scans] == ["CT"] and not found.errors
-    assert [reason.problem for reason in found.skipped] == [f"is no scan ({said})"] * 2
+    result = look(tmp_path / "study")
+    assert [scan.path.name for scan in result.scans] == ["CT"] and not result.errors
+    assert [reason.problem for reason in result.skipped] == [f"is no scan ({kind_name})"] * 2
     only = look(tmp_path / "study" / "more")
     (error,) = only.errors
     assert "holds no scan to process" in str(error) and len(only.skipped) == 1
@@ -149,9 +151,9 @@ def test_the_series_of_a_flat_study_are_told_apart(tmp_path: Path) -> None:
         for file in stack(tmp_path / f"s{number}", level=1000 + number).iterdir():
             (tmp_path / "study").mkdir(exist_ok=True)
             file.rename(tmp_path / "study" / f"{file.name}-{number}")
-    found = look(tmp_path / "study")
-    values = [int(read_volume(s.series).array[0, 0, 0]) for s in found.scans]
-    assert sorted(values) == [-24, -23, -22] and not found.errors and not found.skipped
+    result = look(tmp_path / "study")
+    values = [int(read_volume(s.series).array[0, 0, 0]) for s in result.scans]
+    assert sorted(values) == [-24, -23, -22] and not result.errors and not result.skipped
     with pytest.raises(InputError, match="mixes 3 image series"):
         read_volume(tmp_path / "study")
 
@@ -162,9 +164,9 @@ def test_other_planes_of_mr_are_scans(tmp_path: Path) -> None:
 
     stack(tmp_path / "study" / "cor", coronal, orientation=CORONAL, step=(0, 2, 0))
     stack(tmp_path / "study" / "ct")
-    found = look(tmp_path / "study", "MR")
-    assert [scan.path.name for scan in found.scans] == ["cor"]
-    assert [reason.problem for reason in found.skipped] == ["is CT, not MR"]
+    result = look(tmp_path / "study", "MR")
+    assert [scan.path.name for scan in result.scans] == ["cor"]
+    assert [reason.problem for reason in result.skipped] == ["is CT, not MR"]
 
 
 def test_a_damaged_file_leaves_the_other_folders(tmp_path: Path) -> None:
@@ -174,9 +176,9 @@ def test_a_damaged_file_leaves_the_other_folders(tmp_path: Path) -> None:
     (bad / "cut.dcm").write_bytes((bad / "cut.dcm").read_bytes()[:200])
     (tmp_path / "study" / "worse").mkdir()
     (tmp_path / "study" / "worse" / "a.dcm").touch()
-    found = look(tmp_path / "study")
-    assert [scan.path.name for scan in found.scans] == ["good"]
-    assert sorted(Path(error.path).name for error in found.errors) == ["a.dcm", "cut.dcm"]
+    result = look(tmp_path / "study")
+    assert [scan.path.name for scan in result.scans] == ["good"]
+    assert sorted(Path(error.path).name for error in result.errors) == ["a.dcm", "cut.dcm"]
 
 
 def test_results_inside_the_input_are_no_scans(tmp_path: Path) -> None:
@@ -184,8 +186,8 @@ def test_results_inside_the_input_are_no_scans(tmp_path: Path) -> None:
     results = tmp_path / "study" / "results" / "case"
     results.mkdir(parents=True)
     (results / "lesions.nii.gz").write_bytes(b"labels")
-    found = discover_scans([tmp_path / "study"], "CT", tmp_path / "study" / "results")
-    assert [scan.path for scan in found.scans] == [tmp_path / "study"]
+    result = discover_scans([tmp_path / "study"], "CT", tmp_path / "study" / "results")
+    assert [scan.path for scan in result.scans] == [tmp_path / "study"]
 
 
 def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
@@ -213,7 +215,7 @@ def test_a_closed_folder_leaves_the_others(tmp_path: Path) -> None:
 def test_the_headers_of_a_scan_are_read_once(
     flat: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finding, hashing, reading and writing results take what finding a scan has read."""
+    """The headers of a scan are read once, by the search for scans."""
     study = tmp_path / "study"
     stack(study, slices=9)
     if flat:  # beside a localizer

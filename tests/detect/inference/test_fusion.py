@@ -33,13 +33,13 @@ def test_nms_is_within_a_class() -> None:
 @settings(deadline=None)
 @given(stacks())
 def test_nms_by_brute_force(slices: list[Boxes]) -> None:
-    for own in slices:
+    for image_boxes in slices:
         kept: list[int] = []
-        for k in np.argsort(-own.score):
-            rivals = [j for j in kept if own.label[j] == own.label[k]]
-            if all(overlap(own.xyxy[j], own.xyxy[k]) <= 0.45 for j in rivals):
+        for k in np.argsort(-image_boxes.score):
+            rivals = [j for j in kept if image_boxes.label[j] == image_boxes.label[k]]
+            if all(overlap(image_boxes.xyxy[j], image_boxes.xyxy[k]) <= 0.45 for j in rivals):
                 kept.append(int(k))
-        assert nms(own, 0.45).score.tolist() == own.score[kept].tolist()
+        assert nms(image_boxes, 0.45).score.tolist() == image_boxes.score[kept].tolist()
 
 
 def test_fusion_of_two_detectors_worked_by_hand() -> None:
@@ -54,11 +54,16 @@ def test_fusion_of_two_detectors_worked_by_hand() -> None:
 
 
 def test_one_detector_with_boxes_apart_is_left_as_it_is() -> None:
-    own = boxes(((0, 0, 10, 10), 0, 0.9), ((20, 0, 30, 10), 0, 0.6), ((0, 0, 10, 10), 1, 0.5))
-    fused = weighted_box_fusion([own])
-    assert fused.xyxy.tolist() == own.xyxy.tolist() and fused.score.tolist() == own.score.tolist()
+    detections = boxes(
+        ((0, 0, 10, 10), 0, 0.9), ((20, 0, 30, 10), 0, 0.6), ((0, 0, 10, 10), 1, 0.5)
+    )
+    fused = weighted_box_fusion([detections])
+    assert (
+        fused.xyxy.tolist() == detections.xyxy.tolist()
+        and fused.score.tolist() == detections.score.tolist()
+    )
     assert len(weighted_box_fusion([Boxes.empty(), Boxes.empty()])) == 0
-    assert weighted_box_fusion([own, Boxes.empty()]).score.tolist() == [0.45, 0.3, 0.25]
+    assert weighted_box_fusion([detections, Boxes.empty()]).score.tolist() == [0.45, 0.3, 0.25]
 
 
 def test_boxes_of_no_score_are_fused_all_the_same() -> None:
@@ -75,8 +80,8 @@ def test_fusion_by_the_steps_of_the_paper(members: list[Boxes]) -> None:
         return
     rows = [
         (float(s), int(c), tuple(b))
-        for own in members
-        for b, c, s in zip(own.xyxy, own.label, own.score, strict=True)
+        for member in members
+        for b, c, s in zip(member.xyxy, member.label, member.score, strict=True)
     ]
     lists: list[list[tuple]] = []  # L
     fused: list[np.ndarray] = []  # F
@@ -88,18 +93,18 @@ def test_fusion_by_the_steps_of_the_paper(members: list[Boxes]) -> None:
         ]
         best, place = max(near, default=(0.0, 0))
         if best > 0.55:
-            own = lists[-place]
-            own.append(row)
-            weights = np.array([r[0] for r in own])
-            corners = np.array([r[2] for r in own])
+            cluster = lists[-place]
+            cluster.append(row)
+            weights = np.array([r[0] for r in cluster])
+            corners = np.array([r[2] for r in cluster])
             fused[-place] = (weights[:, None] * corners).sum(axis=0) / weights.sum()
         else:
             lists.append([row])
             fused.append(np.array(row[2]))
     n = len(members)
     expected = sorted(
-        (-np.mean([r[0] for r in own]) * min(len(own), n) / n, own[0][1], *box)
-        for own, box in zip(lists, fused, strict=True)
+        (-np.mean([r[0] for r in cluster]) * min(len(cluster), n) / n, cluster[0][1], *box)
+        for cluster, box in zip(lists, fused, strict=True)
     )
     got = weighted_box_fusion(members)
     assert (np.diff(got.score) <= 0).all()
@@ -114,14 +119,14 @@ def test_fusion_by_the_steps_of_the_paper(members: list[Boxes]) -> None:
 
 
 class Says:
-    """A detector that finds the same everywhere."""
+    """A detector that returns the same boxes for every picture."""
 
-    def __init__(self, found: Boxes) -> None:
-        self.found = found
+    def __init__(self, detections: Boxes) -> None:
+        self.detections = detections
         self.spec = None
 
     def predict(self, images):
-        return [self.found] * len(images)
+        return [self.detections] * len(images)
 
 
 def test_a_member_of_an_ensemble_speaks_once_for_a_place() -> None:

@@ -21,6 +21,6 @@ def test_the_type_holds_the_numbers(tmp_path: Path, lesions: int, kind: type) ->
     xyxy = np.stack([left, 0 * left, left + 1, 0 * left + 1], axis=1)
     boxes = [Boxes(xyxy, np.zeros(lesions, np.int64), np.linspace(1, 0.5, lesions))]
     write_label_volume(tmp_path / "labels.nii.gz", volume, boxes, link(boxes))
-    found = np.asanyarray(nib.load(tmp_path / "labels.nii.gz").dataobj)
-    assert found.dtype == kind
-    assert np.unique(found).tolist() == list(range(lesions + 1))
+    labels = np.asanyarray(nib.load(tmp_path / "labels.nii.gz").dataobj)
+    assert labels.dtype == kind
+    assert np.unique(labels).tolist() == list(range(lesions + 1))

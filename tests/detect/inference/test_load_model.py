@@ -38,10 +38,10 @@ def scan(tmp_path: Path) -> Path:
 def test_a_file_gives_what_predict_writes(tiny_run: Path, scan: Path, tmp_path: Path) -> None:
     how = {"device": "cpu", "confidence": 0.01}
     model = load_model(str(tiny_run), "cpu", confidence=0.01)
-    found = model.predict(str(scan))
-    assert found.to_json() == written_by_predict(tiny_run, scan, tmp_path / "out", **how)
-    assert len(found) == len(found.lesions) == len(list(found)) > 0
-    assert model.predict(scan).to_json() == found.to_json()  # a second time, too
+    result = model.predict(str(scan))
+    assert result.to_json() == written_by_predict(tiny_run, scan, tmp_path / "out", **how)
+    assert len(result) == len(result.lesions) == len(list(result)) > 0
+    assert model.predict(scan).to_json() == result.to_json()  # a second time, too
 
 
 def test_an_ensemble_and_augmentation_give_what_predict_writes(
@@ -49,16 +49,16 @@ def test_an_ensemble_and_augmentation_give_what_predict_writes(
 ) -> None:
     models = [threshold_model, another(threshold_model, "twin")]
     expected = written_by_predict(models, scan, tmp_path / "out", augment=True)
-    found = load_model([str(path) for path in models], augment=True).predict(scan)
-    assert found.to_json() == expected and len(found)
+    result = load_model([str(path) for path in models], augment=True).predict(scan)
+    assert result.to_json() == expected and len(result)
 
 
 def test_a_dicom_folder_gives_what_predict_writes(threshold_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "DOE JANE"
     write_series(folder, two_bright_blocks(), study())
-    found = load_model(threshold_model).predict(folder)
-    assert found.to_json() == written_by_predict(threshold_model, folder, tmp_path / "out")
-    assert found.case.startswith("scan-") and len(found) == 2
+    result = load_model(threshold_model).predict(folder)
+    assert result.to_json() == written_by_predict(threshold_model, folder, tmp_path / "out")
+    assert result.case.startswith("scan-") and len(result) == 2
     assert not any(path.name.endswith("json") for path in folder.iterdir())
 
 
@@ -72,14 +72,14 @@ def test_an_array_or_volume_has_the_boxes_of_the_file(
     from_array = model.predict(np.asfortranarray(volume.array.astype(dtype)), SPACING)
     assert len(from_file) > 0
     for other in (of_volume, from_array):
-        for one, two in zip(from_file.boxes, other.boxes, strict=True):
-            np.testing.assert_array_equal(one.xyxy, two.xyxy)
-            np.testing.assert_array_equal(one.score, two.score)
+        for a, b in zip(from_file.boxes, other.boxes, strict=True):
+            np.testing.assert_array_equal(a.xyxy, b.xyxy)
+            np.testing.assert_array_equal(a.score, b.score)
     assert of_volume.lesions == from_file.lesions
-    for one, two in zip(from_file, from_array, strict=True):
-        np.testing.assert_allclose(one.size_mm, two.size_mm)
-        in_voxels = volume.from_patient(np.array([one.centre_mm]))[0]
-        np.testing.assert_allclose(two.centre_mm, in_voxels * SPACING[::-1])
+    for a, b in zip(from_file, from_array, strict=True):
+        np.testing.assert_allclose(a.size_mm, b.size_mm)
+        in_voxels = volume.from_patient(np.array([a.centre_mm]))[0]
+        np.testing.assert_allclose(b.centre_mm, in_voxels * SPACING[::-1])
     np.testing.assert_allclose(from_array.spacing, SPACING[::-1])
     assert from_array.source_sha256 == ""
 
@@ -88,21 +88,21 @@ def test_what_a_result_holds(threshold_model: Path) -> None:
     hu = np.full((5, 40, 60), -500, np.int16)
     hu[1:4, 10:16, 20:30] = 250
     hu[2, 30:34, 40:44] = 250
-    found = load_model(threshold_model).predict(hu, spacing_mm=(3, 1, 0.5))
-    assert isinstance(found, Detections) and found.classes == ["bright"] and not found.warnings
-    first, second = found
-    assert isinstance(first, Lesion) and first is found[0]
+    result = load_model(threshold_model).predict(hu, spacing_mm=(3, 1, 0.5))
+    assert isinstance(result, Detections) and result.classes == ["bright"] and not result.warnings
+    first, second = result
+    assert isinstance(first, Lesion) and first is result[0]
     assert (first.lesion_id, first.class_name, first.boxes) == (1, "bright", 3)
     assert first.size_mm == (5.0, 6.0, 9.0) and first.centre_mm == (24.5 / 2, 12.5, 6.0)
     assert (first.first_slice, first.last_slice) == (1, 3)
     assert (second.first_slice, second.last_slice) == (2, 2) and second.score < first.score
-    assert found.spacing == (0.5, 1.0, 3.0) and found.shape == (5, 40, 60)
-    assert [len(boxes) for boxes in found.boxes] == [0, 1, 2, 1, 0]
-    assert found.boxes[1].xyxy.tolist() == [[20, 10, 30, 16]]
-    assert [ids.tolist() for ids in found.lesion_ids] == [[], [1], [1, 2], [1], []]
-    assert json.loads(found.to_json()) == found.to_dict()
-    assert repr(found).startswith("<Detections of scan: 2 lesions (2 bright; highest score 0.02")
-    assert repr(found).endswith("4 boxes on 3 of 5 slices>")
+    assert result.spacing == (0.5, 1.0, 3.0) and result.shape == (5, 40, 60)
+    assert [len(boxes) for boxes in result.boxes] == [0, 1, 2, 1, 0]
+    assert result.boxes[1].xyxy.tolist() == [[20, 10, 30, 16]]
+    assert [ids.tolist() for ids in result.lesion_ids] == [[], [1], [1, 2], [1], []]
+    assert json.loads(result.to_json()) == result.to_dict()
+    assert repr(result).startswith("<Detections of scan: 2 lesions (2 bright; highest score 0.02")
+    assert repr(result).endswith("4 boxes on 3 of 5 slices>")
     nothing = load_model(threshold_model).predict(np.zeros((3, 8, 8), np.int16), (1, 1, 1))
     assert not nothing and repr(nothing) == (
         "<Detections of scan: 0 lesions, 0 boxes on 0 of 3 slices>"

@@ -9,7 +9,7 @@ from detect.inference.tta import Augmented
 
 
 class Fixed:
-    """Says the same of every picture, which it keeps."""
+    """A detector that returns the same boxes for every picture, and keeps the pictures."""
 
     spec = None
 
@@ -33,27 +33,27 @@ def test_by_hand() -> None:
     smaller = boxes((20, 15, 40, 35, 0, 0.6), (0, 0, 9, 9, 1, 0.5))  # one is outside the picture
     views = Fixed(plain, mirrored, smaller)
     image = np.arange(60 * 100, dtype=np.uint8).reshape(60, 100)
-    (found,) = Augmented(views).predict([image])
+    (fused,) = Augmented(views).predict([image])
     assert (views.seen[1][0] == np.fliplr(image)).all()
     large = views.seen[2][0]
     assert large.shape == (80, 120) and (large[10:70, 10:110] == image).all()
     assert large.sum() == image.sum()  # the margin is black
-    np.testing.assert_allclose(found.xyxy, [[10, 5, 30, 25], [50, 50, 60, 60]])
-    assert found.label.tolist() == [0, 1]
-    np.testing.assert_allclose(found.score, [0.7, 0.1])  # what one view of three finds, a third
+    np.testing.assert_allclose(fused.xyxy, [[10, 5, 30, 25], [50, 50, 60, 60]])
+    assert fused.label.tolist() == [0, 1]
+    np.testing.assert_allclose(fused.score, [0.7, 0.1])  # what one view of three finds, a third
 
 
 def test_boxes_at_the_edge_are_cut_there() -> None:
     views = Fixed(Boxes.empty(), Boxes.empty(), boxes((3, 6, 25, 30, 0, 0.9)))
-    (found,) = Augmented(views).predict([np.zeros((50, 100), np.uint8)])
-    np.testing.assert_allclose(found.xyxy, [[0, 0, 15, 20]])
+    (fused,) = Augmented(views).predict([np.zeros((50, 100), np.uint8)])
+    np.testing.assert_allclose(fused.xyxy, [[0, 0, 15, 20]])
 
 
 def test_pictures_of_three_channels_and_of_several_sizes() -> None:
     empty = Fixed(Boxes.empty(), Boxes.empty(), Boxes.empty())
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (8, 9, 3), np.uint8), rng.integers(0, 255, (5, 7), np.uint8)]
-    assert [len(own) for own in Augmented(empty).predict(images)] == [0, 0]
+    assert [len(detections) for detections in Augmented(empty).predict(images)] == [0, 0]
     for image, mirrored, smaller in zip(images, *empty.seen[1:], strict=True):
         assert mirrored.shape == image.shape and (mirrored == image[:, ::-1]).all()
         assert mirrored.flags.c_contiguous and (smaller[1:-1, 1:-1] == image).all()

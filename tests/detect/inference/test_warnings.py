@@ -1,4 +1,4 @@
-"""A scan unlike those the model was trained on: said in every output, or refused."""
+"""A scan unlike the training scans gets a warning in every output, or is refused."""
 
 import csv
 import json
@@ -35,21 +35,21 @@ def write_scan(path: Path, spacing: float, value: int = 250) -> Path:
 def test_a_warning_stands_in_every_output(model: Path, tmp_path: Path, capsys) -> None:
     far, near = (write_scan(tmp_path / f"{n}.nii", s) for n, s in (("far", 2.0), ("near", 0.8)))
     out = tmp_path / "out"
-    for there in (False, True):  # and again where a second run resumes
+    for resumed in (False, True):  # and again where a second run resumes
         assert run("predict", far, near, "--model", model, "--out", out) == 0
         printed = capsys.readouterr()
         assert printed.err.splitlines() == [f"warning: {out / 'far'}: {SAID}"]
-        assert ("(there already)" in printed.out) == there
+        assert ("(there already)" in printed.out) == resumed
         assert detections(out, "far")["warnings"] == [SAID]
         assert detections(out, "near")["warnings"] == []
         assert detections(out, "far")["trained_on"] == SCOPE.model_dump(mode="json")
-        for case, said in (("far", SAID), ("near", "")):
+        for case, warning in (("far", SAID), ("near", "")):
             rows = list(
                 csv.DictReader(
                     (out / case / "lesions.csv").read_text(encoding="utf-8").splitlines()
                 )
             )
-            assert rows and all(row["warnings"] == said for row in rows)
+            assert rows and all(row["warnings"] == warning for row in rows)
         summary = csv.DictReader((out / "summary.csv").read_text(encoding="utf-8").splitlines())
         assert {row["case"]: row["warnings"] for row in summary} == {"far": SAID, "near": ""}
         page = (out / "report.html").read_text(encoding="utf-8")
@@ -98,9 +98,9 @@ def test_an_ensemble_says_what_any_member_has_not_seen(model: Path, tmp_path: Pa
     scan = write_scan(tmp_path / "far.nii", 2.0)
     words = ["predict", scan, "--model", model, "--model", twin, "--out", tmp_path / "out"]
     assert run(*words) == 0
-    said = {line.split(": ", 2)[2] for line in capsys.readouterr().err.splitlines()}
-    assert said == {SAID, "slices 2 mm apart; the model was trained on 5 mm"}
-    assert set(detections(tmp_path / "out", "far")["warnings"]) == said
+    warnings = {line.split(": ", 2)[2] for line in capsys.readouterr().err.splitlines()}
+    assert warnings == {SAID, "slices 2 mm apart; the model was trained on 5 mm"}
+    assert set(detections(tmp_path / "out", "far")["warnings"]) == warnings
 
 
 def test_dicom_objects_carry_the_warnings(model: Path, tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_dicom_objects_carry_the_warnings(model: Path, tmp_path: Path) -> None:
     words = ["--model", model, "--out", tmp_path / "out", "--dicom-sr", "--dicom-seg"]
     assert run("predict", tmp_path / "head", *words) == 0
     (folder,) = (tmp_path / "out").glob("scan-*")
-    said = "the header says HEAD; the model was trained on ABDOMEN"
+    warning = "the header says HEAD; the model was trained on ABDOMEN"
     assert json.loads((folder / "detections.json").read_text(encoding="utf-8"))["warnings"] == [
-        said
+        warning
     ]
     report = dcmread(folder / "lesions-sr.dcm")
     comments = [
@@ -124,9 +124,9 @@ def test_dicom_objects_carry_the_warnings(model: Path, tmp_path: Path) -> None:
         for item in report.ContentSequence
         if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue == "121106"
     ]
-    assert comments == [said]
+    assert comments == [warning]
     segments = dcmread(folder / "lesions-seg.dcm")
-    assert segments.ImageComments == said and len(segments.ContentDescription) <= 64
+    assert segments.ImageComments == warning and len(segments.ContentDescription) <= 64
     read_back = srread(folder / "lesions-sr.dcm").content
     assert len(read_back.get_planar_roi_measurement_groups()) == 2
     validate(folder)

@@ -159,9 +159,9 @@ def test_cysts_hold_water(cases: list[Case]) -> None:
 
 
 def test_hcc_enhances_beyond_the_liver(cases: list[Case]) -> None:
-    found = _values(cases, HCC)
-    assert found
-    for liver, values in found:
+    regions = _values(cases, HCC)
+    assert regions
+    for liver, values in regions:
         # Not all of it: a capsule and a necrotic core stay dark.
         assert 25 < np.percentile(values, 75) - liver < 95
 
@@ -181,9 +181,9 @@ def test_metastases_have_a_bright_rim_around_a_dark_centre(cases: list[Case]) ->
 
 
 def test_hemangiomas_have_bright_nodules_at_the_edge_of_a_dark_lake(cases: list[Case]) -> None:
-    found = _values(cases, HEMANGIOMA)
-    assert found
-    for liver, values in found:
+    regions = _values(cases, HEMANGIOMA)
+    assert regions
+    for liver, values in regions:
         assert np.percentile(values, 25) < liver
         assert np.percentile(values, 97) > liver + 50
     for hu, mask, _ in cases:

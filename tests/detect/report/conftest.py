@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from converters.dataset.split import Split
+from detect.detectors.card import OperatingPoint
+from detect.evaluation.detected import Detected
 from detect.evaluation.metrics import evaluate
 from detect.report.evaluation_report import evaluation_report
 from tests.helpers.browser import Page
-from tests.helpers.report_data import CLASSES, CONFIDENCE, LEVELS, make_detections, make_split
+from tests.helpers.report_data import (
+    CLASSES,
+    CONFIDENCE,
+    LEVELS,
+    WINDOW,
+    make_detections,
+    make_split,
+)
 
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -27,9 +36,9 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 @pytest.fixture(scope="session")
 def metrics(split: Split) -> dict[str, Any]:
-    """The numbers of boxes, and all other sections as they can come."""
-    own = evaluate(split.truth, make_detections(split), CLASSES, CONFIDENCE).to_json()
-    content: dict[str, Any] = json.loads(json.dumps({"split": "test", **own, **LEVELS}))
+    """Metrics of the hand-made detections, with every optional section."""
+    scores = evaluate(split.truth, make_detections(split), CLASSES, CONFIDENCE).to_json()
+    content: dict[str, Any] = json.loads(json.dumps({"split": "test", **scores, **LEVELS}))
     return content
 
 
@@ -37,11 +46,13 @@ def metrics(split: Split) -> dict[str, Any]:
 def write(split: Split) -> Callable[[dict[str, Any]], str]:
     """Write the report of the hand-made detections with any metrics."""
 
+    detected = Detected(
+        "a <model>", split, make_detections(split), CLASSES, WINDOW, {},
+        OperatingPoint(confidence=CONFIDENCE),
+    )  # fmt: skip
+
     def report(content: dict[str, Any], **options: Any) -> str:
-        return evaluation_report(
-            content, split, make_detections(split), CLASSES, CONFIDENCE, name="a <model>",
-            **options,
-        )  # fmt: skip
+        return evaluation_report(content, detected, **options)
 
     return report
 

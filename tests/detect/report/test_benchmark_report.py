@@ -29,19 +29,19 @@ def dataset(tiny_dataset: Path) -> Dataset:
 
 
 def make_run(out: Path, dataset: Dataset, model: str, share: float, extra: dict[str, Any]) -> Row:
-    """A run that finds this share of the true boxes, and what a benchmark reads of it."""
+    """Write a run whose detections are a share of the true boxes, with the files of a benchmark."""
     split, classes = load_split(dataset, "test"), dataset.manifest.request.recipe.class_names
     rng = np.random.default_rng(1)
-    found = []
+    detections = []
     for truth in split.truth:
-        own = truth[rng.random(len(truth)) < share]
-        found.append(Boxes(own.xyxy, own.label, rng.uniform(0.5, 1, len(own))))
-    metrics = evaluate(split.truth, found, classes, 0.4).to_json()
+        kept = truth[rng.random(len(truth)) < share]
+        detections.append(Boxes(kept.xyxy, kept.label, rng.uniform(0.5, 1, len(kept))))
+    metrics = evaluate(split.truth, detections, classes, 0.4).to_json()
     run = Run(model, None, 0, model)
     folder = run.bundle(out) / "evaluation-test"
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({**metrics, **extra}))
-    results = detections_to_coco(found, split.image_ids)
+    results = detections_to_coco(detections, split.image_ids)
     (folder / "predictions.json").write_text(json.dumps(results))
     numbers = dict.fromkeys(NUMBERS, math.nan) | {
         "map50": metrics["map50"], "ms_per_slice": 20.0 * share, "parameters": 3e6,

@@ -1,11 +1,12 @@
-"""Matches dealt to pictures, and what is worst."""
+"""Matches by picture, and the order of the worst findings."""
 
 import numpy as np
 import pytest
 
 from converters.core.boxes import Boxes
 from converters.dataset.split import Split
-from detect.report.findings import find_worst, match_detections
+from detect.evaluation.matching import match
+from detect.report.findings import by_picture, find_worst
 from tests.helpers.report_data import (
     CASES,
     CLASSES,
@@ -22,14 +23,14 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
     return make_split(tmp_path_factory.mktemp("split"))
 
 
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
     common = np.prod(np.clip(high - low, 0, None))
-    return float(common / (np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - common))
+    return float(common / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common))
 
 
 def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
-    """Against a greedy matching of one picture at a time."""
+    """Matches by picture equal a greedy matching of one picture at a time."""
     rng = np.random.default_rng(3)
 
     def some(n: int, scored: bool) -> Boxes:
@@ -40,8 +41,8 @@ def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
 
     truth = [some(int(rng.integers(0, 5)), False) for _ in split.truth]
     given = [some(int(rng.integers(0, 12)), True) for _ in split.truth]
-    own = Split(**{**vars(split), **truth_of(truth)})
-    dealt = match_detections("d", own, given, 2, 0.5)
+    small_split = Split(**{**vars(split), **truth_of(truth)})
+    dealt = by_picture("d", match(small_split.truth, given, 2), 0.5)
     hits = 0
     for k, before in enumerate(given):
         after, hit = dealt.boxes[k], dealt.hit[k]
@@ -62,13 +63,15 @@ def test_matches_are_dealt_to_their_pictures(split: Split) -> None:
 
 
 def test_worst_first(split: Split) -> None:
-    """Missed: the large box whose hit is too unsure, the small one; then what is not there."""
-    own = match_detections("d", split, make_detections(split), 2, CONFIDENCE)
+    """Missed lesions come first, the largest first, then false positives."""
+    matches = by_picture("d", match(split.truth, make_detections(split), 2), CONFIDENCE)
     split.diameters_mm[10][0] = 45.6
-    worst = find_worst(split, CLASSES, [own])
-    told = [(one.kind, split.case_ids[one.picture], split.slice_indices[one.picture], one.label)
-            for one in worst]  # fmt: skip
-    assert told == [
+    worst = find_worst(split, CLASSES, [matches])
+    rows = [
+        (row.kind, split.case_ids[row.picture], split.slice_indices[row.picture], row.label)
+        for row in worst
+    ]
+    assert rows == [
         ("missed", CASES[1], 2, 1),
         ("missed", CASES[0], 4, 1),
         ("false positive", CASES[0], 5, 1),  # with the one on the slice above it
@@ -81,12 +84,16 @@ def test_worst_first(split: Split) -> None:
 def test_a_lesion_is_missed_only_where_none_of_its_boxes_is_hit(split: Split) -> None:
     given = make_detections(split)
     given[3] = Boxes.empty()
-    own = match_detections("d", split, given, 2, CONFIDENCE)
+    matches = by_picture("d", match(split.truth, given, 2), CONFIDENCE)
     unknown = Split(**{**vars(split), **truth_of(split.truth)})
-    alone = [one.picture for one in find_worst(unknown, CLASSES, [own]) if one.kind == "missed"]
-    lesions = find_worst(split, CLASSES, [own])
+    alone = [
+        finding.picture
+        for finding in find_worst(unknown, CLASSES, [matches])
+        if finding.kind == "missed"
+    ]
+    lesions = find_worst(split, CLASSES, [matches])
     assert alone == [10, 3, 4]
-    assert [one.picture for one in lesions if one.kind == "missed"] == [10, 4]
+    assert [finding.picture for finding in lesions if finding.kind == "missed"] == [10, 4]
 
 
 def test_what_most_detectors_miss_comes_first(split: Split) -> None:
@@ -94,8 +101,8 @@ def test_what_most_detectors_miss_comes_first(split: Split) -> None:
     better = make_detections(split)
     better[10] = boxes((5, 5, 35, 35, 1, 0.95))
     detectors = [
-        match_detections("one", split, make_detections(split), 2, CONFIDENCE),
-        match_detections("two", split, better, 2, CONFIDENCE),
+        by_picture("one", match(split.truth, make_detections(split), 2), CONFIDENCE),
+        by_picture("two", match(split.truth, better, 2), CONFIDENCE),
     ]
     first, second, *_ = find_worst(split, CLASSES, detectors)
     assert (first.picture, second.picture) == (4, 10)

@@ -1,4 +1,4 @@
-"""The pages as people meet them: in a browser, by keyboard, in the dark, on paper."""
+"""The pages in Chromium: keyboard, dark mode and print."""
 
 import json
 from collections.abc import Callable
@@ -25,9 +25,9 @@ def report(
 
 
 def place(page: Page) -> tuple[str, int]:
-    """Case and slice that the browser shows."""
-    own = page.ask("({...document.getElementById('browser').dataset})")
-    return own["case"], int(own["slice"])
+    """Return the case and the slice that the page shows."""
+    shown = page.ask("({...document.getElementById('browser').dataset})")
+    return shown["case"], int(shown["slice"])
 
 
 def drawn(page: Page) -> list[str]:

@@ -1,4 +1,4 @@
-"""What stands in the pages, without a browser."""
+"""The HTML of the pages, without a browser."""
 
 import json
 import re
@@ -12,10 +12,13 @@ import pytest
 
 from converters.core.boxes import Boxes
 from converters.dataset.split import Split
-from detect.evaluation.metrics import evaluate
+from detect.detectors.card import OperatingPoint
+from detect.evaluation.detected import Detected
+from detect.evaluation.matching import match
+from detect.evaluation.metrics import measure
 from detect.report.browser import browse
 from detect.report.evaluation_report import SECTIONS, evaluation_report
-from detect.report.findings import match_detections
+from detect.report.findings import by_picture
 from detect.report.prediction_report import prediction_report
 from tests.helpers.report_data import (
     CASES,
@@ -23,6 +26,7 @@ from tests.helpers.report_data import (
     CONFIDENCE,
     HOSTILE,
     LEVELS,
+    WINDOW,
     boxes,
     make_detections,
     make_split,
@@ -34,7 +38,7 @@ VOID = {"meta", "link", "img", "br", "input", "hr"}
 
 
 class Reader(HTMLParser):
-    """Elements with their attributes, the text of each, and whether all were closed in order."""
+    """Read elements with attributes and text, and whether all are closed in order."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -133,8 +137,8 @@ def test_the_browser_shows_what_the_evaluator_matched(
     assert two["truth"] == [[10, 10, 12, 12, 0], [40, 30, 4, 4, 1]]
     assert two["found"] == [[[11, 10, 11, 12, 0, 0.8, 0], [11, 11, 10, 11, 0, 0.6, -1]]]
     assert by_slice[first, 5]["found"] == [[[30, 5, 10, 10, 1, 0.9, -1]]]
-    pointed = [data["slices"][one["slice"]]["slice"] for one in data["findings"]]
-    assert pointed == [one["index"] for one in data["findings"]] == [2, 4, 5, 4]
+    pointed = [data["slices"][finding["slice"]]["slice"] for finding in data["findings"]]
+    assert pointed == [finding["index"] for finding in data["findings"]] == [2, 4, 5, 4]
 
 
 def test_150_cases_stay_within_the_budget(tmp_path: Path) -> None:
@@ -145,7 +149,9 @@ def test_150_cases_stay_within_the_budget(tmp_path: Path) -> None:
     split = Split(**{**vars(split), **truth_of(truth)})
     nothing = [Boxes.empty()] * len(split)
     largest = max(range(len(split)), key=lambda k: truth[k].xyxy[0, 2])
-    detector = match_detections("d", split, nothing, 2, 0.5)
+    point = OperatingPoint(confidence=0.5)
+    detected = Detected("d", split, nothing, CLASSES, WINDOW, {}, point)
+    detector = by_picture("d", detected.matches, 0.5)
     whole = browse(split, CLASSES, [detector])
     assert whole.shown == 450 == whole.total and whole.with_boxes == (450, 450)
     size = len(whole.data["slices"][0]["picture"])
@@ -155,8 +161,8 @@ def test_150_cases_stay_within_the_budget(tmp_path: Path) -> None:
     shown = {(small.data["cases"][s["case"]]["name"], s["slice"]) for s in small.data["slices"]}
     assert {case for case, _ in shown} == set(cases)
     assert (split.case_ids[largest], split.slice_indices[largest]) in shown
-    metrics = evaluate(split.truth, nothing, CLASSES, 0.5).to_json()
-    html = evaluation_report(metrics, split, nothing, CLASSES, 0.5, name="d", budget=300 * size)
+    metrics = measure(detected.matches, CLASSES, 0.5).to_json()
+    html = evaluation_report(metrics, detected, budget=300 * size)
     assert f"{small.shown} of 450 slices are in this file" in html
     assert len(html) < 300 * size + 200_000
 
@@ -165,7 +171,7 @@ def test_too_many_detections_raise_the_floor(split: Split, monkeypatch: pytest.M
     from detect.report import browser
 
     monkeypatch.setattr(browser, "MOST_DETECTIONS", 3)
-    detector = match_detections("d", split, make_detections(split), 2, CONFIDENCE)
+    detector = by_picture("d", match(split.truth, make_detections(split), 2), CONFIDENCE)
     cut = browse(split, CLASSES, [detector])
     rows = [row for s in cut.data["slices"] for row in s["found"][0]]
     assert sorted(row[5] for row in rows) == [0.7, 0.8, 0.9] and cut.floor == 0.7

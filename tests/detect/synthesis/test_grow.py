@@ -1,4 +1,4 @@
-"""Lesions on arrays: where they lie, what they measure, and that mm are mm."""
+"""Grown lesions on arrays: places, sizes in mm, and contrast."""
 
 from dataclasses import replace
 from functools import cache
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import lognorm
 
-from detect.synthesis import KINDS, Organ, grow_lesions, study_organ
+from detect.synthesis import KINDS, Organ, grow_lesions, measure_organ
 from detect.synthesis.grow import Grown
 from detect.synthesis.grow import _displace as displace
 from detect.synthesis.patch import make_patch
@@ -23,14 +23,14 @@ ALL = np.ones((3, 3, 3))
 @cache
 def made_liver() -> tuple[NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_], Organ]:
     hu, inside, vessel = liver()
-    organ = study_organ(hu, inside, SPACING)
+    organ = measure_organ(hu, inside, SPACING)
     assert organ is not None
     return hu, inside, vessel, organ
 
 
 @cache
 def grow(kind: str, seed: int = 0, push: bool = True) -> Grown:
-    """Four lesions at most; not to be changed."""
+    """Grow four lesions at most; the result is not to be changed."""
     hu, _, _, organ = made_liver()
     rng = np.random.default_rng(seed)
     return grow_lesions(hu, organ, SPACING, rng, kinds=[kind], count=(4, 4), push=push)
@@ -54,9 +54,9 @@ def test_lesions_lie_in_the_organ_clear_of_vessels_and_of_each_other(kind: str) 
         assert mm_from(others)[labels == index].min() >= 3
     for lesion in grown.lesions:  # what is told of a lesion, found again in the labels
         x, y, z = lesion.centre
-        own = labels == labels[tuple(round(v) for v in (z, y, x))]
-        assert own.sum() == lesion.voxels
-        assert ndimage.center_of_mass(own) == pytest.approx((z, y, x))
+        component = labels == labels[tuple(round(v) for v in (z, y, x))]
+        assert component.sum() == lesion.voxels
+        assert ndimage.center_of_mass(component) == pytest.approx((z, y, x))
         volume = lesion.voxels * np.prod(SPACING)
         assert lesion.diameter_mm == pytest.approx(2 * (volume * 3 / 4 / np.pi) ** (1 / 3))
 
@@ -76,7 +76,7 @@ def test_what_changes_is_the_lesion_and_its_blurred_edge(kind: str) -> None:
 
 
 def test_tissue_is_pushed_away_from_the_centre() -> None:
-    """A ramp of 10 HU a mm tells by how many mm what is seen at a voxel has moved."""
+    """Tissue moves away from the centre, measured on a ramp of 10 HU a mm."""
     hu = np.broadcast_to(10 * np.arange(41, dtype=np.float32), (41, 41, 41)).copy()
     patch = make_patch(hu.shape, (1.0, 1.0, 1.0), (20.0, 20.0, 20.0), 6.0, 16.0)
     z, y, x = patch.offsets
@@ -133,16 +133,16 @@ def test_hemangiomas_fill_from_the_edge() -> None:
 
 
 def test_cysts_are_sharp_and_metastases_are_not() -> None:
-    """How far beyond its outline a lesion still shows, without noise, by 2 HU or more."""
+    """Cysts end within a short distance of their outline, metastases further out."""
     hu, inside, _ = liver((1, 1, 1), 30, noise=0)
-    organ = study_organ(hu, inside, (1, 1, 1))
+    organ = measure_organ(hu, inside, (1, 1, 1))
     shown: dict[str, list[float]] = {"cyst": [], "metastasis": []}
-    for kind, found in shown.items():
+    for kind, distances in shown.items():
         for seed in range(4):
             rng = np.random.default_rng(seed)
             grown = grow_lesions(hu, organ, (1, 1, 1), rng, kinds=[kind], count=(1, 1), push=False)
             away = mm_from(grown.labels > 0, (1, 1, 1))
-            found.append(np.percentile(away[(abs(grown.hu - hu) >= 2) & (away > 0)], 95))
+            distances.append(np.percentile(away[(abs(grown.hu - hu) >= 2) & (away > 0)], 95))
     assert max(shown["cyst"]) < 2.5
     assert min(shown["metastasis"]) > 2.5
 
@@ -174,11 +174,11 @@ def test_noise_goes_on_inside_as_outside() -> None:
 def test_a_lesion_has_one_size_in_mm_at_any_spacing() -> None:
     """The same draws at three spacings: volume, extents in mm and HU taken away agree."""
     for seed in (1, 2, 3):
-        found = []
+        sizes = []
         for spacing in ((1.0, 1.0, 1.0), (0.8, 0.8, 2.5), (1.5, 1.5, 2.0)):
             hu = np.full([round(84 / s) for s in reversed(spacing)], int(LEVEL), np.int16)
             hu[0, 0, :2] = -200, 200  # what the scan can hold
-            organ = study_organ(hu, np.ones(hu.shape, bool), spacing)
+            organ = measure_organ(hu, np.ones(hu.shape, bool), spacing)
             assert organ is not None
             middle = organ.depth > organ.depth.max() - 3  # nothing is cut off there
             organ = replace(organ, from_vessel=np.where(middle, np.inf, 0.1).astype(np.float32))
@@ -188,8 +188,8 @@ def test_a_lesion_has_one_size_in_mm_at_any_spacing() -> None:
             lesion = grown.labels > 0
             extents = [(np.ptp(np.nonzero(lesion)[a]) + 1) * spacing[2 - a] for a in range(3)]
             taken = (LEVEL - grown.hu)[hu == LEVEL].sum() * np.prod(spacing)
-            found.append([(lesion.sum() * np.prod(spacing)) ** (1 / 3), *extents, taken])
-        first, *others = np.array(found)
+            sizes.append([(lesion.sum() * np.prod(spacing)) ** (1 / 3), *extents, taken])
+        first, *others = np.array(sizes)
         for other in others:
             assert other[0] == pytest.approx(first[0], rel=0.05)
             assert other[1:4] == pytest.approx(first[1:4], abs=3.5)
@@ -224,7 +224,7 @@ def test_lesions_keep_away_from_real_ones() -> None:
     real = np.zeros_like(inside)
     z, y, x = (n // 2 for n in hu.shape)
     real[z - 5 : z + 5, y - 12 : y - 2, x - 20 : x - 5] = True
-    organ = study_organ(hu, inside, SPACING, real)
+    organ = measure_organ(hu, inside, SPACING, real)
     for seed in range(4):
         rng = np.random.default_rng(seed)
         grown = grow_lesions(hu, organ, SPACING, rng, count=(5, 5))

@@ -31,17 +31,17 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(InputError) as error:
         resolve_settings(TrainSettings(), {"budget": text})
-    assert error.value.path == "--budget"
+    assert error.value.path == "budget"
 
 
 def test_epochs_and_a_budget_contradict_each_other() -> None:
-    with pytest.raises(InputError, match="--budget: contradicts --epochs"):
+    with pytest.raises(InputError, match="budget: contradicts --epochs"):
         resolve_settings(TrainSettings(), {"budget": "20min", "epochs": 5})
 
 
 @dataclass
 class Clockwork:
-    """Trains nothing, and says how long it would have taken."""
+    """A trainer whose seconds are set, and which trains nothing."""
 
     once: float
     an_epoch: float
@@ -83,9 +83,11 @@ def test_looking_for_hard_negatives_is_paid_for(
     counted = []
     for share in (0.0, 0.5):
         clockwork = Clockwork(once=300, an_epoch=4, a_slice=1, a_prediction=20)
-        monkeypatch.setattr("detect.training.budget.time.monotonic", lambda own=clockwork: own.now)
+        monkeypatch.setattr(
+            "detect.training.budget.time.monotonic", lambda clock=clockwork: clock.now
+        )
         asked = settings.model_copy(update={"hard_negatives": share})
-        counted.append(epochs_within(20_000, lambda own=clockwork: own, *parts, asked))  # type: ignore[misc]
+        counted.append(epochs_within(20_000, lambda clock=clockwork: clock, *parts, asked))  # type: ignore[misc]
     without = sum(not len(truth) for truth in parts[0].truth)
     drawn = round(0.1 * (len(parts[0]) - without))
     assert 2 <= drawn < without < len(parts[0]) - without + drawn
@@ -98,7 +100,7 @@ def test_looking_for_hard_negatives_is_paid_for(
 
 def test_a_budget_too_short_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
     settings = TrainSettings(**SETTINGS.model_dump() | {"budget": "0.5s"})
-    with pytest.raises(InputError, match="--budget: is too short: an epoch takes"):
+    with pytest.raises(InputError, match="budget: is too short: an epoch takes"):
         train("yolov8n", tiny_dataset, out=tmp_path / "run", settings=settings)
     assert list(tmp_path.iterdir()) == []
 

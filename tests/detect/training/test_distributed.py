@@ -1,4 +1,4 @@
-"""Training in several processes, and what stands in its way."""
+"""Training in several processes, and the requests that it refuses."""
 
 import csv
 import math

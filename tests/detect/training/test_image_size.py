@@ -23,10 +23,10 @@ def split_with(sizes: list[tuple[int, int]], sides: list[Sides]) -> Split:
     """Slices of so many rows and columns, with boxes of so many columns and rows; a case each."""
     truth = [
         Boxes(
-            np.array([[10, 20, 10 + w, 20 + h] for w, h in own], float).reshape(-1, 4),
-            np.zeros(len(own), np.int64), np.ones(len(own)),
+            np.array([[10, 20, 10 + w, 20 + h] for w, h in boxes], float).reshape(-1, 4),
+            np.zeros(len(boxes), np.int64), np.ones(len(boxes)),
         )
-        for own in sides
+        for boxes in sides
     ]  # fmt: skip
     blank = split_of([0] * len(sizes), [(f"case{k}", 0) for k in range(len(sizes))])
     return dataclasses.replace(blank, sizes=sizes, truth=truth)
@@ -87,29 +87,29 @@ def test_the_smallest_that_does_by_trying_all() -> None:
         def spans(side: int) -> list[float]:
             return [
                 min(box) * side / max(size)
-                for size, own in zip(sizes, sides, strict=True)  # noqa: B023
-                for box in own
+                for size, boxes in zip(sizes, sides, strict=True)  # noqa: B023
+                for box in boxes
             ]
 
-        own = picture_size(split)
-        most = max(own, min(640, 2 * max(max(size) for size in sizes) // 32 * 32))
-        tried = [s for s in range(own, most + 1, 32) if np.mean(np.array(spans(s)) >= 8) >= 0.75]
+        lowest = picture_size(split)
+        most = max(lowest, min(640, 2 * max(max(size) for size in sizes) // 32 * 32))
+        tried = [s for s in range(lowest, most + 1, 32) if np.mean(np.array(spans(s)) >= 8) >= 0.75]
         assert chosen == (tried[0] if tried else most)
         assert bool(tried) == ("but the most" not in reason)
         mm = float(reason.split("one of ")[1].split(" mm")[0])
         all_mm = [
             (w * x if w <= h else h * y)
-            for (x, y), own_sides in zip(pixel_mm.values(), sides, strict=True)
-            for w, h in own_sides
+            for (x, y), case_sides in zip(pixel_mm.values(), sides, strict=True)
+            for w, h in case_sides
         ]
-        assert min(abs(mm - one) for one in all_mm) <= 0.0501
+        assert min(abs(mm - length) for length in all_mm) <= 0.0501
 
 
 def test_a_side_that_is_given_wins() -> None:
     sides = [resolve_settings(TrainSettings(), {"imgsz": given}).imgsz for given in ("352", "auto")]
     assert sides == [352, "auto"]
     for wrong in ("small", "31", "4097"):
-        with pytest.raises(InputError, match="--imgsz"):
+        with pytest.raises(InputError, match="imgsz"):
             resolve_settings(TrainSettings(), {"imgsz": wrong})
 
 

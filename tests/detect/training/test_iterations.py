@@ -19,7 +19,7 @@ from tests.helpers.tiny import SETTINGS, make_scans, recipe
 def test_epochs_iterations_and_a_budget_contradict_each_other(other: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="contradicts") as error:
         resolve_settings(TrainSettings(), {"iterations": 100, **other})
-    assert f"--{next(iter(other))}" in str(error.value) and "--iterations" in str(error.value)
+    assert next(iter(other)) in str(error.value) and "iterations" in str(error.value)
 
 
 @pytest.mark.parametrize("model", ["yolov8n", "deim-n"])

@@ -1,4 +1,4 @@
-"""Hard negatives: which slices without a lesion are drawn more often, and who says so."""
+"""Hard negatives: the slices without a lesion that are drawn more often."""
 
 import csv
 import os
@@ -94,7 +94,7 @@ def test_asked_is_about_slices_without_a_lesion_and_no_more_than_an_epoch_has() 
         assert len(asked[-1]) == len(set(asked[-1])) == len(slices) == 6
         odd, even = (sorted(k for k in asked[-1] if k % 2 == rest) for rest in (1, 0))
         assert slices.hardest.tolist() == sorted((odd + even)[:3])
-    assert {k for own in asked for k in own} == NEAR | FAR
+    assert {k for scores in asked for k in scores} == NEAR | FAR
     mine(slices, split, 0, find)
     assert asked[-1] == asked[0]
 
@@ -141,8 +141,8 @@ def test_the_averaged_network_is_asked_and_a_resumed_run_goes_on_alike(
         network = type(create_detector(spec, "cpu")).load(
             spec, tmp_path / f"{number}.safetensors", "cpu"
         )
-        own = [network.predict([split.read(k)])[0].score.max(initial=0) for k in candidates]
-        assert surest == pytest.approx(own, abs=1e-4)
+        maxima = [network.predict([split.read(k)])[0].score.max(initial=0) for k in candidates]
+        assert surest == pytest.approx(maxima, abs=1e-4)
         assert not any(len(split.truth[k]) for k in candidates)
     before = drawn.copy()
     drawn.clear()
@@ -151,7 +151,7 @@ def test_the_averaged_network_is_asked_and_a_resumed_run_goes_on_alike(
         train(model, out=tmp_path / "killed", **given)
     resumed = train(model, out=tmp_path / "killed", resume=True, **given).bundle
     for epoch in range(3):
-        assert [own for e, own in drawn if e == epoch][-1] == dict(before)[epoch]
+        assert [slices for e, slices in drawn if e == epoch][-1] == dict(before)[epoch]
     rows = [_scores(bundle / "history.csv") for bundle in (whole, resumed)]
     assert rows[0] == rows[1] and len(rows[0]) == 3
 

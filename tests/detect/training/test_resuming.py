@@ -1,4 +1,4 @@
-"""A training that was stopped goes on, and only as what it was."""
+"""A stopped training resumes, with unchanged settings only."""
 
 import pickle
 import signal

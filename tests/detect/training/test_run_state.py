@@ -1,4 +1,4 @@
-"""Which epoch a training leaves."""
+"""The epoch that a training keeps."""
 
 import csv
 from pathlib import Path

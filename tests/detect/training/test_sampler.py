@@ -1,4 +1,4 @@
-"""Which slices an epoch sees."""
+"""The slices of an epoch."""
 
 from collections import Counter
 from pathlib import Path
@@ -39,8 +39,8 @@ def test_all_negatives_have_their_turn_and_alike() -> None:
 
 
 def test_drawn_from_the_seed_and_the_epoch() -> None:
-    one, same, other = (EpochSlices(split_of(COUNTS), 1, 1, seed=s) for s in (0, 0, 1))
-    drawn = [one.of(epoch).tolist() for epoch in range(10)]
+    sampler, same, other = (EpochSlices(split_of(COUNTS), 1, 1, seed=s) for s in (0, 0, 1))
+    drawn = [sampler.of(epoch).tolist() for epoch in range(10)]
     assert drawn == [same.of(epoch).tolist() for epoch in reversed(range(10))][::-1]
     assert drawn != [other.of(epoch).tolist() for epoch in range(10)]
     assert len(set(map(tuple, drawn))) > 5
@@ -82,7 +82,7 @@ def test_a_share_of_none_draws_as_ever() -> None:
 
 
 def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own loop asks for the epoch's slices: four for a mosaic, and at the end each once."""
+    """ultralytics reads the epoch's slices: four for a mosaic, and at the end each once."""
     scans = make_scans(tmp_path / "scans", cases=6)
     data = tmp_path / "dataset"
     convert(recipe(tmp_path), scans, data, split=(4, 1, 1), negatives="all")
@@ -105,7 +105,7 @@ def test_ultralytics_reads_what_was_drawn(tmp_path: Path, monkeypatch: pytest.Mo
     train("yolov8n", data, out=tmp_path / "run", settings=settings)
     expected = EpochSlices(split, 0, 1, settings.seed)
     assert len(expected) < len(split)
-    for epoch, own in enumerate(read[:4]):
-        assert len(own) == 4 * len(expected)
-        assert set(own) == set(expected.of(epoch).tolist())
+    for epoch, indices in enumerate(read[:4]):
+        assert len(indices) == 4 * len(expected)
+        assert set(indices) == set(expected.of(epoch).tolist())
     assert sorted(read[4]) == expected.of(4).tolist()

@@ -19,7 +19,6 @@ from converters.core.errors import InputError
 from converters.core.locks import exclusive_lock
 from converters.dataset.folder import open_dataset, read_png
 from converters.dataset.split import load_split
-from detect.benchmarking.pictures import draw_accuracy, draw_curves
 from detect.benchmarking.results import NUMBERS, Row, summarise, to_csv, to_markdown
 from detect.benchmarking.runs import Run
 from detect.cli.main import _run
@@ -27,6 +26,7 @@ from detect.detectors.card import read_model_card
 from detect.detectors.registry import count_parameters, load_detector
 from detect.detectors.settings import TrainSettings
 from detect.evaluation.metrics import evaluate as score
+from detect.report.benchmark_report import accuracy_chart, learning_chart
 from detect.workflows.benchmark import LOCK_FILE, BenchmarkResult, benchmark
 from detect.workflows.benchmark_worker import Job, run_job
 from tests.helpers.benchmark_tables import table
@@ -39,7 +39,7 @@ MEASURED = {"seconds_per_epoch", "ms_per_slice", "training_mib", "inference_mib"
 
 @pytest.fixture(scope="module")
 def weights(tiny_run: Path) -> str:
-    """Of a YOLOv8n that finds something after two more epochs, and that fit no YOLO11n."""
+    """Weights of a YOLOv8n that learns within two epochs, and that do not fit YOLO11n."""
     return str(tiny_run / "weights" / "best.safetensors")
 
 
@@ -79,13 +79,13 @@ def test_a_model_fails_and_the_next_one_is_scored(whole: BenchmarkResult) -> Non
 
 def test_the_numbers_are_those_of_the_evaluator(whole: BenchmarkResult, tiny_dataset: Path) -> None:
     bundle = whole.folder / "runs" / "yolov8n"
-    own = read_model_card(bundle).training
-    assert own["batch"] == OWN.batch != 32  # asked for, so not the protocol's
+    training = read_model_card(bundle).training
+    assert training["batch"] == OWN.batch != 32  # asked for, so not the protocol's
     card, split = read_model_card(bundle), load_split(open_dataset(tiny_dataset), "test")
     detector = load_detector(bundle, "cpu")
-    found = [detector.predict(images)[0] for images in split.batches(1)]
+    detections = [detector.predict(images)[0] for images in split.batches(1)]
     point = card.operating_point.confidence
-    metrics = score(split.truth, found, card.spec.classes, point)
+    metrics = score(split.truth, detections, card.spec.classes, point)
     row = {k: float(v) for k, v in table(whole.folder)[1].items() if k in NUMBERS or "_low" in k}
     best, frozen = metrics.best_f1, metrics.frozen.mean
     expected = {
@@ -139,9 +139,9 @@ def test_pictures(whole: BenchmarkResult, tmp_path: Path) -> None:
         synthetic_row(model, 0, 0.4 + k / 50, np.linspace(0.3, 0.7, 9))
         for k, model in enumerate(["yolov8n", "yolov8s", "rtdetr-l", "yolo11x"])
     ]
-    draw_accuracy(tmp_path / "some.png", summarise(rows))
-    draw_accuracy(tmp_path / "none.png", summarise([]))
-    draw_curves(tmp_path / "no-curves.png", [])
+    accuracy_chart(summarise(rows)).write_png(tmp_path / "some.png")
+    accuracy_chart([]).write_png(tmp_path / "none.png")
+    learning_chart([]).write_png(tmp_path / "no-curves.png")
     some, none = (read_png(tmp_path / f"{name}.png") for name in ("some", "none"))
     assert some.shape == none.shape and (some != none).any()
 
@@ -159,9 +159,9 @@ def test_killed_twice_it_gives_the_same(
     ]  # fmt: skip
     runs = tmp_path / "b" / "runs"
 
-    def kill_when(there: Path) -> None:
+    def kill_when(file: Path) -> None:
         with subprocess.Popen(command, cwd=tmp_path) as process:
-            while not there.exists() and process.poll() is None:
+            while not file.exists() and process.poll() is None:
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL

@@ -45,9 +45,11 @@ def shake(bundle: Path, share: float) -> None:
     card = read_model_card(bundle)
     state = load_file(bundle / card.weights)
     generator = torch.Generator().manual_seed(0)
-    for name, own in state.items():
+    for name, tensor in state.items():
         if name.endswith("conv.weight"):
-            state[name] = own + share * own.std() * torch.randn(own.shape, generator=generator)
+            state[name] = tensor + share * tensor.std() * torch.randn(
+                tensor.shape, generator=generator
+            )
     save_file(state, bundle / card.weights)
     card.model_copy(update={"weights_sha256": sha256(bundle / card.weights)}).write(bundle)
 
@@ -59,14 +61,16 @@ def run(*words: object) -> int:
 
 
 def fused(pair: list[Path], dataset: Path, split: str) -> tuple[list, list]:
-    """Truth, and boxes that are found by each model alone and fused one picture after the other."""
+    """Return the truth, and boxes of each model fused one picture after the other."""
     part = load_split(open_dataset(dataset), split)
     detectors = [load_detector(bundle, "cpu") for bundle in pair]
-    found = []
+    detections = []
     for k in range(len(part)):
-        own = [nms(detector.predict([part.read(k)])[0], FUSION_IOU) for detector in detectors]
-        found.append(weighted_box_fusion(own))
-    return part.truth, found
+        image_boxes = [
+            nms(detector.predict([part.read(k)])[0], FUSION_IOU) for detector in detectors
+        ]
+        detections.append(weighted_box_fusion(image_boxes))
+    return part.truth, detections
 
 
 def test_an_ensemble_is_scored_by_its_fused_boxes(
@@ -76,9 +80,9 @@ def test_an_ensemble_is_scored_by_its_fused_boxes(
     from pycocotools.cocoeval import COCOeval
 
     result = evaluate(pair, tiny_dataset, out=tmp_path / "out", device="cpu")
-    truth, found = fused(pair, tiny_dataset, "test")
-    mean = float(np.mean([read_model_card(one).operating_point.confidence for one in pair]))
-    by_hand = score(truth, found, ["bright", "dark"], mean)
+    truth, detections = fused(pair, tiny_dataset, "test")
+    mean = float(np.mean([read_model_card(bundle).operating_point.confidence for bundle in pair]))
+    by_hand = score(truth, detections, ["bright", "dark"], mean)
     assert result.metrics.map50 == pytest.approx(by_hand.map50, abs=1e-6)
     assert result.metrics.frozen.mean.f1 == pytest.approx(by_hand.frozen.mean.f1, abs=1e-6)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -88,11 +92,11 @@ def test_an_ensemble_is_scored_by_its_fused_boxes(
         scoring.accumulate()
         scoring.summarize()
     assert result.metrics.map50 == pytest.approx(scoring.stats[1], abs=1e-6)
-    alone = [evaluate(one, tiny_dataset).metrics.map50_95 for one in pair]
+    alone = [evaluate(bundle, tiny_dataset).metrics.map50_95 for bundle in pair]
     assert result.metrics.map50_95 not in alone
 
     written = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))
-    cards = [json.loads((one / "model.json").read_text(encoding="utf-8")) for one in pair]
+    cards = [json.loads((bundle / "model.json").read_text(encoding="utf-8")) for bundle in pair]
     assert sorted(map(str, written["members"])) == sorted(map(str, cards))
     assert written["model"]["parameters"]["fused"] == sum(c["parameters"]["fused"] for c in cards)
     assert written["operating_point"]["rule"] == MEAN_RULE
@@ -123,7 +127,7 @@ def test_folders_of_ensembles_do_not_clash(
 def test_a_confidence_is_chosen_for_the_models_as_one(
     pair: list[Path], tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cards = [(one / "model.json").read_text(encoding="utf-8") for one in pair]
+    cards = [(bundle / "model.json").read_text(encoding="utf-8") for bundle in pair]
     words = ["--model", pair[0], "--model", pair[1], "--data", tiny_dataset]
     assert run("operating-point", "f1", *words) == 0
     assert "count as found" in capsys.readouterr().out
@@ -131,10 +135,10 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
     assert point is not None and point.rule.startswith("best class-mean F1 at IoU 0.5 on val")
 
     # no other confidence is better on val, by trying them
-    truth, found = fused(pair, tiny_dataset, "val")
-    scores = np.concatenate([own.score for own in found])
+    truth, detections = fused(pair, tiny_dataset, "val")
+    scores = np.concatenate([image_boxes.score for image_boxes in detections])
     tried = [point.confidence, *np.unique(scores)[:: max(1, len(scores) // 40)].tolist()]
-    f1 = [score(truth, found, ["bright", "dark"], c).frozen.mean.f1 for c in tried]
+    f1 = [score(truth, detections, ["bright", "dark"], c).frozen.mean.f1 for c in tried]
     assert max(f1[1:]) <= f1[0] + 0.005  # of 1,001 confidences the best one is taken
     assert point.reached is not None and point.reached.f1 == pytest.approx(f1[0], abs=1e-6)
 
@@ -145,16 +149,16 @@ def test_a_confidence_is_chosen_for_the_models_as_one(
     assert result.point == point and not result.notes
     scan = make_scans(tmp_path / "scans", cases=1) / "case0-scan.nii"
     predict(pair, [scan], out=tmp_path / "found")
-    said = json.loads(
+    content = json.loads(
         (tmp_path / "found" / "case0-scan" / "detections.json").read_text(encoding="utf-8")
     )
-    assert (said["confidence"], said["confidence_rule"]) == (point.confidence, point.rule)
-    assert [(one / "model.json").read_text(encoding="utf-8") for one in pair] == cards
+    assert (content["confidence"], content["confidence_rule"]) == (point.confidence, point.rule)
+    assert [(bundle / "model.json").read_text(encoding="utf-8") for bundle in pair] == cards
 
     # a second choice replaces the first one; what is damaged is refused in a line
     anew = set_operating_point(pair, tiny_dataset, Rule("fp-per-scan", 0), device="cpu")
     assert read_models(pair).point == anew.point != point
-    (kept,) = [one / FILE_NAME for one in pair if (one / FILE_NAME).exists()]
+    (kept,) = [bundle / FILE_NAME for bundle in pair if (bundle / FILE_NAME).exists()]
     kept.write_text("{")
     capsys.readouterr()
     assert run("evaluate", *words, "--out", tmp_path / "again") == 2

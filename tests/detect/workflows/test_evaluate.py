@@ -32,7 +32,7 @@ from tests.helpers.tiny import make_dataset
 def by_ultralytics(
     run: Path, dataset: Path, split: str, folder: Path
 ) -> tuple[float, float, float, float]:
-    """P, R, mAP50 and mAP50-95 of its own validator, which does all by itself from the files on."""
+    """Return P, R, mAP50 and mAP50-95 of ultralytics' validator, run on the files."""
     from detect.families.ultralytics.network import build_network  # isort: skip
     from detect.detectors.checkpoints import load_network  # isort: skip
     from ultralytics.models.yolo.detect import DetectionValidator
@@ -69,7 +69,7 @@ def by_pycocotools(run: Path, dataset: Path, split: str, predictions: Path) -> t
 
 
 def assert_same_boxes(dataset: Path, split: str, folder: Path) -> None:
-    """What their validator wrote (to three decimals) are the boxes that we wrote."""
+    """Compare the boxes that ultralytics' validator wrote, to three decimals, with ours."""
     content = open_dataset(dataset).annotations(split)
     names = {image["id"]: image["file_name"] for image in content["images"]}
     tables: list[dict[str, list[list[float]]]] = []
@@ -81,8 +81,8 @@ def assert_same_boxes(dataset: Path, split: str, folder: Path) -> None:
         tables.append(by_picture)
     ours, theirs = tables
     assert ours.keys() == theirs.keys()
-    for name, own in ours.items():
-        sides = np.array(own), np.array(theirs[name])
+    for name, rows in ours.items():
+        sides = np.array(rows), np.array(theirs[name])
         apart = np.abs(sides[0][:, None] - sides[1]).max(axis=2)
         for side, nearest in zip(sides, (apart.min(axis=1), apart.min(axis=0)), strict=True):
             for alone in side[nearest >= 0.01]:
@@ -90,7 +90,7 @@ def assert_same_boxes(dataset: Path, split: str, folder: Path) -> None:
 
 
 def at_the_edge(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
-    """Whether rounding alone decides if a surer box suppresses this one, at an IoU of 0.7."""
+    """Return True if rounding alone decides whether a surer box suppresses this one at IoU 0.7."""
     surer = others[others[:, 0] > box[0]][:, 1:]
     overlaps = mask.iou([box[1:].tolist()], surer.tolist(), [0] * len(surer))
     return bool(len(surer) and (np.abs(overlaps - 0.7) < 1e-3).any())
@@ -99,7 +99,7 @@ def at_the_edge(box: NDArray[np.float64], others: NDArray[np.float64]) -> bool:
 def assert_same_numbers(
     run: Path, dataset: Path, split: str, folder: Path, tolerance: float = 0.005
 ) -> Metrics:
-    """Theirs equal ours.
+    """Compare the numbers of ultralytics with ours.
 
     `tolerance` is for mAP50: their AP joins the points by a line and COCO's by steps, the further
     apart the fewer boxes there are; and they score boxes before they cut them at the edge.
@@ -118,7 +118,7 @@ def assert_same_numbers(
 
 @pytest.fixture(scope="module")
 def noisy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """So noisy that the model misses some and invents some: AP is neither 0 nor 1."""
+    """A dataset so noisy that AP is neither 0 nor 1."""
     return make_dataset(tmp_path_factory.mktemp("noisy"), cases=60, noise=230)
 
 
@@ -132,7 +132,7 @@ def test_same_numbers(
 
 @pytest.mark.realdata
 def test_same_numbers_on_real_scans(realdata: Path, tmp_path: Path) -> None:
-    """Two volumes for each split, a few steps from the published weights: far from perfect."""
+    """Numbers agree on real scans for a weak model: two volumes a split, a few training steps."""
     from converters.recipes.catalog import find_recipe
 
     scans = tmp_path / "scans"
@@ -201,13 +201,13 @@ def test_every_level_is_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Pa
 
 
 def test_linked_findings_are_written(tiny_run: Path, tiny_dataset: Path, tmp_path: Path) -> None:
-    """With the linking of the model, which training has fitted on val."""
+    """Linked findings are written with the linking that training fitted on val."""
     card = read_model_card(tiny_run)
     result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", pictures=0)
     linked = json.loads((result.folder / "metrics.json").read_text(encoding="utf-8"))["linked"]
     assert linked["linking"] == card.linking.model_dump()
     assert linked["confidence"] == card.operating_point.confidence
-    assert linked["lesions"] == result.study.lesions.all.total > 0
+    assert linked["lesions"] == result.levels.lesions.all.total > 0
     assert 0 <= linked["hits"] <= min(linked["findings"], linked["lesions"])
     boxes = linked["one_finding_per_box"]
     assert boxes["findings"] >= linked["greedy_stacking"]["findings"]
@@ -229,21 +229,21 @@ def test_area_ranges_are_those_of_pycocotools_on_the_same_files(
     result = evaluate(tiny_run, tiny_dataset, out=tmp_path / "out", pictures=0)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(tiny_dataset / "annotations" / "instances_test.json"))
-        found = truth.loadRes(str(result.folder / "predictions.json"))
-        scoring = COCOeval(truth, found, "bbox")
+        results = truth.loadRes(str(result.folder / "predictions.json"))
+        scoring = COCOeval(truth, results, "bbox")
         scoring.evaluate()
         scoring.accumulate()
         scoring.summarize()
-    own = [row.ap50_95 for row in result.study.by_coco_area.values()]
+    ap = [row.ap50_95 for row in result.levels.by_coco_area.values()]
     expected = [np.nan if value == -1 else value for value in scoring.stats[3:6]]
-    assert own == pytest.approx(expected, abs=1e-9, nan_ok=True)
-    assert not np.isnan(own[0])
+    assert ap == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert not np.isnan(ap[0])
 
 
 def test_a_patient_in_two_splits_is_refused(
     tiny_run: Path, tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    """Whether the manifest says so or COCO's images do."""
+    """A patient in two splits is refused, by the manifest or by the COCO files."""
     for name, path in (("manifest", "dataset.json"), ("coco", "annotations/instances_train.json")):
         copy = tmp_path / name
         shutil.copytree(tiny_dataset, copy)
@@ -275,13 +275,13 @@ def test_the_frozen_point_is_the_one_of_the_card(tiny_run: Path, tiny_dataset: P
     card = read_model_card(tiny_run)
     part = load_split(open_dataset(tiny_dataset), "val")
     detector = load_detector(tiny_run, "cpu")
-    hits = found = 0
+    hits = predicted = 0
     for images, start in zip(part.batches(1), range(len(part)), strict=True):
-        (own,) = detector.predict(images)
-        own = own[own.score >= card.operating_point.confidence]
+        (detections,) = detector.predict(images)
+        detections = detections[detections.score >= card.operating_point.confidence]
         truth, taken = part.truth[start], set()
-        for box, label in zip(own.xyxy, own.label, strict=True):
-            found += 1
+        for box, label in zip(detections.xyxy, detections.label, strict=True):
+            predicted += 1
             low = np.maximum(box[:2], truth.xyxy[:, :2])
             high = np.minimum(box[2:], truth.xyxy[:, 2:])
             common = np.clip(high - low, 0, None).prod(axis=1)
@@ -297,4 +297,4 @@ def test_the_frozen_point_is_the_one_of_the_card(tiny_run: Path, tiny_dataset: P
     frozen = json.loads((tiny_run / "metrics.json").read_text(encoding="utf-8"))["frozen"]
     assert frozen["confidence"] == card.operating_point.confidence
     assert frozen["pooled"]["true_positives"] == hits > 0
-    assert frozen["pooled"]["false_positives"] == found - hits
+    assert frozen["pooled"]["false_positives"] == predicted - hits

@@ -1,4 +1,4 @@
-"""From scans on disk to lesions in patient space."""
+"""Prediction from scans on disk to lesions in patient space."""
 
 import csv
 import shutil
@@ -105,9 +105,9 @@ def test_interrupted_while_writing_leaves_no_half_case(
     given = [scans / "case0-scan.nii", scans / "case1-scan.nii"]
     write = one_scan.write_case_outputs
 
-    def interrupted(folder: Path, found: Detections, pictures: Pictures) -> None:
-        write(folder, found, pictures)
-        if found.case == "case1-scan":
+    def interrupted(folder: Path, written: Detections, pictures: Pictures) -> None:
+        write(folder, written, pictures)
+        if written.case == "case1-scan":
             (folder / "lesions.csv").unlink()
             raise KeyboardInterrupt
 
@@ -186,9 +186,9 @@ def test_an_ensemble_of_equals_finds_the_same(threshold_model: Path, tmp_path: P
         read_model_card(twin).weights_sha256: 0.02,
     }
     assert content["lesions"]
-    for one, other in zip(content["lesions"], alone.rows["case0-scan"], strict=True):
-        assert one["score"] == pytest.approx(other["score"])
-        assert one["centre_mm"] == pytest.approx(other["centre_mm"])
+    for lesion, expected in zip(content["lesions"], alone.rows["case0-scan"], strict=True):
+        assert lesion["score"] == pytest.approx(expected["score"])
+        assert lesion["centre_mm"] == pytest.approx(expected["centre_mm"])
     # the order of the models makes no difference, their number does
     again = predict([twin, threshold_model], [scan], out=tmp_path / "b")
     assert again.existing == ["case0-scan"]

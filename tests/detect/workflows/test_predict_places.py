@@ -1,4 +1,4 @@
-"""Where a finding lies in the patient, however the scan is stored."""
+"""The place of a finding in the patient does not depend on the storage of the scan."""
 
 import csv
 import itertools
@@ -55,16 +55,16 @@ def test_a_planted_lesion_comes_back_where_it_was_put(
     result = predict(threshold_model, [tmp_path / "planted.nii.gz"], out=out)
     assert not result.errors
 
-    found = detections(out, "planted")
-    (lesion,) = found["lesions"]
+    content = detections(out, "planted")
+    (lesion,) = content["lesions"]
     axes = affine[:3, :3] / spacing
     off = axes.T @ (np.array(lesion["centre_mm"]) - centre)  # along column, row, slice
     assert (np.abs(off) <= spacing / 2).all()
     assert np.abs(np.array(lesion["size_mm"]) - 12).max() <= 2 * spacing.max()
     in_file = stored.TransformPhysicalPointToContinuousIndex(centre)
     np.testing.assert_allclose(lesion["centre_file_voxel"], in_file, atol=0.5)
-    np.testing.assert_allclose(found["affine"], affine, atol=1e-4)
-    assert {box["lesion_id"] for box in found["boxes"]} == {1}
+    np.testing.assert_allclose(content["affine"], affine, atol=1e-4)
+    assert {box["lesion_id"] for box in content["boxes"]} == {1}
 
     (row,) = csv.DictReader(
         (out / "planted" / "lesions.csv").read_text(encoding="utf-8").splitlines()
@@ -74,9 +74,9 @@ def test_a_planted_lesion_comes_back_where_it_was_put(
     np.testing.assert_allclose(in_csv, lesion["centre_mm"], atol=0.0051)
     sizes = [float(row[f"size_{axis}_mm"]) for axis in ("column", "row", "slice")]
     np.testing.assert_allclose(sizes, lesion["size_mm"], atol=0.0051)
-    assert int(row["boxes"]) == len(found["boxes"]) == lesion["boxes"]
+    assert int(row["boxes"]) == len(content["boxes"]) == lesion["boxes"]
     overlays = {path.name for path in (out / "planted" / "overlays").iterdir()}
-    assert overlays == {f"planted_z{box['slice_index']:04d}.png" for box in found["boxes"]}
+    assert overlays == {f"planted_z{box['slice_index']:04d}.png" for box in content["boxes"]}
     summary = list(csv.DictReader((out / "summary.csv").read_text(encoding="utf-8").splitlines()))
     assert [(r["case"], r["lesions"], r["bright"]) for r in summary] == [("planted", "1", "1")]
 
@@ -136,19 +136,19 @@ def test_the_way_a_scan_is_stored_does_not_matter(tiny_run: Path, tmp_path: Path
     lesions = lesions_in_patient(detections(out, "flip000"))
     for case in result.rows:
         content = detections(out, case)
-        own = boxes_in_patient(content)
-        np.testing.assert_allclose(own, expected, atol=1e-3, err_msg=case)
-        found = lesions_in_patient(content)
-        np.testing.assert_allclose(found, lesions, atol=1e-3, err_msg=case)
+        corners = boxes_in_patient(content)
+        np.testing.assert_allclose(corners, expected, atol=1e-3, err_msg=case)
+        centres = lesions_in_patient(content)
+        np.testing.assert_allclose(centres, lesions, atol=1e-3, err_msg=case)
         # each voxel is found again in the file: the same value at the same place
         (path,) = folder.glob(f"{case}.*") if "scan-" not in case else [None]
         stored = sitk.ReadImage(str(path)) if path else image
         to_file = np.array(content["canonical_to_file"])
         for voxel in np.random.default_rng(0).integers(0, image.GetSize(), (50, 3)).tolist():
-            there = (to_file @ (*voxel, 1)).astype(int).tolist()[:3]
-            assert stored[there] == image[voxel], case
+            file_voxel = (to_file @ (*voxel, 1)).astype(int).tolist()[:3]
+            assert stored[file_voxel] == image[voxel], case
             np.testing.assert_allclose(
-                stored.TransformIndexToPhysicalPoint(there),
+                stored.TransformIndexToPhysicalPoint(file_voxel),
                 image.TransformIndexToPhysicalPoint(voxel),
                 atol=1e-3,
             )
@@ -163,8 +163,8 @@ def test_the_place_in_the_file_is_the_place_in_the_patient(tiny_run: Path, tmp_p
     lesions = detections(tmp_path / "out", "scan")["lesions"]
     assert lesions
     for row in lesions:
-        there = image.TransformContinuousIndexToPhysicalPoint(row["centre_file_voxel"])
-        np.testing.assert_allclose(there, row["centre_mm"], atol=1e-3)
+        point = image.TransformContinuousIndexToPhysicalPoint(row["centre_file_voxel"])
+        np.testing.assert_allclose(point, row["centre_mm"], atol=1e-3)
 
 
 def test_one_slice_is_a_scan(tiny_run: Path, tmp_path: Path) -> None:

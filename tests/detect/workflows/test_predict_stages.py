@@ -45,6 +45,17 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def single_thread() -> Iterator[None]:
+    """Run every network in one thread: on some CPUs oneDNN's sums depend on the number of them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_scans(tmp_path_factory.mktemp("source") / "scans", cases=4)
@@ -72,7 +83,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(model: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What one scan after the other gives, without threads or processes."""
+    """The hashes of a prediction without threads or processes, one scan after the other."""
     out = tmp_path_factory.mktemp("expected") / "out"
     job = prepare_job(PredictSettings([model], out, device="cpu"))
     rows = [
@@ -84,8 +95,8 @@ def expected(model: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def cases_of(out: Path) -> dict[str, str]:
-    """Hashes of all but what is written once for all cases."""
-    return {name: own for name, own in tree(out).items() if "/" in name}
+    """Return the hashes of the files of single cases."""
+    return {name: content for name, content in tree(out).items() if "/" in name}
 
 
 def test_overlapped_gives_the_same_bytes(
@@ -102,30 +113,25 @@ def test_two_processes_give_the_same_bytes_and_resume(
     given = tmp_path / "scans"
     shutil.copytree(scans, given)
     (given / "broken.nii").write_bytes(b"no scan")
-    one, two = tmp_path / "one", tmp_path / "two"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)  # the two processes take one thread each
-    try:
-        first = predict(model, [given], out=one, device="cpu")
-    finally:
-        torch.set_num_threads(threads)
-    second = predict(model, [given], out=two, device="cpu", workers=2)
+    single, double = tmp_path / "one", tmp_path / "two"
+    first = predict(model, [given], out=single, device="cpu")
+    second = predict(model, [given], out=double, device="cpu", workers=2)
     assert list(second.rows) == CASES and second.rows == first.rows
     assert [str(e) for e in second.errors] == [str(e) for e in first.errors] != []
-    assert cases_of(two) == expected
-    assert tree(two) == tree(one)  # summary and report, too
-    shutil.rmtree(two / CASES[2])
-    again = predict(model, [given], out=two, device="cpu", workers=2)
+    assert cases_of(double) == expected
+    assert tree(double) == tree(single)  # summary and report, too
+    shutil.rmtree(double / CASES[2])
+    again = predict(model, [given], out=double, device="cpu", workers=2)
     assert again.existing == [name for name in CASES if name != CASES[2]]
-    assert tree(two) == tree(one)
+    assert tree(double) == tree(single)
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as own:
-        yield str(own.scheduler_address)
+    ) as cluster:
+        yield str(cluster.scheduler_address)
 
 
 def test_a_cluster_gives_the_same_bytes(
@@ -135,10 +141,10 @@ def test_a_cluster_gives_the_same_bytes(
     monkeypatch.chdir(scans.parent)  # not where the workers are
     words = ["--model", os.path.relpath(model), "--out", os.path.relpath(tmp_path / "out")]
     words += ["--device", "cpu", "--scheduler", address]
-    for said in ("lesions\n", "(there already)"):
+    for message in ("lesions\n", "(there already)"):
         assert run("predict", "scans", *words) == 0
         printed = capsys.readouterr()
-        assert said in printed.out and not printed.err
+        assert message in printed.out and not printed.err
     assert cases_of(tmp_path / "out") == expected
     assert not list((tmp_path / "out").glob(".*"))
     # what no worker could do ends the run, and is said once
@@ -152,7 +158,7 @@ def test_a_cluster_of_other_versions_is_refused(
     model: Path, scans: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detect.workflows.predict, "version", lambda part: "1.0")
-    with pytest.raises(InputError, match="--scheduler: the scheduler has numpy"):
+    with pytest.raises(InputError, match="scheduler: the scheduler has numpy"):
         predict(model, [scans], out=tmp_path / "out", scheduler=address)
 
 
@@ -192,14 +198,14 @@ def test_no_stage_that_fails_stops_the_other_scans(
     monkeypatch.setattr(one_scan, "find_lesions", bad_find)
     monkeypatch.setattr(writing, "write_label_volume", bad_write)
     result = predict(threshold_model, [scans], out=tmp_path / "out")
-    said = [str(error) for error in result.errors]
-    assert len(said) == 4
-    assert "case0-mask.nii: cannot be read (No such file or directory)" in said[0]
-    assert "case0-scan.nii: cannot be processed (ValueError in test_predict_stages" in said[1]
-    assert "case1-scan.nii: does not fit into the memory" in said[2]
-    assert "case2-scan: cannot be written (No space left on device)" in said[3]
-    assert "DOE" not in "".join(said)
-    good = [name for name in CASES if not any(f"{name}" in line for line in said)]
+    messages = [str(error) for error in result.errors]
+    assert len(messages) == 4
+    assert "case0-mask.nii: cannot be read (No such file or directory)" in messages[0]
+    assert "case0-scan.nii: cannot be processed (ValueError in test_predict_stages" in messages[1]
+    assert "case1-scan.nii: does not fit into the memory" in messages[2]
+    assert "case2-scan: cannot be written (No space left on device)" in messages[3]
+    assert "DOE" not in "".join(messages)
+    good = [name for name in CASES if not any(f"{name}" in line for line in messages)]
     assert list(result.rows) == good and len(good) == 4
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *good, "summary.csv", "report.html",
@@ -273,9 +279,9 @@ def test_augmented_boxes_are_those_of_all_views(
     assert run("predict", *given, *words, "--augment") == 0
     both = predict(threshold_model, given, out=tmp_path / "b", augment=True)
     assert both.existing == ["scan"]
-    (one,), (other,) = plain.rows["scan"], both.rows["scan"]
-    assert one["score"] > other["score"] > 0 and one["boxes"] == other["boxes"] == 3
-    assert other["centre_mm"] == pytest.approx(one["centre_mm"])
-    assert other["size_mm"] == pytest.approx(one["size_mm"])
+    (alone,), (augmented,) = plain.rows["scan"], both.rows["scan"]
+    assert alone["score"] > augmented["score"] > 0 and alone["boxes"] == augmented["boxes"] == 3
+    assert augmented["centre_mm"] == pytest.approx(alone["centre_mm"])
+    assert augmented["size_mm"] == pytest.approx(alone["size_mm"])
     (refused,) = predict(threshold_model, given, out=tmp_path / "b").errors
     assert "another scan's or model's" in str(refused)

@@ -28,7 +28,7 @@ from detect.detectors import registry
 from detect.detectors.card import ModelCard, ModelSpec, OperatingPoint, Parameters
 from detect.detectors.predictor import three_planes
 from detect.detectors.registry import create_detector
-from detect.families.ultralytics.steps import place, placement
+from detect.families.ultralytics.steps import placement, put_into_square
 from detect.report.prediction_report import _slices
 from detect.training.augmentation import Augmentation, grey_transforms, with_boxes
 from detect.training.loop.slices import Batches, Slices, loader
@@ -119,8 +119,8 @@ def test_a_planted_ball_comes_back_where_it_was_put(oracle, tmp_path, kind, voxe
     assert (np.abs(np.array(lesion["centre_mm"]) - centre) <= seen / 2 + 1e-6).all()
     assert (np.abs(np.array(lesion["size_mm"]) - 14) <= 2 * spacing).all()
     # boxes are in px of the scan's own slices, whatever the detector saw
-    own = [b["bbox"] for b in content["boxes"] if b["lesion_id"] == lesion["lesion_id"]]
-    middles = np.array([(x + w / 2 - 0.5, y + h / 2 - 0.5) for x, y, w, h in own])
+    rectangles = [b["bbox"] for b in content["boxes"] if b["lesion_id"] == lesion["lesion_id"]]
+    middles = np.array([(x + w / 2 - 0.5, y + h / 2 - 0.5) for x, y, w, h in rectangles])
     assert np.abs(middles - voxel[:2]).max() <= 0.75
     assert len(list((tmp_path / "out/scan/overlays").iterdir())) >= lesion["boxes"]
 
@@ -140,9 +140,9 @@ def test_the_report_places_boxes_on_its_cropped_pictures(oracle, tmp_path: Path)
     shown = _slices(tmp_path / "out", [content], ["ball"], 10**7)
     frame = Frame.model_validate(content["frame"])
     assert shown and frame.resampled and frame.left > 0
-    for one in shown:
-        assert one["size"] == [frame.width, frame.height]
-        for x, y, w, h, *_ in one["listed"]:
+    for picture in shown:
+        assert picture["size"] == [frame.width, frame.height]
+        for x, y, w, h, *_ in picture["listed"]:
             assert np.allclose((x, y, w, h), np.rint((x, y, w, h)))  # the oracle's whole pixels
             assert 0 <= x <= x + w <= frame.width and 0 <= y <= y + h <= frame.height
 
@@ -221,9 +221,9 @@ def test_a_network_sees_three_equal_channels_as_it_sees_grey(model: str) -> None
     detector = create_detector(spec, "cpu")
     rng = np.random.default_rng(0)
     grey = [rng.integers(0, 255, (50 + k, 61), dtype=np.uint8) for k in range(2)]
-    one = detector.predict(grey)
-    three = detector.predict([np.repeat(g[..., None], 3, axis=2) for g in grey])
-    for a, b in zip(one, three, strict=True):
+    from_grey = detector.predict(grey)
+    from_colour = detector.predict([np.repeat(g[..., None], 3, axis=2) for g in grey])
+    for a, b in zip(from_grey, from_colour, strict=True):
         np.testing.assert_allclose(a.xyxy, b.xyxy, atol=1e-4)
         np.testing.assert_allclose(a.score, b.score, atol=1e-6)
 
@@ -246,7 +246,7 @@ def test_both_loops_feed_channels_in_the_order_of_the_dataset(dataset: Path) -> 
         ((ours, _),) = plain.__getitems__([(0, k)])
         assert (np.rint(ours.numpy() * 255) == expected).all()
         assert not (expected[0] == expected[2]).all()
-        square = place(picture, placement(picture.shape[:2], side, stretch=False), side)
+        square = put_into_square(picture, placement(picture.shape[:2], side, stretch=False), side)
         assert (theirs[k]["img"].numpy() == square.transpose(2, 0, 1)).all()
         assert (three_planes([square])[0] * 255 == square.transpose(2, 0, 1)).all()
 
@@ -284,7 +284,7 @@ def test_pictures_for_people_show_the_middle_channel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ("--channels rgb", "--channels"),
         ("--channels adjacent:0", "--channels"),
@@ -295,11 +295,11 @@ def test_pictures_for_people_show_the_middle_channel() -> None:
         ("--window 1%,99", "--window"),
     ],
 )
-def test_a_wrong_option_is_one_line(option: str, said: str, tmp_path: Path, capsys) -> None:
+def test_a_wrong_option_is_one_line(option: str, message: str, tmp_path: Path, capsys) -> None:
     (tmp_path / "recipe.yaml").write_text(bodies.RECIPE)
     code = run_cli(f"convert {tmp_path}/recipe.yaml --root {tmp_path} --out {tmp_path}/d {option}")
     err = capsys.readouterr().err
-    assert code == 2 and said in err and err.count("\n") == 1
+    assert code == 2 and message in err and err.count("\n") == 1
 
 
 def test_representations_are_compared_without_what_surrounds_them(tmp_path: Path) -> None:

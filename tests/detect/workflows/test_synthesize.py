@@ -47,7 +47,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
 
 
 @pytest.fixture(scope="module")
-def made(normal: tuple[Recipe, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic_set(normal: tuple[Recipe, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made") / "scans"
     result = synthesize(*normal, out, only_normal="cases", copies=2, lesions=(1, 4))
     assert result.scans == 6 and not result.errors and not result.left_out
@@ -55,13 +55,16 @@ def made(normal: tuple[Recipe, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_scans_keep_their_grid_and_change_in_the_organ_alone(
-    made: Path, normal: tuple[Recipe, Path]
+    synthetic_set: Path, normal: tuple[Recipe, Path]
 ) -> None:
-    for scan in sorted((made / "images").iterdir()):
+    for scan in sorted((synthetic_set / "images").iterdir()):
         case = scan.name.split("-")[1]
         old, new = nib.load(normal[1] / f"{case}-scan.nii.gz"), nib.load(scan)
         assert np.array_equal(old.affine, new.affine)  # type: ignore[attr-defined]
-        organ, mask = read(normal[1] / f"{case}-mask.nii.gz"), read(made / "masks" / scan.name)
+        organ, mask = (
+            read(normal[1] / f"{case}-mask.nii.gz"),
+            read(synthetic_set / "masks" / scan.name),
+        )
         before, after = read(normal[1] / f"{case}-scan.nii.gz"), read(scan)
         assert before.dtype == after.dtype == np.int16
         assert np.array_equal(before[organ == 0], after[organ == 0])
@@ -70,18 +73,18 @@ def test_scans_keep_their_grid_and_change_in_the_organ_alone(
 
 
 def test_a_dataset_of_them_has_the_lesions_that_grew_and_the_same_patients(
-    made: Path, tmp_path: Path
+    synthetic_set: Path, tmp_path: Path
 ) -> None:
-    told = json.loads((made / "synthesis.json").read_text(encoding="utf-8"))
-    grown = {scan["name"]: scan["lesions"] for case in told["cases"] for scan in case["scans"]}
+    record = json.loads((synthetic_set / "synthesis.json").read_text(encoding="utf-8"))
+    grown = {scan["name"]: scan["lesions"] for case in record["cases"] for scan in case["scans"]}
     counted = {}
     for name in grown:  # an independent count
-        mask = read(made / "masks" / f"{name}.nii.gz")
+        mask = read(synthetic_set / "masks" / f"{name}.nii.gz")
         counted[name] = sum(ndimage.label(mask == n, np.ones((3, 3, 3)))[1] for n in range(2, 6))
     assert counted == {name: len(lesions) for name, lesions in grown.items()}
-    recipe = load_recipe(made / "recipe.yaml")
+    recipe = load_recipe(synthetic_set / "recipe.yaml")
     assert recipe.class_names == list(KINDS)
-    result = convert(recipe, made, tmp_path / "data", split=(1, 0, 1), negatives="all")
+    result = convert(recipe, synthetic_set, tmp_path / "data", split=(1, 0, 1), negatives="all")
     cases = {case.id: case for case in result.manifest.cases}
     assert {name: sum(case.lesions.values()) for name, case in cases.items()} == counted
     people = {case.patient: set() for case in cases.values()}
@@ -92,25 +95,25 @@ def test_a_dataset_of_them_has_the_lesions_that_grew_and_the_same_patients(
     assert len(rows) - 1 == sum(counted.values())
 
 
-def test_the_masks_are_numbered_like_limt(made: Path) -> None:
-    limt, own = find_recipe("limt"), load_recipe(made / "recipe.yaml")
-    assert own.classes == limt.classes and own.organs == limt.organs
-    assert (own.image, own.mask) == (limt.image, limt.mask)
+def test_the_masks_are_numbered_like_limt(synthetic_set: Path) -> None:
+    limt, recipe = find_recipe("limt"), load_recipe(synthetic_set / "recipe.yaml")
+    assert recipe.classes == limt.classes and recipe.organs == limt.organs
+    assert (recipe.image, recipe.mask) == (limt.image, limt.mask)
 
 
 def test_the_bytes_do_not_depend_on_workers_or_on_other_cases(
-    made: Path, normal: tuple[Recipe, Path], tmp_path: Path
+    synthetic_set: Path, normal: tuple[Recipe, Path], tmp_path: Path
 ) -> None:
     recipe, root = normal
     more = {"only_normal": "cases", "copies": 2, "lesions": (1, 4)}
     synthesize(recipe, root, tmp_path / "many", workers=2, **more)  # type: ignore[arg-type]
-    assert tree(tmp_path / "many") == tree(made)
+    assert tree(tmp_path / "many") == tree(synthetic_set)
     alone = tmp_path / "alone"
     alone.mkdir()
     for kind in ("scan", "mask"):
         shutil.copy(root / f"2-{kind}.nii.gz", alone)
     synthesize(recipe, alone, tmp_path / "one", **more)  # type: ignore[arg-type]
-    whole = tree(made)
+    whole = tree(synthetic_set)
     for name, digest in tree(tmp_path / "one").items():
         if name.endswith(".nii.gz"):
             assert whole[name] == digest
@@ -121,18 +124,21 @@ def test_the_bytes_do_not_depend_on_workers_or_on_other_cases(
 
 
 def test_a_second_run_finds_them_done_and_another_request_is_refused(
-    made: Path, normal: tuple[Recipe, Path]
+    synthetic_set: Path, normal: tuple[Recipe, Path]
 ) -> None:
-    before = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in synthetic_set.rglob("*")}
     more = {"only_normal": "cases", "copies": 2}
-    assert synthesize(*normal, made, lesions=(1, 4), **more).up_to_date  # type: ignore[arg-type]
+    assert synthesize(*normal, synthetic_set, lesions=(1, 4), **more).up_to_date  # type: ignore[arg-type]
     with pytest.raises(InputError, match="holds something else"):
-        synthesize(*normal, made, lesions=(1, 5), **more)  # type: ignore[arg-type]
-    assert before == {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+        synthesize(*normal, synthetic_set, lesions=(1, 5), **more)  # type: ignore[arg-type]
+    assert before == {path: path.stat().st_mtime_ns for path in synthetic_set.rglob("*")}
 
 
 def test_a_run_that_was_stopped_goes_on(
-    made: Path, normal: tuple[Recipe, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    synthetic_set: Path,
+    normal: tuple[Recipe, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from detect.workflows import synthesize as verb
 
@@ -153,7 +159,7 @@ def test_a_run_that_was_stopped_goes_on(
     monkeypatch.setattr(verb, "synthesize_case", lambda *a: seen.append(a[2].case_id) or whole(*a))
     synthesize(*normal, tmp_path / "out", **more)
     assert seen == ["livers-1", "livers-2", "livers-3"]
-    assert tree(tmp_path / "out") == tree(made)
+    assert tree(tmp_path / "out") == tree(synthetic_set)
     assert not (tmp_path / "out.partial").exists()
 
 
@@ -173,19 +179,19 @@ def test_real_lesions_stay_where_the_classes_agree(
     scan, before = read(out / "images" / "livers-2-synth1.nii.gz"), read(root / "2-scan.nii.gz")
     assert np.array_equal(mask == 6, old == 2)
     assert np.array_equal(scan[old == 2], before[old == 2])
-    made = load_recipe(out / "recipe.yaml")
-    assert made.classes == {"tumour": [6, 3]}
+    grown_recipe = load_recipe(out / "recipe.yaml")
+    assert grown_recipe.classes == {"tumour": [6, 3]}
     # beside the source: the same class, and everybody is one person
     both = convert(
-        recipe, root, tmp_path / "data", more=[(made, out)], negatives="all",
+        recipe, root, tmp_path / "data", more=[(grown_recipe, out)], negatives="all",
         split=(1, 0, 0),
     )  # fmt: skip
     people: dict[str, set[str]] = {}
     for case in both.manifest.cases:
         people.setdefault(case.patient, set()).add(case.id)
     assert sorted(map(len, people.values())) == [2, 4]
-    told = json.loads((out / "synthesis.json").read_text(encoding="utf-8"))
-    grown = sum(len(scan["lesions"]) for case in told["cases"] for scan in case["scans"])
+    record = json.loads((out / "synthesis.json").read_text(encoding="utf-8"))
+    grown = sum(len(scan["lesions"]) for case in record["cases"] for scan in case["scans"])
     assert sum(sum(c.lesions.values()) for c in both.manifest.cases) == grown + 2
 
 
@@ -200,7 +206,7 @@ def test_only_normal_cases_and_slices(mixed: tuple[Recipe, Path], tmp_path: Path
     shown = np.flatnonzero((old == 1).any(axis=(0, 1)))
     parts = [scan for scan in slices.cases[1].scans]
     assert [part.name for part in parts] == ["livers-2-synth1-part1", "livers-2-synth1-part2"]
-    found = []
+    indices = []
     for part in parts:
         scan = nib.load(tmp_path / "slices" / "images" / f"{part.name}.nii.gz")
         mask = read(tmp_path / "slices" / "masks" / f"{part.name}.nii.gz")
@@ -209,7 +215,7 @@ def test_only_normal_cases_and_slices(mixed: tuple[Recipe, Path], tmp_path: Path
         assert first[:3, :3] == pytest.approx(np.eye(3), abs=1e-6)
         assert first[:3, 3] == pytest.approx([0, 0, part.first_slice], abs=1e-4)
         z = part.first_slice + np.arange(mask.shape[2])
-        found += list(z)
+        indices += list(z)
         same = mask == 1
         changed = (
             read(tmp_path / "slices" / "images" / f"{part.name}.nii.gz")
@@ -217,7 +223,7 @@ def test_only_normal_cases_and_slices(mixed: tuple[Recipe, Path], tmp_path: Path
         )
         assert not changed[(mask == 0)].any() and same.any()
     # all but the lesion's slices and one on either side: 3 mm away there is none
-    assert found == [z for z in shown if not marked[0] - 1 <= z <= marked[-1] + 1]
+    assert indices == [z for z in shown if not marked[0] - 1 <= z <= marked[-1] + 1]
 
 
 def test_sets_without_lesions_must_be_known_to_be_normal(
@@ -252,13 +258,13 @@ def test_one_bad_scan_does_not_stop_the_others(tmp_path: Path) -> None:
     wanted = ("1-scan", "has no mask", room, room, "has 1 slices")
     for text, line in zip(wanted, map(str, result.errors), strict=True):
         assert text in line and "\n" not in line
-    told = json.loads((tmp_path / "out" / "synthesis.json").read_text(encoding="utf-8"))
-    assert set(told["failed"]) == {f"livers-{n}" for n in (1, 2, 3, 4, 6)}
-    assert str(tmp_path) not in json.dumps(told["failed"])
+    record = json.loads((tmp_path / "out" / "synthesis.json").read_text(encoding="utf-8"))
+    assert set(record["failed"]) == {f"livers-{n}" for n in (1, 2, 3, 4, 6)}
+    assert str(tmp_path) not in json.dumps(record["failed"])
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--kinds", "cist"], "`cist` is no kind. did you mean `cyst`"),
         (["--kinds", ","], "--kinds: names none"),
@@ -271,14 +277,14 @@ def test_one_bad_scan_does_not_stop_the_others(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_request_is_one_line(
-    words: list[str], said: str, normal: tuple[Recipe, Path], tmp_path: Path,
+    words: list[str], message: str, normal: tuple[Recipe, Path], tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     (tmp_path / "livers.yaml").write_text(RECIPE, encoding="utf-8")
     command = ["synthesize", str(tmp_path / "livers.yaml"), "--root", str(normal[1])]
     assert _run([*command, "--out", str(tmp_path / "out"), *words]) == 2
     printed = capsys.readouterr().err
-    assert said in printed and printed.count("\n") == 1
+    assert message in printed and printed.count("\n") == 1
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
 

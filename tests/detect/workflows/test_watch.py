@@ -32,8 +32,8 @@ from tests.helpers.tiny import make_scans
 # Rounds
 
 
-class Told:
-    """What a watch says."""
+class Events:
+    """The events of a watch, as its listener gets them."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
@@ -42,14 +42,14 @@ class Told:
         self.listener = Listener(self.outcomes.append, self.errors.append, self.skipped.append)
 
     def cases(self) -> list[tuple[str, bool]]:
-        return [(own.case, own.existing) for own in self.outcomes]
+        return [(outcome.case, outcome.existing) for outcome in self.outcomes]
 
 
-def once(inbox: Path, model: Path, out: Path, settle: float = 0, **more: bool) -> Told:
-    told = Told()
+def once(inbox: Path, model: Path, out: Path, settle: float = 0, **more: bool) -> Events:
+    events = Events()
     settings = PredictSettings([model], out, **more)
-    watch(inbox, settings, listener=told.listener, settle=settle, once=True)
-    return told
+    watch(inbox, settings, listener=events.listener, settle=settle, once=True)
+    return events
 
 
 def test_each_scan_once_under_whatever_name(
@@ -59,11 +59,11 @@ def test_each_scan_once_under_whatever_name(
     inbox, out = make_scans(tmp_path / "in", cases=2), tmp_path / "in" / "results"
     write_series(inbox / "DOE JANE", two_bright_blocks(), study())
     (inbox / "readme.txt").write_text("no scan")
-    told = once(inbox, threshold_model, out)
+    events = once(inbox, threshold_model, out)
     names = ["case0-mask", "case0-scan", "case1-mask", "case1-scan"]
-    (series,) = (case for case, _ in told.cases() if case.startswith("scan-"))
-    assert sorted(told.cases()) == [(name, False) for name in [*names, series]]
-    assert not told.errors
+    (series,) = (case for case, _ in events.cases() if case.startswith("scan-"))
+    assert sorted(events.cases()) == [(name, False) for name in [*names, series]]
+    assert not events.errors
     before = {path: path.stat().st_mtime_ns for path in out.rglob("detections.json")}
     summary = (out / "summary.csv").read_text(encoding="utf-8")
     assert summary.count("\n") == 6 and (out / "report.html").exists()
@@ -72,11 +72,11 @@ def test_each_scan_once_under_whatever_name(
     shutil.copytree(inbox / "DOE JANE", inbox / "again")
     (inbox / "case0-scan.nii").rename(inbox / "renamed.nii")
     shutil.copy(inbox / "renamed.nii", inbox / "renamed-again.nii")
-    told = once(inbox, threshold_model, out)
-    assert sorted(told.cases()) == [("case0-scan", True), ("case0-scan", True), (series, True)]
+    events = once(inbox, threshold_model, out)
+    assert sorted(events.cases()) == [("case0-scan", True), ("case0-scan", True), (series, True)]
     (out / "watch.json").unlink()  # the results alone say what was done
-    told = once(inbox, threshold_model, out)
-    assert len(told.cases()) == 7 and all(there for _, there in told.cases())
+    events = once(inbox, threshold_model, out)
+    assert len(events.cases()) == 7 and all(again for _, again in events.cases())
     assert {path: path.stat().st_mtime_ns for path in out.rglob("detections.json")} == before
     assert (out / "summary.csv").read_text(encoding="utf-8") == summary
     journal = (out / "watch.json").read_text(encoding="utf-8")
@@ -110,9 +110,9 @@ def test_copies_that_arrive_together(
         shutil.copy(inbox / "case0-scan.nii", inbox / f"{name}.nii")
     (inbox / "d.nii").write_bytes(b"broken")
     shutil.copy(inbox / "d.nii", inbox / "e.nii")
-    told = once(inbox, threshold_model, out)
-    assert told.cases() == [("b", False), ("b", True), ("b", True)]
-    assert len(told.errors) == 2  # each of them is broken
+    events = once(inbox, threshold_model, out)
+    assert events.cases() == [("b", False), ("b", True), ("b", True)]
+    assert len(events.errors) == 2  # each of them is broken
     assert [path.name for path in out.iterdir() if path.is_dir()] == ["b"]
 
 
@@ -122,12 +122,12 @@ def test_the_same_name_in_two_folders(
 ) -> None:
     out = tmp_path / "out"
     for number in range(2):
-        made = make_scans(tmp_path / "made", cases=1, seed=number)
+        folder = make_scans(tmp_path / "made", cases=1, seed=number)
         (tmp_path / "in" / f"{number}").mkdir(parents=True)
-        (made / "case0-scan.nii").rename(tmp_path / "in" / f"{number}" / "scan.nii")
-        shutil.rmtree(made)
-        told = once(tmp_path / "in", threshold_model, out)
-        assert not told.errors and len(told.cases()) == 1
+        (folder / "case0-scan.nii").rename(tmp_path / "in" / f"{number}" / "scan.nii")
+        shutil.rmtree(folder)
+        events = once(tmp_path / "in", threshold_model, out)
+        assert not events.errors and len(events.cases()) == 1
     first, second = sorted(path.name for path in out.iterdir() if path.is_dir())
     assert first == "scan" and second.startswith("scan-")
 
@@ -151,16 +151,16 @@ def test_a_study_in_one_folder(
     (inbox / "CT").mkdir(parents=True)
     add("one", two_bright_blocks())
     add("localizer", two_bright_blocks()[:1], localizer)
-    told = once(inbox, threshold_model, out)
-    assert len(told.cases()) == 1 and len(told.skipped) == 1 and not told.errors
+    events = once(inbox, threshold_model, out)
+    assert len(events.cases()) == 1 and len(events.skipped) == 1 and not events.errors
     add("two", two_bright_blocks()[:10])
-    told = once(inbox, threshold_model, out)
-    assert sorted(there for _, there in told.cases()) == [False, True]
-    assert len({case for case, _ in told.cases()}) == 2
-    assert not any("until its files changed" in own.note for own in told.outcomes)
+    events = once(inbox, threshold_model, out)
+    assert sorted(again for _, again in events.cases()) == [False, True]
+    assert len({case for case, _ in events.cases()}) == 2
+    assert not any("until its files changed" in outcome.note for outcome in events.outcomes)
     assert len(json.loads((out / "watch.json").read_text(encoding="utf-8"))["places"]) == 1
-    told = once(inbox, threshold_model, out)
-    assert not (told.outcomes or told.errors or told.skipped)
+    events = once(inbox, threshold_model, out)
+    assert not (events.outcomes or events.errors or events.skipped)
 
 
 def test_augmented_and_strict(
@@ -197,9 +197,9 @@ def test_no_room_for_the_summary_stops_nothing(
 ) -> None:
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
     (out / "summary.csv").mkdir(parents=True)  # nothing can be written there
-    told = once(inbox, threshold_model, out)
-    assert len(told.cases()) == 2
-    (error,) = told.errors
+    events = once(inbox, threshold_model, out)
+    assert len(events.cases()) == 2
+    (error,) = events.errors
     assert error.path == str(out) and "cannot be written to" in str(error)
 
 
@@ -210,11 +210,11 @@ def test_what_failed_is_listed_once_and_tried_again_when_it_changes(
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
     whole = (inbox / "case0-scan.nii").read_bytes()
     (inbox / "case0-scan.nii").write_bytes(whole[: len(whole) // 2])
-    told = once(inbox, threshold_model, out)
-    assert told.cases() == [("case0-mask", False)]
-    assert [error.path for error in told.errors] == [str(inbox / "case0-scan.nii")]
-    told = once(inbox, threshold_model, out)
-    assert not told.outcomes and not told.errors
+    events = once(inbox, threshold_model, out)
+    assert events.cases() == [("case0-mask", False)]
+    assert [error.path for error in events.errors] == [str(inbox / "case0-scan.nii")]
+    events = once(inbox, threshold_model, out)
+    assert not events.outcomes and not events.errors
     (inbox / "case0-scan.nii").write_bytes(whole)
     assert once(inbox, threshold_model, out).cases() == [("case0-scan", False)]
 
@@ -229,8 +229,8 @@ def test_half_a_result_of_a_killed_run_is_none(
     half = ".case0-scan.0123abcd-4567cdef.partial"
     (out / "case0-scan").rename(out / half)
     (out / half / "lesions.csv").unlink()
-    told = once(inbox, threshold_model, out)
-    assert sorted(told.cases()) == [("case0-mask", True), ("case0-scan", False)]
+    events = once(inbox, threshold_model, out)
+    assert sorted(events.cases()) == [("case0-mask", True), ("case0-scan", False)]
     assert not (out / half).exists()
     for text in ("summary.csv", "report.html"):
         assert "partial" not in (out / text).read_text(encoding="utf-8")
@@ -256,8 +256,8 @@ def test_a_scan_that_changes_after_it_was_processed(
     shutil.copy(scans / "case1-scan.nii", inbox / "a.nii")
     (error,) = once(inbox, threshold_model, out).errors
     assert "--overwrite" in str(error)
-    told = once(inbox, threshold_model, out, overwrite=True)
-    assert not told.errors and told.cases() == [(outcome.case, True), ("a", False)]
+    events = once(inbox, threshold_model, out, overwrite=True)
+    assert not events.errors and events.cases() == [(outcome.case, True), ("a", False)]
 
 
 def test_another_watch_of_the_same_results_is_refused(
@@ -275,8 +275,8 @@ def test_another_watch_of_the_same_results_is_refused(
     assert "another `detect watch` at work" in capsys.readouterr().err
     (inbox / "bad.nii").write_bytes(b"")
     assert run(*ask, "--quiet") == 1
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith(f"failed: {inbox / 'bad.nii'}: ")
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.startswith(f"failed: {inbox / 'bad.nii'}: ")
     assert run(*ask) == 0
     assert "0 scans processed, 0 there already, 0 failed" in capsys.readouterr().out
     assert run("watch", inbox, "--model", threshold_model, "--out", inbox) == 2
@@ -288,9 +288,9 @@ def test_a_share_that_goes_away_for_a_while(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is told of once; what comes later is processed, and an interrupt ends it in order."""
+    """A share that goes away is reported once, and later scans are processed."""
     inbox, out = make_scans(tmp_path / "in", cases=1), tmp_path / "out"
-    told = Told()
+    events = Events()
     steps: list[Callable[[], object]] = [
         lambda: inbox.rename(tmp_path / "away"),
         lambda: None,
@@ -305,9 +305,11 @@ def test_a_share_that_goes_away_for_a_while(
         steps.pop(0)()
 
     monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
-    result = watch(inbox, PredictSettings([threshold_model], out), listener=told.listener, settle=0)
-    assert result == WatchResult(done=4, again=2, failed=told.errors)
-    (error,) = told.errors
+    result = watch(
+        inbox, PredictSettings([threshold_model], out), listener=events.listener, settle=0
+    )
+    assert result == WatchResult(done=4, again=2, failed=events.errors)
+    (error,) = events.errors
     assert error.path == str(inbox) and "cannot be read" in str(error)
     assert (out / "summary.csv").read_text(encoding="utf-8").count("\n") == 5
 
@@ -366,15 +368,15 @@ def test_killed_midway_and_started_again(tiny_run: Path, tmp_path: Path) -> None
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         try:
-            said, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=60)
         finally:
             process.kill()
         assert process.returncode == 0 and errors == ""
-    lines = said.splitlines()
+    lines = output.splitlines()
     assert lines[-1].endswith(" there already, 0 failed, 0 still arriving")
-    made = [line for line in lines[:-1] if line.endswith(" lesions")]
-    assert lines[-1].startswith(f"{len(made)} scans processed")
-    assert len(made) <= len(names) - len(before) and "came again" in said
+    processed = [line for line in lines[:-1] if line.endswith(" lesions")]
+    assert lines[-1].startswith(f"{len(processed)} scans processed")
+    assert len(processed) <= len(names) - len(before) and "came again" in output
     assert {path.parent.name for path in done()} == {Path(name).stem for name in names}
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
     assert not list(out.glob(".*.partial"))
@@ -415,6 +417,8 @@ def test_memory_and_model_are_kept_between_scans(
         steps.pop(0)()
 
     monkeypatch.setattr("detect.workflows.watch.time.sleep", sleep)
-    told = Told()
-    result = watch(inbox, PredictSettings([threshold_model], out), listener=told.listener, settle=0)
+    events = Events()
+    result = watch(
+        inbox, PredictSettings([threshold_model], out), listener=events.listener, settle=0
+    )
     assert result.done == 3 and loaded == ["auto"]

@@ -151,33 +151,33 @@ def test_added_listed_and_verified(
     assert " no " in rows["yolov8s.pt"] and "Apache-2.0" in rows[stored.name]
 
     assert _run(["weights", "verify"]) == 0
-    said = capsys.readouterr().out
-    assert "yolov8n.pt: no hash" in said and "3 files, 0 problems" in said
+    printed = capsys.readouterr().out
+    assert "yolov8n.pt: no hash" in printed and "3 files, 0 problems" in printed
     with stored.open("r+b") as file:
         file.seek(-1, os.SEEK_END)
         file.write(b"\x01")
     (folder / "mine.ckpt").unlink()
     assert _run(["weights", "verify"]) == 1
-    said = capsys.readouterr().out
-    assert f"{stored.name}: is not the file that was added: sha256" in said
-    assert "mine.ckpt: is gone" in said and "2 files, 2 problems" in said
+    printed = capsys.readouterr().out
+    assert f"{stored.name}: is not the file that was added: sha256" in printed
+    assert "mine.ckpt: is gone" in printed and "2 files, 2 problems" in printed
 
 
 def test_adding_a_file_that_is_there_records_it(folder: Path) -> None:
     folder.mkdir()
-    there = checkpoint(folder / "yolov8n.pt")
-    before = there.read_bytes()
+    file = checkpoint(folder / "yolov8n.pt")
+    before = file.read_bytes()
     assert verify_weights().unknown == ["yolov8n.pt"]
-    add_weights(there)
-    assert verify_weights().unknown == [] and there.read_bytes() == before
+    add_weights(file)
+    assert verify_weights().unknown == [] and file.read_bytes() == before
     assert held(folder) == {"yolov8n.pt", "index.json"}
 
 
 def test_the_publishers_word_is_compared(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = tensors(tmp_path / "a.safetensors")
-    content = own.read_bytes()
+    file = tensors(tmp_path / "a.safetensors")
+    content = file.read_bytes()
     right = {
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -192,10 +192,10 @@ def test_the_publishers_word_is_compared(
     for key in right:
         publish(**{key: wrong[key]})
         with pytest.raises(InputError, match=f"is not the published a.safetensors.*{key}"):
-            add_weights(own)
+            add_weights(file)
         assert not held(folder)
     publish(**right)
-    add_weights(own)
+    add_weights(file)
     assert not verify_weights().problems
     publish(**(right | {"md5": wrong["md5"]}))
     assert len(verify_weights().problems) == 1
@@ -355,9 +355,9 @@ def test_pretrained_on_made_up_patients_and_started_from(
     detector = create_detector(spec, "cpu")
     fresh = {name: value.clone() for name, value in detector.network.state_dict().items()}
     detector.load_weights(file, trust=False)
-    made, begun = load_file(file), detector.network.state_dict()
-    taken = {name for name, value in made.items() if torch.equal(begun[name], value)}
-    other_classes = {name for name, value in made.items() if begun[name].shape != value.shape}
-    assert taken == made.keys() - other_classes
+    pretrained, begun = load_file(file), detector.network.state_dict()
+    taken = {name for name, value in pretrained.items() if torch.equal(begun[name], value)}
+    other_classes = {name for name, value in pretrained.items() if begun[name].shape != value.shape}
+    assert taken == pretrained.keys() - other_classes
     assert 0 < len(other_classes) <= 6
     assert all(torch.equal(begun[name], fresh[name]) for name in other_classes)

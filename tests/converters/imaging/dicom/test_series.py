@@ -178,8 +178,8 @@ def test_other_objects_and_files_are_ignored(tmp_path) -> None:
 
     for kind, modality in ((RTStructureSetStorage, "RTSTRUCT"), (SegmentationStorage, "SEG")):
         folder = tmp_path.parent / f"{tmp_path.name}-{modality}"
-        (made,) = write_series(folder, PIXELS[:1], other(kind, modality))
-        made.rename(tmp_path / f"{modality}.dcm")
+        (file,) = write_series(folder, PIXELS[:1], other(kind, modality))
+        file.rename(tmp_path / f"{modality}.dcm")
     volume = read_volume(tmp_path)
     np.testing.assert_array_equal(volume.array, HU)
     assert len(source_files(tmp_path)) == len(PIXELS)

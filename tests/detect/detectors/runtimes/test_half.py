@@ -1,4 +1,4 @@
-"""Half precision, the way it runs on a GPU, on the CPU: boxes stay near, decoding stays exact.
+"""Half precision as on a GPU, run on the CPU: boxes stay near, decoding stays exact.
 
 None of this has run on a GPU here: autocast is the same code on both, its kernels are not.
 """
@@ -35,7 +35,7 @@ def detector(model: str, side: int) -> Any:
 
 @pytest.mark.parametrize("half", HALVES)
 def test_yolo_boxes_of_half_precision_are_near(half: torch.dtype) -> None:
-    """Without the exact decoding they are not: half a pixel is lost by writing a place down."""
+    """Boxes stay within a fraction of a pixel; decoding in half precision would lose more."""
     from detect.families.ultralytics.network import RawOutput, decode_exactly, deploy
 
     side = 256
@@ -51,20 +51,20 @@ def test_yolo_boxes_of_half_precision_are_near(half: torch.dtype) -> None:
     network.model[0].register_forward_hook(lambda *given: inside.append(given[-1].dtype))  # type: ignore[union-attr,operator]
     (near,) = TorchRuntime(RawOutput(network), CPU, half)(batch)
     assert inside == [half] and near.dtype == np.float32
-    off, lost = (np.abs(own - exact)[:, :4].max() for own in (near, rough))
+    off, lost = (np.abs(predicted - exact)[:, :4].max() for predicted in (near, rough))
     assert 0 < off < 0.25 and off < lost
     assert np.abs(near - exact)[:, 4:].max() < 0.01
 
 
 @pytest.mark.parametrize("model", ["deim-n", "rfdetr-nano", "rtdetr-l"])
 def test_queries_are_decoded_exactly(model: str) -> None:
-    """Which queries are looked at is chosen in half precision, so that boxes cannot be compared."""
+    """Queries are decoded exactly. Boxes may differ: half precision chooses the queries."""
     side = 64
-    own = detector(model, side)
+    original = detector(model, side)
     if model == "deim-n":
         from detect.families.deim.network import RawOutput, deploy
 
-        network = deploy(own.network)
+        network = deploy(original.network)
         keep_exact(network.model.decoder)
         raw: Any = RawOutput(network)
         body, decoder = network.model.backbone, network.model.decoder.layers[-1]
@@ -72,14 +72,14 @@ def test_queries_are_decoded_exactly(model: str) -> None:
     elif model == "rfdetr-nano":
         from detect.families.rfdetr import network as rfdetr
 
-        network = rfdetr.decode_exactly(own.network)
+        network = rfdetr.decode_exactly(original.network)
         raw = rfdetr.RawOutput(network, 2)
         body = network.backbone[0].encoder.encoder.encoder.layer[0].attention
         decoder = network.transformer.decoder.layers[-1]
     else:
         from detect.families.ultralytics import network as yolo
 
-        network = yolo.deploy(own.network)
+        network = yolo.deploy(original.network)
         yolo.decode_exactly(network)
         raw = yolo.RawOutput(network)
         body, decoder = network.model[0].stem1.conv, network.model[-1].decoder.layers[-1]
@@ -114,6 +114,6 @@ def test_what_leaves_the_range_of_half_precision_runs_again() -> None:
             return (out,)
 
     batch = np.ones((1, 4), np.float32)
-    (found,) = TorchRuntime(Network(), CPU, torch.float16)(batch)
+    (output,) = TorchRuntime(Network(), CPU, torch.float16)(batch)
     assert calls == [torch.float16, torch.float32]
-    np.testing.assert_allclose(found, 2e5, rtol=1e-3)
+    np.testing.assert_allclose(output, 2e5, rtol=1e-3)

@@ -55,8 +55,8 @@ def test_ranks_are_those_of_scikit_learn() -> None:
     score = rng.integers(0, 8, 40) / 8
     good = rng.random(40) < 0.4
     truth = [[tube(0, 1)] if g else [] for g in good]
-    found = [[tube(0, 1, score=float(s))] for s in score]
-    counted = score_linked(truth, found)
+    findings = [[tube(0, 1, score=float(s))] for s in score]
+    counted = score_linked(truth, findings)
     assert counted.average_precision == pytest.approx(average_precision_score(good, score))
     assert counted.hits == good.sum() and counted.findings == 40
 
@@ -74,20 +74,20 @@ def test_nothing_to_find() -> None:
 
 @st.composite
 def tubes(draw: st.DrawFn) -> list[Tube]:
-    made = []
+    drawn = []
     for k in range(draw(st.integers(0, 3))):
         boxes = {}
         for z in draw(st.sets(st.integers(0, 4), min_size=1)):
             x, y = draw(st.integers(0, 6)), draw(st.integers(0, 6))
             w, h = draw(st.integers(1, 5)), draw(st.integers(1, 5))
             boxes[z] = np.array([x, y, x + w, y + h], float)
-        made.append(Tube(draw(st.integers(0, 1)), 1 - k / 10, boxes))
-    return made
+        drawn.append(Tube(draw(st.integers(0, 1)), 1 - k / 10, boxes))
+    return drawn
 
 
-def voxels(one: Tube) -> np.ndarray:
+def voxels(shape: Tube) -> np.ndarray:
     full = np.zeros((5, 12, 12), bool)
-    for z, (x1, y1, x2, y2) in one.boxes.items():
+    for z, (x1, y1, x2, y2) in shape.boxes.items():
         full[z, int(y1) : int(y2), int(x1) : int(x2)] = True
     return full
 
@@ -99,9 +99,9 @@ def test_against_voxels(truth: list[Tube], findings: list[Tube]) -> None:
     solid = [voxels(t) for t in truth]
     free, hit, splits, merges = set(range(len(truth))), [], 0, 0
     for finding in findings:
-        own = voxels(finding)
+        solid_finding = voxels(finding)
         ious = {
-            k: (own & solid[k]).sum() / (own | solid[k]).sum()
+            k: (solid_finding & solid[k]).sum() / (solid_finding | solid[k]).sum()
             for k in sorted(free)
             if truth[k].label == finding.label
         }
@@ -112,9 +112,9 @@ def test_against_voxels(truth: list[Tube], findings: list[Tube]) -> None:
         else:
             hit.append(-1)
             splits += any(
-                (own & s).sum() * 2 >= own.sum()
+                (solid_finding & s).sum() * 2 >= solid_finding.sum()
                 for s, t in zip(solid, truth, strict=True)
                 if t.label == finding.label
             )
-        merges += sum((own & s).sum() * 2 >= s.sum() for s in solid) >= 2
+        merges += sum((solid_finding & s).sum() * 2 >= s.sum() for s in solid) >= 2
     assert match_linked(truth, findings) == (hit, splits, merges)

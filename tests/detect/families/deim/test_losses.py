@@ -19,13 +19,13 @@ LAYERS, QUERIES, CLASSES, BINS = 3, 24, 3, 33
 
 def targets(counts: tuple[int, ...], seed: int = 0) -> list[Target]:
     draw = torch.Generator().manual_seed(seed)
-    found = []
+    made_targets = []
     for count in counts:
         size = 0.05 + 0.2 * torch.rand(count, 2, generator=draw)
         centre = 0.2 + 0.6 * torch.rand(count, 2, generator=draw)
         labels = torch.randint(0, CLASSES, (count,), generator=draw)
-        found.append({"labels": labels, "boxes": torch.cat([centre, size], 1)})
-    return found
+        made_targets.append({"labels": labels, "boxes": torch.cat([centre, size], 1)})
+    return made_targets
 
 
 def random_layers(batch: int, queries: int, seed: int) -> Iterator[Layer]:
@@ -38,7 +38,7 @@ def random_layers(batch: int, queries: int, seed: int) -> Iterator[Layer]:
 
 
 def random_outputs(truth: list[Target], groups: int = 2, seed: int = 0) -> Outputs:
-    """What a decoder could say: every tensor is drawn, and wants a gradient."""
+    """Draw outputs of a decoder at random; every tensor wants a gradient."""
     batch, most = len(truth), max(len(t["labels"]) for t in truth)
     draw = torch.Generator().manual_seed(seed + 99)
 
@@ -49,9 +49,11 @@ def random_outputs(truth: list[Target], groups: int = 2, seed: int = 0) -> Outpu
 
     pairs = []
     for target in truth:
-        own = np.arange(len(target["labels"]))
-        first = 2 * most * np.arange(groups)[:, None] + own  # positives, then negatives, a group
-        pairs.append((first.ravel(), np.tile(own, groups)))
+        indices = np.arange(len(target["labels"]))
+        first = (
+            2 * most * np.arange(groups)[:, None] + indices
+        )  # positives, then negatives, a group
+        pairs.append((first.ravel(), np.tile(indices, groups)))
     encoder = next(random_layers(batch, QUERIES, seed + 7))
     from transformers.models.d_fine.modeling_d_fine import weighting_function
 
@@ -67,7 +69,7 @@ def random_outputs(truth: list[Target], groups: int = 2, seed: int = 0) -> Outpu
 
 
 def published(outputs: Outputs, truth: list[Target]) -> dict[str, Tensor]:
-    """The losses of D-FINE as pydfine ports them, on the same tensors."""
+    """Compute the losses of D-FINE by pydfine on the same tensors."""
     from dfine.backends.native.criterion import DFINECriterion
     from dfine.config import DFINEConfig
 
@@ -78,29 +80,29 @@ def published(outputs: Outputs, truth: list[Target]) -> dict[str, Tensor]:
 
     def refined(queries: Queries, layer: Layer, teacher: Layer | None) -> dict[str, Tensor]:
         assert layer.corners is not None
-        said = plain(layer) | {"pred_corners": layer.corners, "ref_points": queries.references}
+        merged = plain(layer) | {"pred_corners": layer.corners, "ref_points": queries.references}
         if teacher is not None and teacher.corners is not None:
-            said |= {"teacher_corners": teacher.corners, "teacher_logits": teacher.logits}
-        return said
+            merged |= {"teacher_corners": teacher.corners, "teacher_logits": teacher.logits}
+        return merged
 
-    own, noisy = outputs.queries, outputs.denoising
-    *earlier, last = own.layers
-    said: dict[str, object] = refined(own, last, None) | {"up": up, "reg_scale": scale}
-    said["aux_outputs"] = [refined(own, layer, last) for layer in earlier]
-    said["pre_outputs"] = plain(own.pre)
-    said["enc_aux_outputs"] = [plain(outputs.encoder)]
-    said["enc_meta"] = {"class_agnostic": False}
+    matched, noisy = outputs.queries, outputs.denoising
+    *earlier, last = matched.layers
+    inputs: dict[str, object] = refined(matched, last, None) | {"up": up, "reg_scale": scale}
+    inputs["aux_outputs"] = [refined(matched, layer, last) for layer in earlier]
+    inputs["pre_outputs"] = plain(matched.pre)
+    inputs["enc_aux_outputs"] = [plain(outputs.encoder)]
+    inputs["enc_meta"] = {"class_agnostic": False}
     if noisy is not None:
-        said["dn_outputs"] = [refined(noisy, x, noisy.layers[-1]) for x in noisy.layers]
-        said["dn_pre_outputs"] = plain(noisy.pre)
-        said["dn_meta"] = {
+        inputs["dn_outputs"] = [refined(noisy, x, noisy.layers[-1]) for x in noisy.layers]
+        inputs["dn_pre_outputs"] = plain(noisy.pre)
+        inputs["dn_meta"] = {
             "dn_positive_idx": [
                 torch.from_numpy(queries) for queries, _ in outputs.denoising_pairs
             ],
             "dn_num_group": outputs.denoising_groups,
         }
     criterion = DFINECriterion.from_config(DFINEConfig.preset("n", num_classes=CLASSES))
-    losses: dict[str, Tensor] = criterion(said, truth)
+    losses: dict[str, Tensor] = criterion(inputs, truth)
     return {name.removeprefix("loss_"): value for name, value in losses.items()}
 
 
@@ -115,13 +117,13 @@ def stable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_boxes_and_corners_cost_what_the_published_criterion_says(counts: tuple[int, ...]) -> None:
     truth = targets(counts)
     outputs = random_outputs(truth)
-    own, theirs = deim_losses(outputs, truth), published(outputs, truth)
+    ours, theirs = deim_losses(outputs, truth), published(outputs, truth)
     compared = {name for name in theirs if not name.startswith("vfl")}
     last_denoising = f"ddf_dn_{LAYERS - 1}"  # the last layer learns nothing from itself
-    assert float(theirs[last_denoising].detach()) == 0 and last_denoising not in own
-    assert compared - {last_denoising} == {name for name in own if not name.startswith("mal")}
+    assert float(theirs[last_denoising].detach()) == 0 and last_denoising not in ours
+    assert compared - {last_denoising} == {name for name in ours if not name.startswith("mal")}
     for name in compared - {last_denoising}:
-        torch.testing.assert_close(own[name], theirs[name], rtol=2e-5, atol=1e-6, msg=name)
+        torch.testing.assert_close(ours[name], theirs[name], rtol=2e-5, atol=1e-6, msg=name)
 
 
 @pytest.mark.usefixtures("stable")
@@ -136,8 +138,8 @@ def test_gradients_are_those_of_the_published_criterion() -> None:
     for losses in (deim_losses(outputs, truth), published(outputs, truth)):
         total = sum(v for k, v in losses.items() if not k.startswith(("mal", "vfl")))
         both.append(torch.autograd.grad(total, wanted))
-    for own, theirs in zip(*both, strict=True):
-        torch.testing.assert_close(own, theirs, rtol=2e-4, atol=1e-6)
+    for ours, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=1e-6)
 
 
 def test_matchability_aware_loss_by_hand() -> None:
@@ -180,8 +182,8 @@ def test_the_united_matching_keeps_the_box_that_most_layers_chose() -> None:
 def test_more_boxes_than_queries() -> None:
     truth = targets((9,))
     logits, boxes = torch.zeros(1, 1, 4, CLASSES), torch.full((1, 1, 4, 4), 0.5)
-    ((queries, own),) = match(logits, boxes, truth)[0]
-    assert len(queries) == 4 and len(set(own.tolist())) == 4
+    ((queries, matched),) = match(logits, boxes, truth)[0]
+    assert len(queries) == 4 and len(set(matched.tolist())) == 4
 
 
 # On the network
@@ -198,14 +200,14 @@ def test_every_layer_is_taught(side: int) -> None:
     truth = targets((2, 1))
     outputs = training_outputs(network, torch.rand(2, 3, side, side), truth)
     assert outputs.denoising is not None
-    said = {"encoder": outputs.encoder}
+    layers = {"encoder": outputs.encoder}
     for name, queries in (("own", outputs.queries), ("noisy", outputs.denoising)):
-        said[f"{name} pre"] = queries.pre
-        said |= {f"{name} {k}": layer for k, layer in enumerate(queries.layers)}
-    assert len(said) == 1 + 2 * (1 + 3)
+        layers[f"{name} pre"] = queries.pre
+        layers |= {f"{name} {k}": layer for k, layer in enumerate(queries.layers)}
+    assert len(layers) == 1 + 2 * (1 + 3)
     tensors = {
         f"{name} {part}": getattr(layer, part)
-        for name, layer in said.items()
+        for name, layer in layers.items()
         for part in ("logits", "boxes", "corners")
         if getattr(layer, part) is not None
     }

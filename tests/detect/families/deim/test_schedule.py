@@ -35,7 +35,7 @@ def test_the_stages_follow_each_other_in_a_training_of_any_length() -> None:
 
 
 def test_the_average_follows_by_its_warmed_up_decay_and_resumes() -> None:
-    """The first update moves the exact copy, too; what is no floating number is copied."""
+    """The first update moves the exact copy, too; tensors of integers are copied."""
     rule = Average(decay=0.9, warmup=2.0)
     network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     copy, resumed = averaged(network, rule), averaged(network, rule)

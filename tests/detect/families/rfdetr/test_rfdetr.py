@@ -78,8 +78,8 @@ def test_parameters_are_the_published_ones(model: str, millions: float) -> None:
 def test_what_is_not_deployed_is_not_used(detector: RfDetrDetector) -> None:
     """The network with one group of queries gives the same boxes."""
     deployed = build_network("rfdetr-nano", 2, 64, groups=1).eval()
-    own = detector.network.state_dict()
-    deployed.load_state_dict({k: own[k][: len(v)] for k, v in deployed.state_dict().items()})
+    state = detector.network.state_dict()
+    deployed.load_state_dict({k: state[k][: len(v)] for k, v in deployed.state_dict().items()})
     (a,) = detector.predict(pictures((64, 64)))
     (b,) = detector.predict_with(deployed, pictures((64, 64)))
     np.testing.assert_array_equal(a.xyxy, b.xyxy)
@@ -110,32 +110,34 @@ def test_pictures_are_normalised_as_the_published_weights_expect(detector: RfDet
     images = torch.rand(1, 3, 64, 64)
     detector.network.eval()
     with torch.no_grad():
-        own = run(detector.network, images)
+        ours = run(detector.network, images)
         theirs = detector.network(normalize(images, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    torch.testing.assert_close(own["pred_boxes"], theirs["pred_boxes"])
+    torch.testing.assert_close(ours["pred_boxes"], theirs["pred_boxes"])
 
 
-def check_boxes(found: Boxes, shape: tuple[int, int]) -> None:
+def check_boxes(detections: Boxes, shape: tuple[int, int]) -> None:
     height, width = shape
-    assert (found.xyxy >= 0).all() and (found.xyxy <= [width, height, width, height]).all()
-    assert (found.xyxy[:, :2] <= found.xyxy[:, 2:]).all()
-    assert 0 < len(found) <= MAX_DETECTIONS and (np.diff(found.score) <= 0).all()
-    assert ((found.score >= SCORE_FLOOR) & (found.score <= 1)).all()
-    assert set(found.label.tolist()) <= {0, 1}
+    assert (detections.xyxy >= 0).all() and (
+        detections.xyxy <= [width, height, width, height]
+    ).all()
+    assert (detections.xyxy[:, :2] <= detections.xyxy[:, 2:]).all()
+    assert 0 < len(detections) <= MAX_DETECTIONS and (np.diff(detections.score) <= 0).all()
+    assert ((detections.score >= SCORE_FLOOR) & (detections.score <= 1)).all()
+    assert set(detections.label.tolist()) <= {0, 1}
 
 
 @pytest.mark.parametrize("imgsz", [32, 96, 320])
 def test_any_multiple_of_32_is_taken(imgsz: int) -> None:
     """32 px are four cells, and so four queries; at 320 px there are more cells than queries."""
-    own = fresh(imgsz)
+    sized = fresh(imgsz)
     shapes = [(48, 64), (70, 40)]
-    found = own.predict(pictures(*shapes))
-    for boxes, shape in zip(found, shapes, strict=True):
+    detections = sized.predict(pictures(*shapes))
+    for boxes, shape in zip(detections, shapes, strict=True):
         check_boxes(boxes, shape)
-    assert len(found[0]) == min(2 * min((imgsz // 16) ** 2, 300), MAX_DETECTIONS)
-    own.network.train()
+    assert len(detections[0]) == min(2 * min((imgsz // 16) ** 2, 300), MAX_DETECTIONS)
+    sized.network.train()
     crowd = [(k % 2, 0.1 * k + 0.1, 0.5, 0.1, 0.1) for k in range(6)]  # more boxes than queries
-    losses = own.losses(torch.rand(1, 3, imgsz, imgsz), [target(*crowd)])
+    losses = sized.losses(torch.rand(1, 3, imgsz, imgsz), [target(*crowd)])
     assert all(loss.isfinite() for loss in losses.values())
 
 
@@ -143,7 +145,7 @@ def test_another_size_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update={"imgsz": 100})
     with pytest.raises(InputError, match=r"multiple of 32.*use 96") as caught:
         train("rfdetr-nano", tiny_dataset, out=tmp_path / "run", settings=settings)
-    assert caught.value.path == "--imgsz"
+    assert caught.value.path == "imgsz"
 
 
 # Losses and rates
@@ -153,10 +155,12 @@ def test_another_size_is_refused(tiny_dataset: Path, tmp_path: Path) -> None:
 def test_negatives_teach_and_every_parameter_gets_a_gradient(
     detector: RfDetrDetector, batch: list
 ) -> None:
-    """None may be left out, or several processes would wait for each other."""
+    """Every parameter gets a gradient, as training in several processes requires."""
     network = detector.network.train()
     network.zero_grad()
-    losses = detector.losses(torch.rand(len(batch), 3, 64, 64), [target(*own) for own in batch])
+    losses = detector.losses(
+        torch.rand(len(batch), 3, 64, 64), [target(*lesions) for lesions in batch]
+    )
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     assert total.isfinite() and losses["loss_ce"] > 0
@@ -176,13 +180,13 @@ def test_losses_are_weighted_as_published(detector: RfDetrDetector) -> None:
     detector.network.train()
     outputs = run(detector.network, torch.rand(2, 3, 64, 64))
     truth = [target((0, 0.3, 0.4, 0.2, 0.1), (1, 0.7, 0.6, 0.3, 0.3)), target()]
-    found = theirs(outputs, truth)
-    wanted = {k: theirs.weight_dict[k] * v for k, v in found.items() if k in theirs.weight_dict}
+    losses = theirs(outputs, truth)
+    wanted = {k: theirs.weight_dict[k] * v for k, v in losses.items() if k in theirs.weight_dict}
     from detect.families.rfdetr.criterion import rfdetr_losses
 
-    own = rfdetr_losses(detector.criterion, outputs, truth)
-    assert own.keys() == wanted.keys() and len(own) == 9
-    for name, loss in own.items():
+    ours = rfdetr_losses(detector.criterion, outputs, truth)
+    assert ours.keys() == wanted.keys() and len(ours) == 9
+    for name, loss in ours.items():
         torch.testing.assert_close(loss, wanted[name])
 
 
@@ -191,10 +195,10 @@ def test_each_part_learns_at_its_published_rate(detector: RfDetrDetector) -> Non
 
     # by its path: importing it as a part of its package wants everything that trains
     path = Path(rfdetr.__file__).parent / "training" / "param_groups.py"
-    found = importlib.util.spec_from_file_location("param_groups", path)
-    assert found is not None and found.loader is not None
-    published_groups = importlib.util.module_from_spec(found)
-    found.loader.exec_module(published_groups)
+    module_spec = importlib.util.spec_from_file_location("param_groups", path)
+    assert module_spec is not None and module_spec.loader is not None
+    published_groups = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(published_groups)
     args = SimpleNamespace(
         lr=1e-4, lr_encoder=1.5e-4, lr_vit_layer_decay=0.8, lr_component_decay=0.7,
         weight_decay=1e-4, out_feature_indexes=[3, 6, 9, 12],
@@ -203,11 +207,11 @@ def test_each_part_learns_at_its_published_rate(detector: RfDetrDetector) -> Non
     def of(key: str, groups: list[dict]) -> dict[int, float]:
         return {id(p): group.get(key, 1e-4) for group in groups for p in group["params"]}
 
-    own = parameter_groups(detector.network, 1e-4, 1e-4)
+    ours = parameter_groups(detector.network, 1e-4, 1e-4)
     theirs = published_groups.get_param_dict(args, detector.network)
     for key in ("lr", "weight_decay"):  # which the trainer sets to `args.weight_decay` if missing
-        assert of(key, own) == pytest.approx(of(key, theirs), rel=1e-9)
-    assert len({round(group["lr"], 12) for group in own}) == 16  # 14 of the backbone
+        assert of(key, ours) == pytest.approx(of(key, theirs), rel=1e-9)
+    assert len({round(group["lr"], 12) for group in ours}) == 16  # 14 of the backbone
 
 
 def test_the_rate_rises_and_stays() -> None:
@@ -242,22 +246,22 @@ def test_published_weights_fit_another_class_count_and_size(tmp_path: Path) -> N
     before = {k: v.clone() for k, v in detector.network.state_dict().items()}
     detector.load_weights(path, trust=False)
     state, taken = given.state_dict(), 0
-    for name, own in detector.network.state_dict().items():
+    for name, tensor in detector.network.state_dict().items():
         if "class_embed" in name:
-            assert torch.equal(own, before[name]), name
+            assert torch.equal(tensor, before[name]), name
         elif name in ("refpoint_embed.weight", "query_feat.weight"):
             for group in range(13):  # of 300 queries there, and 16 here
-                assert torch.equal(own[16 * group], state[name][300 * group])
+                assert torch.equal(tensor[16 * group], state[name][300 * group])
         elif name.endswith("position_embeddings"):
-            assert torch.equal(own[:, 0], state[name][:, 0])  # of the class token
+            assert torch.equal(tensor[:, 0], state[name][:, 0])  # of the class token
             patches = state[name][:, 1:].view(20, 20, -1)
             corner = patches[:10, :10].mean((0, 1)) - patches[10:, 10:].mean((0, 1))
-            ours = own[:, 1:].view(4, 4, -1)
+            ours = tensor[:, 1:].view(4, 4, -1)
             kept = ours[:2, :2].mean((0, 1)) - ours[2:, 2:].mean((0, 1))
             assert torch.corrcoef(torch.stack([corner, kept]))[0, 1] > 0.8  # top left stays there
         else:
             taken += 1
-            assert torch.equal(own, state[name]), name
+            assert torch.equal(tensor, state[name]), name
     assert taken > 400
 
 

@@ -79,25 +79,25 @@ def test_a_line(model: str, splits: tuple[Split, Split], tmp_path: Path) -> None
     detector.save(tmp_path / "saved.safetensors")
     loaded = UltralyticsDetector.load(spec(model), tmp_path / "saved.safetensors", "cpu")
     (images,) = splits[1].batches(4)
-    found, again = detector.predict(images), loaded.predict(images)
+    detections, again = detector.predict(images), loaded.predict(images)
     assert detector._deployed is not None
     assert counts.fused == sum(p.numel() for p in detector._deployed.parameters())
-    assert sum(map(len, found)) > 0
-    for own, other in zip(found, again, strict=True):
-        same(own, other, 1e-4)
+    assert sum(map(len, detections)) > 0
+    for image_boxes, other in zip(detections, again, strict=True):
+        same(image_boxes, other, 1e-4)
     # fusing is exact but for rounding: the best boxes are those of the network as it was trained
     unfused = detector.predict_with(detector.network.eval(), images)
-    for own, other in zip(found, unfused, strict=True):
-        np.testing.assert_allclose(own.score[:5], other.score[:5], atol=1e-3)
+    for image_boxes, other in zip(detections, unfused, strict=True):
+        np.testing.assert_allclose(image_boxes.score[:5], other.score[:5], atol=1e-3)
 
     # published weights know 80 classes; all but the class layers are taken from them
     transfer(detector.network, build_network(model, 80, 64).state_dict(), Path("published.pt"))
 
 
-def same(own: Boxes, other: Boxes, tolerance: float) -> None:
-    np.testing.assert_allclose(own.xyxy, other.xyxy, atol=tolerance)
-    np.testing.assert_allclose(own.score, other.score, atol=tolerance)
-    np.testing.assert_array_equal(own.label, other.label)
+def same(actual: Boxes, expected: Boxes, tolerance: float) -> None:
+    np.testing.assert_allclose(actual.xyxy, expected.xyxy, atol=tolerance)
+    np.testing.assert_allclose(actual.score, expected.score, atol=tolerance)
+    np.testing.assert_array_equal(actual.label, expected.label)
 
 
 @pytest.mark.parametrize("model", ["yolov10n", "yolo26n"])
@@ -110,8 +110,8 @@ def test_the_branch_that_needs_no_nms_answers(model: str) -> None:
         for layers in head.cv3:
             layers[-1].bias.fill_(-20.0)
     images = [np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)]
-    (found,) = detector.predict_with(detector.network.eval(), images)
-    assert len(found) > 0
+    (detections,) = detector.predict_with(detector.network.eval(), images)
+    assert len(detections) > 0
     for layers in head.one2one_cv3:
         torch.nn.init.constant_(layers[-1].bias, -20.0)
     (silent,) = detector.predict_with(detector.network, images)
@@ -134,7 +134,7 @@ def test_fresh_heads_expect_lesions(model: str) -> None:
 
 
 def test_no_file_of_the_working_folder_becomes_a_network(tmp_path: Path, monkeypatch) -> None:
-    """ultralytics would take this one for its own, and run its activation."""
+    """A YAML file in the working folder is not loaded as a network, as ultralytics would do."""
     monkeypatch.chdir(tmp_path)
     witness = tmp_path / "it-ran"
     layers = "backbone: [[-1, 1, Conv, [64]]]\nhead: []\n"

@@ -119,7 +119,7 @@ def test_divergence_is_one_error(tiny_dataset: Path, tmp_path: Path) -> None:
         train(
             "yolov8n", tiny_dataset, out=tmp_path / "run", weights=str(start), settings=SETTINGS,
         )  # fmt: skip
-    assert caught.value.path == "--lr"
+    assert caught.value.path == "lr"
     assert not (tmp_path / "run").exists()
 
 
@@ -128,7 +128,7 @@ def test_divergence_is_one_error(tiny_dataset: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("places", "classes"), [(40, 3), (400, 2), (2000, 1), (9000, 4)])
 def test_duplicates_are_those_of_ultralytics(places: int, classes: int) -> None:
-    """Clusters of boxes around twelve lesions, to more than its limits."""
+    """Suppression equals ultralytics' on clusters of boxes beyond its limits."""
     import torchvision  # noqa: F401  # once it is loaded, ultralytics takes its suppression
     from ultralytics.utils.nms import non_max_suppression
 
@@ -143,12 +143,12 @@ def test_duplicates_are_those_of_ultralytics(places: int, classes: int) -> None:
         multi_label=True, max_det=MAX_DETECTIONS, nc=classes, max_time_img=3600,
     )  # fmt: skip
     steps = UltralyticsSteps(spec("yolov8n", classes, 512))
-    (found,) = steps.decode([raw[None]], [(512, 512)])
-    assert 20 < len(found) <= MAX_DETECTIONS
+    (detections,) = steps.decode([raw[None]], [(512, 512)])
+    assert 20 < len(detections) <= MAX_DETECTIONS
     rows = expected.double().numpy()
-    np.testing.assert_array_equal(found.xyxy, rows[:, :4].clip(0, 512))
-    np.testing.assert_array_equal(found.score, rows[:, 4])
-    np.testing.assert_array_equal(found.label, rows[:, 5])
+    np.testing.assert_array_equal(detections.xyxy, rows[:, :4].clip(0, 512))
+    np.testing.assert_array_equal(detections.score, rows[:, 4])
+    np.testing.assert_array_equal(detections.label, rows[:, 5])
 
 
 # Geometry
@@ -165,12 +165,12 @@ def test_the_way_into_the_square_and_back_is_exact(shape: tuple[int, int], stret
     assert square.shape == (side, side)
     boxes = np.array([[0, 0, width, height], [width / 4, height / 3, width / 2, height]])
     scale, offset = np.array(where.scale * 2), np.array(where.offset * 2)
-    there = boxes * scale + offset
-    found = to_picture(Boxes(there, np.array([1, 0]), np.array([0.5, 0.4])), where, shape)
-    np.testing.assert_allclose(found.xyxy, boxes, atol=1e-9)
-    assert found.label.tolist() == [1, 0] and found.score.tolist() == [0.5, 0.4]
+    in_square = boxes * scale + offset
+    restored = to_picture(Boxes(in_square, np.array([1, 0]), np.array([0.5, 0.4])), where, shape)
+    np.testing.assert_allclose(restored.xyxy, boxes, atol=1e-9)
+    assert restored.label.tolist() == [1, 0] and restored.score.tolist() == [0.5, 0.4]
     # the picture lies where the placement says, and nowhere else
-    x1, y1, x2, y2 = there[0]
+    x1, y1, x2, y2 = in_square[0]
     assert [x1 % 1, y1 % 1, x2 % 1, y2 % 1] == pytest.approx([0, 0, 0, 0], abs=1e-9)
     inside = np.zeros((side, side), bool)
     inside[round(y1) : round(y2), round(x1) : round(x2)] = True
@@ -193,13 +193,15 @@ def test_a_picture_is_placed_as_ultralytics_places_it(shape: tuple[int, int]) ->
     np.testing.assert_array_equal(ours, theirs[..., 0])
 
 
-def check_boxes(found: Boxes, shape: tuple[int, int]) -> None:
+def check_boxes(detections: Boxes, shape: tuple[int, int]) -> None:
     height, width = shape
-    assert (found.xyxy >= 0).all() and (found.xyxy <= [width, height, width, height]).all()
-    assert (found.xyxy[:, :2] <= found.xyxy[:, 2:]).all()
-    assert len(found) <= MAX_DETECTIONS and (np.diff(found.score) <= 0).all()
-    assert ((found.score >= SCORE_FLOOR) & (found.score <= 1)).all()
-    assert set(found.label.tolist()) <= {0, 1}
+    assert (detections.xyxy >= 0).all() and (
+        detections.xyxy <= [width, height, width, height]
+    ).all()
+    assert (detections.xyxy[:, :2] <= detections.xyxy[:, 2:]).all()
+    assert len(detections) <= MAX_DETECTIONS and (np.diff(detections.score) <= 0).all()
+    assert ((detections.score >= SCORE_FLOOR) & (detections.score <= 1)).all()
+    assert set(detections.label.tolist()) <= {0, 1}
 
 
 def test_boxes_come_back_inside_pictures_of_any_shape(tiny_run: Path) -> None:
@@ -207,21 +209,21 @@ def test_boxes_come_back_inside_pictures_of_any_shape(tiny_run: Path) -> None:
     rng = np.random.default_rng(0)
     shapes = [(48, 64), (64, 48), (130, 40), (33, 257)]
     images = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in shapes]
-    found = detector.predict(images)
-    assert sum(map(len, found)) > 0
-    for own, shape in zip(found, shapes, strict=True):
-        check_boxes(own, shape)
+    detections = detector.predict(images)
+    assert sum(map(len, detections)) > 0
+    for image_boxes, shape in zip(detections, shapes, strict=True):
+        check_boxes(image_boxes, shape)
     assert detector.predict([]) == []
 
 
 def test_a_box_lies_on_the_square_it_was_drawn_for(tiny_run: Path) -> None:
-    """A transposed or mirrored picture moves the best box with it: rows are rows."""
+    """A transposed or mirrored picture moves the best box with it."""
     detector = load_detector(tiny_run, "cpu")
     image = np.full((48, 64), 127, np.uint8)
     image += np.random.default_rng(0).normal(0, 10, image.shape).astype(np.int8).view(np.uint8)
     image[12:28, 8:24] = 200
     wide, tall = detector.predict([image, np.ascontiguousarray(image.T)])
-    bright = [own[own.label == 0] for own in (wide, tall)]
+    bright = [image_boxes[image_boxes.label == 0] for image_boxes in (wide, tall)]
     truth = np.array([8, 12, 24, 28])
     assert np.abs(bright[0].xyxy[0] - truth).max() < 4
     assert np.abs(bright[1].xyxy[0] - truth[[1, 0, 3, 2]]).max() < 4
@@ -231,10 +233,10 @@ def test_a_batch_gives_what_single_pictures_give(tiny_run: Path) -> None:
     detector = load_detector(tiny_run, "cpu")
     rng = np.random.default_rng(1)
     images = [rng.integers(60, 190, (48, 64), dtype=np.uint8) for _ in range(3)]
-    for own, image in zip(detector.predict(images), images, strict=True):
+    for image_boxes, image in zip(detector.predict(images), images, strict=True):
         (alone,) = detector.predict([image])
-        np.testing.assert_allclose(own.score[:5], alone.score[:5], atol=1e-5)
-        np.testing.assert_allclose(own.xyxy[:5], alone.xyxy[:5], atol=1e-2)
+        np.testing.assert_allclose(image_boxes.score[:5], alone.score[:5], atol=1e-5)
+        np.testing.assert_allclose(image_boxes.xyxy[:5], alone.xyxy[:5], atol=1e-2)
 
 
 def test_rtdetr_finds_boxes_inside_the_picture() -> None:
@@ -242,7 +244,7 @@ def test_rtdetr_finds_boxes_inside_the_picture() -> None:
     detector = create_detector(spec("rtdetr-l"), "cpu")
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, shape, dtype=np.uint8) for shape in ((48, 64), (70, 40))]
-    found = detector.predict(images)
-    for own, image in zip(found, images, strict=True):
-        assert len(own) > 0
-        check_boxes(own, image.shape)
+    detections = detector.predict(images)
+    for image_boxes, image in zip(detections, images, strict=True):
+        assert len(image_boxes) > 0
+        check_boxes(image_boxes, image.shape)

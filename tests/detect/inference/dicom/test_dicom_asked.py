@@ -1,4 +1,4 @@
-"""DICOM SR and SEG: when they are written, and what they and the other files say of a patient."""
+"""DICOM SR and SEG are written only on request; no output names the patient."""
 
 import gzip
 import json
@@ -30,10 +30,10 @@ def test_what_cannot_be_written_is_said_in_one_line(
     write_series(scans / "bare", two_bright_blocks() + 1)
     ask = ["predict", scans, "--model", threshold_model, "--out", out, "--dicom-sr", "--dicom-seg"]
     assert run(*ask) == 1
-    said = capsys.readouterr()
-    assert said.out.count("no DICOM objects written: no lesion") == 1
-    assert said.out.count("no DICOM objects written: not a DICOM series") == 1
-    (line,) = said.err.splitlines()
+    printed = capsys.readouterr()
+    assert printed.out.count("no DICOM objects written: no lesion") == 1
+    assert printed.out.count("no DICOM objects written: not a DICOM series") == 1
+    (line,) = printed.err.splitlines()
     assert "lacks StudyInstanceUID" in line
     assert len(list(out.glob("*/lesions-s*.dcm"))) == 2  # both of the good one, and of no other
     (described,) = {

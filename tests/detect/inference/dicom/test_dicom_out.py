@@ -1,6 +1,5 @@
 """DICOM SR and SEG of what was found, and the label volume, read back by other libraries."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -29,15 +28,6 @@ from tests.helpers.dicom_results import (
 from tests.helpers.dicom_series import write_enhanced
 
 
-@pytest.fixture
-def bone_model(coded_model: Path) -> Path:
-    """The same, to which only bone is bright: it finds lesions in any real CT."""
-    card = json.loads((coded_model / "model.json").read_text(encoding="utf-8"))
-    card["spec"]["window"] = {"level": 500, "width": 200}
-    (coded_model / "model.json").write_text(json.dumps(card))
-    return coded_model
-
-
 def labels_in_patient(path: Path) -> dict[int, np.ndarray]:
     image = nib.load(path)
     data = np.asarray(image.dataobj)
@@ -63,14 +53,14 @@ def test_report_and_segments_lie_where_the_lesions_are(
     )
     segments = segments_in_patient(case / "lesions-seg.dcm")
     labels = labels_in_patient(case / "lesions.nii.gz")
-    sizes = {number: len(own) for number, own in segments.items()}
+    sizes = {number: len(points) for number, points in segments.items()}
     assert sorted(sizes.values()) == [6 * 7 * 4, 12 * 9 * 5]  # the very blocks
     assert sorted(segments) == sorted(labels) == [1, 2]
     for row in lesions_csv(case):
-        own, volume = segments[int(row["lesion_id"])], labels[int(row["lesion_id"])]
-        np.testing.assert_allclose(own.mean(axis=0), centre(row), atol=0.02)
+        points, volume = segments[int(row["lesion_id"])], labels[int(row["lesion_id"])]
+        np.testing.assert_allclose(points.mean(axis=0), centre(row), atol=0.02)
         np.testing.assert_allclose(
-            own[np.lexsort(own.T.round(1))], volume[np.lexsort(volume.T.round(1))], atol=1e-3
+            points[np.lexsort(points.T.round(1))], volume[np.lexsort(volume.T.round(1))], atol=1e-3
         )
     described = dcmread(case / "lesions-seg.dcm").SegmentSequence
     assert [item.SegmentedPropertyTypeCodeSequence[0].CodeValue for item in described] == [
@@ -121,8 +111,8 @@ def test_frames_of_one_enhanced_file(coded_model: Path, tmp_path: Path) -> None:
     segments = segments_in_patient(case / "lesions-seg.dcm")
     assert sorted(map(len, segments.values())) == [6 * 7 * 4, 12 * 9 * 5]
     for row in lesions_csv(case):
-        own = segments[int(row["lesion_id"])]
-        np.testing.assert_allclose(own.mean(axis=0), centre(row), atol=0.02)
+        points = segments[int(row["lesion_id"])]
+        np.testing.assert_allclose(points.mean(axis=0), centre(row), atol=0.02)
 
 
 def test_boxes_that_overlap_keep_all_their_voxels(

@@ -1,4 +1,4 @@
-"""What lies in a watched folder, and whether it still changes."""
+"""The files of a watched folder, and those that still change."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from detect.inference.watching.inbox import Settling, list_inbox
 
 
 def stamps(folder: Path) -> dict[str, str]:
-    found = list_inbox(folder, folder / "out").stamps
-    return {path.relative_to(folder).as_posix(): stamp for path, stamp in found.items()}
+    by_path = list_inbox(folder, folder / "out").stamps
+    return {path.relative_to(folder).as_posix(): stamp for path, stamp in by_path.items()}
 
 
 def test_what_counts_as_a_scan(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Everything a reader study reports beside the box table of `metrics`."""
+"""Measure a set at every level beside boxes: sizes, errors, FROC, lesions, cases, intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from converters.core.jsonable import name_range_ends, to_jsonable
 from converters.dataset.provenance import Origins
-from detect.evaluation.bootstrap import DRAWS, LEVEL, draw_patients, interval
+from detect.evaluation.bootstrap import DRAWS, LEVEL, bootstrap_patients, interval
+from detect.evaluation.bootstrap_levels import bootstrap_levels
 from detect.evaluation.cases import CaseLevel, case_level, case_table
 from detect.evaluation.confusion import Confusion, confusion
 from detect.evaluation.curves import Curves, curves
@@ -18,12 +19,12 @@ from detect.evaluation.froc import (
     PER_IMAGE,
     PER_SCAN,
     SECOND_HITS,
-    Found,
     Froc,
+    RuleHits,
     froc,
     hit_rules,
 )
-from detect.evaluation.lesion_table import find_lesions, flat
+from detect.evaluation.lesion_table import concatenated, find_lesions
 from detect.evaluation.lesions import (
     LesionLevel,
     LesionShare,
@@ -31,11 +32,10 @@ from detect.evaluation.lesions import (
     score_of_lesions,
     share,
 )
-from detect.evaluation.level_draws import draw_levels
 from detect.evaluation.matching import Matches
 from detect.evaluation.metrics import Metrics
 from detect.evaluation.operating_point import IOU
-from detect.evaluation.pairs import ANY_OVERLAP, overlapping_pairs
+from detect.evaluation.overlaps import ANY_OVERLAP, find_overlaps
 from detect.evaluation.sizes import (
     AreaRow,
     DiameterRow,
@@ -77,7 +77,7 @@ class FrocLevel:
 
 @dataclass(frozen=True)
 class Secondary:
-    """What another hit rule would say."""
+    """FROC and lesion sensitivity under another hit rule."""
 
     rule: str
     image: Froc
@@ -86,7 +86,7 @@ class Secondary:
 
 
 @dataclass(frozen=True)
-class Study:
+class Levels:
     """All numbers beside `Metrics`; the sections are described in their own files.
 
     Attributes:
@@ -118,7 +118,7 @@ class Study:
     def to_json(self) -> dict[str, object]:
         """The sections as they stand in ``metrics.json``; None for what is undefined."""
         lesions, cases = self.lesions, asdict(self.cases)
-        own, macro = cases.pop("diagnosis"), cases.pop("macro")
+        diagnosis, macro = cases.pop("diagnosis"), cases.pop("macro")
         number_of, exact = cases.pop("cases_per_class"), cases.pop("exact_match")
         content = {
             "read_at": {
@@ -151,12 +151,12 @@ class Study:
                 "scan": _froc_json(self.froc.scan, self.froc.scan_by_class),
                 "secondary": [
                     {
-                        "hit_rule": one.rule,
-                        "image": _short(one.image),
-                        "scan": _short(one.scan),
-                        "lesions": one.lesions,
+                        "hit_rule": rule.rule,
+                        "image": _short(rule.image),
+                        "scan": _short(rule.scan),
+                        "lesions": rule.lesions,
                     }
-                    for one in self.secondary
+                    for rule in self.secondary
                 ],
             },
             "lesions": {
@@ -169,7 +169,8 @@ class Study:
                 **cases,
                 "diagnosis": {
                     "per_class": {
-                        name: {"cases": number_of[name], **rates} for name, rates in own.items()
+                        name: {"cases": number_of[name], **rates}
+                        for name, rates in diagnosis.items()
                     },
                     "macro": macro,
                     "exact_match": exact,
@@ -181,13 +182,13 @@ class Study:
         return ready
 
 
-def study(
+def measure_levels(
     matches: Matches,
     metrics: Metrics,
     origins: Origins,
     draws: int = DRAWS,
     seed: int = 0,
-) -> Study:
+) -> Levels:
     """Measure a set at every level.
 
     Confusion, lesions and cases are read at the frozen confidence, or where there is none at that
@@ -202,11 +203,11 @@ def study(
     Raises:
         ValueError: the origins are not those of the images and true boxes.
     """
-    names = [one.name for one in metrics.per_class]
+    names = [row.name for row in metrics.per_class]
     frozen = metrics.frozen.confidence if metrics.frozen else None
     best = metrics.best_f1.confidence
     confidence = frozen if frozen is not None else None if np.isnan(best) else best
-    in_image = overlapping_pairs(
+    in_image = find_overlaps(
         matches.xyxy, matches.image, matches.truth_xyxy, matches.truth_image, matches.num_images,
         floor=ANY_OVERLAP,
     )  # fmt: skip
@@ -214,12 +215,12 @@ def study(
     same_class = in_image[same & (in_image.iou >= IOU)]
     lesions, table = find_lesions(matches, origins), case_table(matches, origins)
     scans = len(table.patient)
-    found, *others = hit_rules(matches, in_image)
+    hits, *others = hit_rules(matches, in_image)
 
     draw = (confidence, draws, seed)
-    of_boxes = draw_patients(matches, origins.patient, frozen, draws, seed)
-    of_levels = draw_levels(matches, origins.patient, found, lesions, table, *draw)
-    return Study(
+    of_boxes = bootstrap_patients(matches, origins.patient, frozen, draws, seed)
+    of_levels = bootstrap_levels(matches, origins.patient, hits, lesions, table, *draw)
+    return Levels(
         class_names=names,
         confidence=confidence,
         chosen="best_f1" if frozen is None else "frozen",
@@ -228,17 +229,17 @@ def study(
         curves=curves(matches, names),
         confusion=None if confidence is None else confusion(matches, in_image, confidence),
         errors=error_split(matches, in_image, confidence),
-        rule=found.rule,
-        froc=_froc_level(matches, found, scans, names),
+        rule=hits.rule,
+        froc=_froc_level(matches, hits, scans, names),
         secondary=[
             Secondary(
-                one.rule,
-                *_frocs(matches, one, scans),
-                share(score_of_lesions(lesions, one), confidence),
+                other.rule,
+                *_frocs(matches, other, scans),
+                share(score_of_lesions(lesions, other), confidence),
             )
-            for one in others
+            for other in others
         ],
-        lesions=lesion_level(lesions, found, matches.score[found.false], scans, names, confidence),
+        lesions=lesion_level(lesions, hits, matches.score[hits.false], scans, names, confidence),
         cases=case_level(table, names, confidence),
         intervals={
             name: interval(values) for name, values in (vars(of_boxes) | vars(of_levels)).items()
@@ -251,35 +252,38 @@ def study(
 
 def _areas(matches: Matches, origins: Origins) -> NDArray[np.float64]:
     """COCO's area of each true box; of the rectangle where it is not known."""
-    area = flat(origins.area, np.float64)
+    area = concatenated(origins.area, np.float64)
     return np.where(np.isnan(area), area_of(matches.truth_xyxy), area)
 
 
 def _frocs(
-    matches: Matches, found: Found, scans: int, label: int | None = None
+    matches: Matches, hits: RuleHits, scans: int, label: int | None = None
 ) -> tuple[Froc, Froc]:
     """FROC per image and per scan, of one class or of all together."""
     true = slice(None) if label is None else matches.truth_label == label
-    false = found.false if label is None else found.false & (matches.label == label)
-    score, false_score = found.score[true], matches.score[false]
+    false = hits.false if label is None else hits.false & (matches.label == label)
+    score, false_score = hits.score[true], matches.score[false]
     return (
         froc(score, false_score, matches.num_images, PER_IMAGE),
         froc(score, false_score, scans, PER_SCAN),
     )
 
 
-def _froc_level(matches: Matches, found: Found, scans: int, names: Sequence[str]) -> FrocLevel:
-    own = [_frocs(matches, found, scans, label) for label in range(len(names))]
+def _froc_level(matches: Matches, hits: RuleHits, scans: int, names: Sequence[str]) -> FrocLevel:
+    by_class = [_frocs(matches, hits, scans, label) for label in range(len(names))]
     return FrocLevel(
-        *_frocs(matches, found, scans),
-        {name: image for name, (image, _) in zip(names, own, strict=True)},
-        {name: scan for name, (_, scan) in zip(names, own, strict=True)},
+        *_frocs(matches, hits, scans),
+        {name: image for name, (image, _) in zip(names, by_class, strict=True)},
+        {name: scan for name, (_, scan) in zip(names, by_class, strict=True)},
     )
 
 
-def _short(one: Froc) -> dict[str, object]:
-    return {"sensitivity": one.sensitivity, "mean": one.mean}
+def _short(curve: Froc) -> dict[str, object]:
+    return {"sensitivity": curve.sensitivity, "mean": curve.mean}
 
 
-def _froc_json(one: Froc, by_class: Mapping[str, Froc]) -> dict[str, object]:
-    return {**vars(one), "by_class": {name: _short(own) for name, own in by_class.items()}}
+def _froc_json(curve: Froc, by_class: Mapping[str, Froc]) -> dict[str, object]:
+    return {
+        **vars(curve),
+        "by_class": {name: _short(of_class) for name, of_class in by_class.items()},
+    }

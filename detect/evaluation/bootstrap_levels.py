@@ -1,4 +1,4 @@
-"""Draws of patients for FROC, lesions and cases; see `bootstrap`."""
+"""Bootstrap FROC, lesion and case numbers over patients; see `bootstrap`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from detect.evaluation.bootstrap import (
     summed,
 )
 from detect.evaluation.cases import CaseTable
-from detect.evaluation.froc import PER_IMAGE, PER_SCAN, Found
-from detect.evaluation.lesion_table import Lesions, number
+from detect.evaluation.froc import PER_IMAGE, PER_SCAN, RuleHits
+from detect.evaluation.lesion_table import Lesions, index_names
 from detect.evaluation.lesions import score_of_lesions
 from detect.evaluation.matching import Matches
 
@@ -50,17 +50,17 @@ class LevelDraws:
     diagnosis_f1: NDArray[np.float64]
 
 
-def draw_levels(
+def bootstrap_levels(
     matches: Matches,
     patients: Sequence[str],
-    found: Found,
+    hits: RuleHits,
     lesions: Lesions,
     table: CaseTable,
     confidence: float | None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> LevelDraws:
-    """Score sets of patients, drawn as `draw_patients` draws them: equal seeds, equal patients.
+    """Score sets of patients, the same ones as `bootstrap_patients` draws with the same seed.
 
     Args:
         matches: of all images.
@@ -71,15 +71,15 @@ def draw_levels(
         confidence: of the operating point; None if there is none.
         draws, seed: how many, and of what.
     """
-    patient, count = number(patients)
+    patient, count = index_names(patients)
     if count < 2:
         return LevelDraws(*np.full((11, draws), np.nan))
     times = draw_times(count, draws, seed)
     images = times @ np.bincount(patient, minlength=count)
     scans = times @ np.bincount(table.patient, minlength=count)
-    false = _Scored(matches.score[found.false], patient[matches.image[found.false]])
-    boxes = _Scored(found.score, patient[matches.truth_image])
-    of_lesions = _Scored(score_of_lesions(lesions, found), lesions.patient)
+    false = _Scored(matches.score[hits.false], patient[matches.image[hits.false]])
+    boxes = _Scored(hits.score, patient[matches.truth_image])
+    of_lesions = _Scored(score_of_lesions(lesions, hits), lesions.patient)
     froc_image, froc_scan = _mean_sensitivities(
         boxes, false, times, [(images, PER_IMAGE), (scans, PER_SCAN)]
     )
@@ -139,13 +139,13 @@ def _mean_sensitivities(
         some = slice(start, start + step)
         weights = times[some].astype(np.float64)
         false_so_far = np.cumsum(weights @ by_patient.T, axis=1)
-        found = np.cumsum(weights[:, owner], axis=1)
-        found = np.hstack([np.zeros((len(found), 1)), found])
+        detected = np.cumsum(weights[:, owner], axis=1)
+        detected = np.hstack([np.zeros((len(detected), 1)), detected])
         for result, (units, rates) in zip(results, wanted, strict=True):
             allowed = np.outer(units[some], rates) + 1e-9
             for row, limits in enumerate(allowed):
                 reached = np.searchsorted(false_so_far[row], limits, side="right")
-                result[start + row] = found[row, reached].mean()
+                result[start + row] = detected[row, reached].mean()
     return [result / total for result in results]
 
 

@@ -1,4 +1,4 @@
-"""Pairs of a detection and a true box that overlap, and which detection takes which box."""
+"""Find overlapping detections and true boxes, and let each detection take one box."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ _PAIRS_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Overlaps:
     """Pairs of a detection and a true box of one image.
 
     Attributes:
@@ -30,20 +30,20 @@ class Pairs:
         """Count the pairs."""
         return len(self.iou)
 
-    def __getitem__(self, index: NDArray[np.generic] | slice) -> "Pairs":
+    def __getitem__(self, index: NDArray[np.generic] | slice) -> "Overlaps":
         """Select pairs by mask, indices or slice."""
-        return Pairs(self.detection[index], self.target[index], self.iou[index])
+        return Overlaps(self.detection[index], self.target[index], self.iou[index])
 
 
-def overlapping_pairs(
+def find_overlaps(
     xyxy: NDArray[np.float64],
     group: NDArray[np.int64],
     truth_xyxy: NDArray[np.float64],
     truth_group: NDArray[np.int64],
     num_groups: int,
     floor: float,
-) -> Pairs:
-    """Pairs of one group with an IoU of at least `floor`, by detection.
+) -> Overlaps:
+    """Find the pairs of one group with an IoU of at least `floor`, ordered by detection.
 
     Args:
         xyxy, truth_xyxy: ``(n, 4)`` and ``(m, 4)`` px.
@@ -71,7 +71,7 @@ def overlapping_pairs(
         chunks.append((detection[near], by_group[target[near]], iou[near]))
         start = stop
     detections, targets, ious = zip(*chunks, strict=True)
-    return Pairs(np.concatenate(detections), np.concatenate(targets), np.concatenate(ious))
+    return Overlaps(np.concatenate(detections), np.concatenate(targets), np.concatenate(ious))
 
 
 def _sides(xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,7 +95,7 @@ def _iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.
     return iou
 
 
-def by_preference(pairs: Pairs, last: NDArray[np.bool_] | None = None) -> Pairs:
+def by_preference(pairs: Overlaps, last: NDArray[np.bool_] | None = None) -> Overlaps:
     """Pairs by detection, and for each detection in the order in which it wants its targets.
 
     The highest IoU comes first; among equals the true box listed last, as in pycocotools.
@@ -109,7 +109,7 @@ def by_preference(pairs: Pairs, last: NDArray[np.bool_] | None = None) -> Pairs:
     return pairs[np.lexsort((-pairs.target, -pairs.iou, late, pairs.detection))]
 
 
-def claim(pairs: Pairs, detections: int, targets: int) -> NDArray[np.int64]:
+def claim(pairs: Overlaps, detections: int, targets: int) -> NDArray[np.int64]:
     """Let the detections choose in turn: ``(detections,)`` int64 target of each, -1 for none.
 
     The pairs come by detection in order of turn, and for each detection its best target first.

@@ -1,11 +1,11 @@
-"""The table a user reads."""
+"""The printed table of an evaluation."""
 
 import io
 
 from rich.console import Console
 
+from detect.cli.metrics_table import render_table
 from detect.evaluation.metrics import Metrics, evaluate
-from detect.evaluation.table import render_table
 from tests.helpers.samples import boxes
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from converters.dataset.provenance import Origins
-from detect.evaluation.bootstrap import draw_patients
+from detect.evaluation.bootstrap import bootstrap_patients
+from detect.evaluation.bootstrap_levels import LevelDraws, bootstrap_levels
 from detect.evaluation.cases import case_table
 from detect.evaluation.froc import hit_rules
 from detect.evaluation.lesion_table import find_lesions
-from detect.evaluation.level_draws import LevelDraws, draw_levels
+from detect.evaluation.levels import measure_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.study import study
 from tests.helpers.samples import Images, drawn_sets, in_image, sample
 
 CLASSES, CONFIDENCE = 3, 0.4
@@ -22,7 +22,7 @@ IMAGE_RATES, SCAN_RATES = (0.5, 1, 2, 4, 8, 16), (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 
 
 def draws_of(truth: Images, detections: Images, origins: Origins, draws: int) -> LevelDraws:
     matches = match(truth, detections, CLASSES)
-    return draw_levels(
+    return bootstrap_levels(
         matches, origins.patient, hit_rules(matches, in_image(matches))[0],
         find_lesions(matches, origins), case_table(matches, origins), CONFIDENCE, draws, seed=4,
     )  # fmt: skip
@@ -64,10 +64,12 @@ def numbers_anew(
             box.append(score)
             key = (*case, int(origins.lesion[image][k]))
             lesion[key] = max(lesion.get(key, -math.inf), score)
-        own = (matches.image == image) & (matches.hit[0] < 0)
-        false += matches.score[own].tolist()
+        unmatched = (matches.image == image) & (matches.hit[0] < 0)
+        false += matches.score[unmatched].tolist()
     scans = len(case_truth)
-    highest = {case: max(own.values(), default=-math.inf) for case, own in case_score.items()}
+    highest = {
+        case: max(by_class.values(), default=-math.inf) for case, by_class in case_score.items()
+    }
     sick = [case for case in case_truth if case_truth[case]]
     normal = [case for case in case_truth if not case_truth[case]]
     order = [
@@ -102,7 +104,7 @@ def numbers_anew(
 @pytest.mark.parametrize("seed", range(4))
 def test_a_draw_is_the_duplicated_set_counted_anew(seed: int) -> None:
     truth, detections, origins = sample(seed)
-    own = draws_of(truth, detections, origins, draws=12)
+    result = draws_of(truth, detections, origins, draws=12)
     for k, images in enumerate(drawn_sets(list(origins.patient), 12, seed=4)):
         copies: dict[int, int] = {}
         chosen = []
@@ -110,34 +112,38 @@ def test_a_draw_is_the_duplicated_set_counted_anew(seed: int) -> None:
             copies[image] = copies.get(image, -1) + 1
             chosen.append((image, copies[image]))
         expected = numbers_anew(truth, detections, origins, chosen)
-        drawn = [values[k] for values in vars(own).values()]
+        drawn = [values[k] for values in vars(result).values()]
         assert drawn == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_the_whole_set_once_is_what_the_study_says() -> None:
     truth, detections, origins = sample(2)
     matches = match(truth, detections, CLASSES)
-    own = study(matches, measure(matches, ["a", "b", "c"], CONFIDENCE), origins, draws=10)
+    result = measure_levels(
+        matches, measure(matches, ["a", "b", "c"], CONFIDENCE), origins, draws=10
+    )
     expected = numbers_anew(truth, detections, origins, [(k, 0) for k in range(len(truth))])
-    said = [
-        own.froc.image.mean, own.froc.scan.mean,
-        own.lesions.all.sensitivity, own.lesions.froc_scan.mean,
-        own.cases.sensitivity, own.cases.specificity, own.cases.auroc,
-        own.cases.macro.accuracy, own.cases.macro.precision, own.cases.macro.recall,
-        own.cases.macro.f1,
+    reported = [
+        result.froc.image.mean, result.froc.scan.mean,
+        result.lesions.all.sensitivity, result.lesions.froc_scan.mean,
+        result.cases.sensitivity, result.cases.specificity, result.cases.auroc,
+        result.cases.macro.accuracy, result.cases.macro.precision, result.cases.macro.recall,
+        result.cases.macro.f1,
     ]  # fmt: skip
-    assert said == pytest.approx(expected, abs=1e-12)
+    assert reported == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_intervals_are_percentiles_of_the_same_patients() -> None:
     truth, detections, origins = sample(2)
     matches = match(truth, detections, CLASSES)
-    own = study(matches, measure(matches, ["a", "b", "c"], CONFIDENCE), origins, 200, seed=4)
-    boxes = draw_patients(matches, origins.patient, CONFIDENCE, 200, seed=4)
+    result = measure_levels(
+        matches, measure(matches, ["a", "b", "c"], CONFIDENCE), origins, 200, seed=4
+    )
+    boxes = bootstrap_patients(matches, origins.patient, CONFIDENCE, 200, seed=4)
     levels = draws_of(truth, detections, origins, draws=200)
     for name, values in (vars(boxes) | vars(levels)).items():
         ends = np.nanquantile(values, [0.025, 0.975])
-        assert own.intervals[name] == pytest.approx(ends, abs=1e-12)
+        assert result.intervals[name] == pytest.approx(ends, abs=1e-12)
 
 
 def test_one_patient_has_no_interval() -> None:
@@ -145,5 +151,5 @@ def test_one_patient_has_no_interval() -> None:
     alone = Origins(
         origins.case, ["p"] * len(truth), origins.lesion, origins.diameter_mm, origins.area
     )
-    own = draws_of(truth, detections, alone, draws=5)
-    assert all(np.isnan(values).all() for values in vars(own).values())
+    result = draws_of(truth, detections, alone, draws=5)
+    assert all(np.isnan(values).all() for values in vars(result).values())

@@ -4,11 +4,11 @@ import io
 
 from rich.console import Console
 
+from detect.cli.levels_table import render_levels
 from detect.evaluation.findings.match import Linked
+from detect.evaluation.levels import measure_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.study import study
-from detect.evaluation.study_table import render_study
 from tests.helpers.samples import sample
 
 
@@ -16,13 +16,13 @@ def render(confidence: float | None) -> str:
     truth, detections, origins = sample(2)
     matches = match(truth, detections, 3)
     metrics = measure(matches, ["a", "b", "c"], confidence)
-    own = study(matches, metrics, origins, draws=50)
+    result = measure_levels(matches, metrics, origins, draws=50)
     text = io.StringIO()
-    Console(file=text, width=80).print(render_study(metrics, own))
-    found = own.lesions.all
-    assert f"sensitivity, {found.found} of {found.total}" in text.getvalue()
-    low, high = own.intervals["lesion_froc"]
-    numbers = f"{own.lesions.froc_scan.mean:.3f} {low:.3f}–{high:.3f}"
+    Console(file=text, width=80).print(render_levels(metrics, result))
+    lesions = result.lesions.all
+    assert f"sensitivity, {lesions.found} of {lesions.total}" in text.getvalue()
+    low, high = result.intervals["lesion_froc"]
+    numbers = f"{result.lesions.froc_scan.mean:.3f} {low:.3f}–{high:.3f}"
     assert numbers in " ".join(text.getvalue().split())
     return text.getvalue()
 
@@ -41,7 +41,7 @@ def test_linked_findings_have_a_row() -> None:
     metrics = measure(matches, ["a", "b", "c"], 0.4)
     text = io.StringIO()
     linked = Linked(lesions=8, findings=1000, hits=4, splits=0, merges=0, average_precision=0.5)
-    table = render_study(metrics, study(matches, metrics, origins, draws=2), linked)
+    table = render_levels(metrics, measure_levels(matches, metrics, origins, draws=2), linked)
     Console(file=text, width=80).print(table)
     (row,) = [line for line in text.getvalue().splitlines() if "linked" in line]
     assert " ".join(row.split()) == "F1 of 1000 linked findings (P 0.004, R 0.500) 0.008 –"

@@ -11,7 +11,7 @@ from detect.evaluation.operating_point import Rates
 
 
 def render_table(metrics: Metrics, rule: str | None = None) -> Table:
-    """One row for all classes together, one for each class; "–" where a number is undefined.
+    """Show a row for all classes and one for each class; "–" where a number is undefined.
 
     Every precision, recall and F1 stands under its operating point and its confidence; the caption
     spells the operating points out.
@@ -52,15 +52,15 @@ def render_table(metrics: Metrics, rule: str | None = None) -> Table:
         _value(metrics.map50_95),
         end_section=True,
     )
-    for one in metrics.per_class:
+    for row in metrics.per_class:
         table.add_row(
-            Text(one.name),  # a name is no markup
-            str(one.images),
-            str(one.boxes),
-            *_rates(one.best_f1),
-            *(_rates(one.frozen.rates()) if one.frozen else ()),
-            _value(one.ap50),
-            _value(one.ap50_95),
+            Text(row.name),  # a name is no markup
+            str(row.images),
+            str(row.boxes),
+            *_rates(row.best_f1),
+            *(_rates(row.frozen.rates()) if row.frozen else ()),
+            _value(row.ap50),
+            _value(row.ap50_95),
         )
     return table
 
@@ -70,10 +70,10 @@ def _rates(rates: Rates) -> tuple[str, str, str]:
 
 
 def _value(value: float) -> str:
-    """Three decimals."""
+    """Format a number with three decimals."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _confidence(value: float) -> str:
-    """Two decimals without the leading zero, as in ".31"."""
+    """Format two decimals without the leading zero, as in ".31"."""
     return "–" if math.isnan(value) else f"{value:.2f}".removeprefix("0")

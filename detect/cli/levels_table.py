@@ -6,23 +6,23 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from detect.evaluation.findings.match import Linked, LinkedFroc
+from detect.evaluation.levels import Levels
 from detect.evaluation.metrics import Metrics
-from detect.evaluation.study import Study
 
 
-def render_study(
+def render_levels(
     metrics: Metrics,
-    study: Study,
+    levels: Levels,
     linked: Linked | None = None,
     linked_froc: LinkedFroc | None = None,
 ) -> Table:
-    """One row a number: level, what it is, its value, its 95 % interval."""
-    lesions, cases, frozen = study.lesions.all, study.cases, metrics.frozen
+    """Show a row for each number: level, meaning, value and 95 % interval."""
+    lesions, cases, frozen = levels.lesions.all, levels.cases, metrics.frozen
     nan = float("nan")
-    at = "frozen beforehand" if study.chosen == "frozen" else "best F1 on this set"
+    at = "frozen beforehand" if levels.chosen == "frozen" else "best F1 on this set"
     caption = "95 %: draws of patients with replacement"
-    if study.confidence is not None:
-        caption += f"\nlesions and scans at conf {study.confidence:.2g} ({at})"
+    if levels.confidence is not None:
+        caption += f"\nlesions and scans at conf {levels.confidence:.2g} ({at})"
     table = Table(box=SIMPLE_HEAD, padding=0, caption=caption, caption_justify="left")
     table.add_column("level", min_width=9)
     table.add_column("", min_width=42, overflow="fold")
@@ -35,13 +35,13 @@ def render_study(
             (f"{what} frozen", getattr(frozen.mean, name) if frozen else nan, name)
             for what, name in (("P", "precision"), ("R", "recall"), ("F1", "f1"))
         ),
-        ("mean sensitivity at ½ to 16 FP an image", study.froc.image.mean, "froc_image"),
-        ("mean sensitivity at ⅛ to 8 FP a scan", study.froc.scan.mean, "froc_scan"),
+        ("mean sensitivity at ½ to 16 FP an image", levels.froc.image.mean, "froc_image"),
+        ("mean sensitivity at ⅛ to 8 FP a scan", levels.froc.scan.mean, "froc_scan"),
     ]
-    found = "" if math.isnan(lesions.found) else f", {lesions.found} of {lesions.total}"
+    count = "" if math.isnan(lesions.found) else f", {lesions.found} of {lesions.total}"
     of_lesions = [
-        (f"sensitivity{found}", lesions.sensitivity, "lesion_sensitivity"),
-        ("mean sensitivity at ⅛ to 8 FP a scan", study.lesions.froc_scan.mean, "lesion_froc"),
+        (f"sensitivity{count}", lesions.sensitivity, "lesion_sensitivity"),
+        ("mean sensitivity at ⅛ to 8 FP a scan", levels.lesions.froc_scan.mean, "lesion_froc"),
     ]
     normal = cases.total - cases.with_lesions
     of_cases = [
@@ -65,7 +65,7 @@ def render_study(
                 level if k == 0 else "",
                 what,
                 _value(value),
-                _interval(study.intervals[name]) if name else "–",
+                _interval(levels.intervals[name]) if name else "–",
                 end_section=k == len(rows) - 1,
             )
     return table

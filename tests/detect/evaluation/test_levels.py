@@ -1,4 +1,4 @@
-"""The whole study: what must not change it, and its form in `metrics.json`."""
+"""All levels: invariance to order and names, and its form in `metrics.json`."""
 
 import json
 from dataclasses import replace
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from converters.core.boxes import Boxes
 from converters.dataset.provenance import Origins
+from detect.evaluation.levels import Levels, measure_levels
 from detect.evaluation.matching import match
 from detect.evaluation.metrics import measure
-from detect.evaluation.study import Study, study
 from tests.helpers.samples import Images, adversarial_sets, boxes, sample
 
 NAMES = ["a", "b", "c"]
@@ -20,22 +20,22 @@ NAMES = ["a", "b", "c"]
 
 def study_of(
     truth: Images, detections: Images, origins: Origins, confidence: float | None = 0.4
-) -> Study:
+) -> Levels:
     matches = match(truth, detections, len(NAMES))
-    return study(matches, measure(matches, NAMES, confidence), origins, draws=40)
+    return measure_levels(matches, measure(matches, NAMES, confidence), origins, draws=40)
 
 
-def content(own: Study) -> dict[str, object]:
-    """As it is written; sums taken in another order may differ in the last bit."""
+def content(result: Levels) -> dict[str, object]:
+    """Return the levels as JSON, rounded: sums in another order may differ in the last bit."""
 
     def rounded(value: object) -> object:
         if isinstance(value, dict):
-            return {key: rounded(one) for key, one in value.items()}
+            return {key: rounded(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [rounded(one) for one in value]
+            return [rounded(item) for item in value]
         return round(value, 9) if isinstance(value, float) else value
 
-    return {key: rounded(value) for key, value in own.to_json().items()}
+    return {key: rounded(value) for key, value in result.to_json().items()}
 
 
 def distinct(detections: Images, seed: int) -> Images:
@@ -70,7 +70,7 @@ def test_order_and_names_of_cases_do_not_matter(images: tuple[Images, Images], s
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(truth))
     new_name = dict(zip(["s0", "s1", "s2"], rng.permutation(["x", "y", "z"]), strict=True))
-    found = [rng.permutation(len(detections[k])) for k in order]
+    permutations = [rng.permutation(len(detections[k])) for k in order]
     shuffled = Origins(
         case=[str(new_name[origins.case[k]]) for k in order],
         patient=[origins.patient[k] for k in order],
@@ -81,7 +81,7 @@ def test_order_and_names_of_cases_do_not_matter(images: tuple[Images, Images], s
     before = study_of(truth, detections, origins)
     after = study_of(
         [truth[k] for k in order],
-        [detections[k][own] for k, own in zip(order, found, strict=True)],
+        [detections[k][permutation] for k, permutation in zip(order, permutations, strict=True)],
         shuffled,
     )
     assert content(before) == content(after)
@@ -93,14 +93,14 @@ def test_a_perfect_detection_more_never_finds_less(
     images: tuple[Images, Images], seed: int, score: float
 ) -> None:
     truth, detections, origins = drawn_set(images, seed)
-    true = [k for k, own in enumerate(truth) if len(own)]
+    true = [k for k, image_boxes in enumerate(truth) if len(image_boxes)]
     if not true:
         return
     k = true[seed % len(true)]
-    one = truth[k][:1]
+    lesion = truth[k][:1]
     more = Boxes(
-        np.vstack([detections[k].xyxy, one.xyxy]),
-        np.append(detections[k].label, one.label),
+        np.vstack([detections[k].xyxy, lesion.xyxy]),
+        np.append(detections[k].label, lesion.label),
         np.append(detections[k].score, score),
     )
     before = study_of(truth, detections, origins)
@@ -115,16 +115,20 @@ def test_a_perfect_detection_more_never_finds_less(
 
 def test_perfect_detections_are_perfect_at_every_level() -> None:
     truth, _, origins = sample(0)
-    own = study_of(truth, truth, origins)
-    found = own.froc.image, own.froc.scan, own.lesions.froc_scan
-    assert all(one.mean == 1 for one in found)
-    assert own.lesions.all.sensitivity == own.cases.sensitivity == own.cases.specificity == 1
-    assert own.cases.auroc == own.cases.exact_match == own.cases.macro.f1 == 1
-    assert own.curves.reliability["ece"] == 0
-    assert all(ends == (1, 1) for ends in own.intervals.values())
-    assert all(row.ap50 == 1 for row in own.by_diameter if row.boxes)
-    assert own.confusion is not None
-    assert np.trace(own.confusion.matrix) == own.confusion.matrix.sum() == sum(map(len, truth))
+    result = study_of(truth, truth, origins)
+    curves = result.froc.image, result.froc.scan, result.lesions.froc_scan
+    assert all(curve.mean == 1 for curve in curves)
+    assert (
+        result.lesions.all.sensitivity == result.cases.sensitivity == result.cases.specificity == 1
+    )
+    assert result.cases.auroc == result.cases.exact_match == result.cases.macro.f1 == 1
+    assert result.curves.reliability["ece"] == 0
+    assert all(ends == (1, 1) for ends in result.intervals.values())
+    assert all(row.ap50 == 1 for row in result.by_diameter if row.boxes)
+    assert result.confusion is not None
+    assert (
+        np.trace(result.confusion.matrix) == result.confusion.matrix.sum() == sum(map(len, truth))
+    )
 
 
 def test_the_form_of_the_json() -> None:
@@ -159,10 +163,10 @@ def test_the_form_of_the_json() -> None:
 
 def test_without_a_frozen_confidence_the_best_one_of_this_set_is_named() -> None:
     truth, detections, origins = sample(1)
-    own = study_of(truth, detections, origins, confidence=None)
-    assert own.to_json()["read_at"] == {"confidence": own.confidence, "chosen": "best_f1"}
-    assert own.to_json()["intervals"]["f1"] is None
-    assert own.to_json()["by_diameter_mm"][0]["recall_frozen"] is None
+    result = study_of(truth, detections, origins, confidence=None)
+    assert result.to_json()["read_at"] == {"confidence": result.confidence, "chosen": "best_f1"}
+    assert result.to_json()["intervals"]["f1"] is None
+    assert result.to_json()["by_diameter_mm"][0]["recall_frozen"] is None
 
 
 @pytest.mark.parametrize("images", [0, 2])

@@ -1,1 +1,0 @@
-"""One training loop, on pytorch-lightning, for the families that bring no good one of their own."""
