@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from converters.core.distribution import install_hint, installed_version
+from converters.core.distribution import NAME, PROGRAM, install_hint, installed_version
 from converters.core.errors import InputError
 from converters.core.pool import WorkersEnded, WorkersError
 
@@ -108,7 +108,8 @@ class Cluster:
         """Refuse at once a cluster without workers or with other versions."""
         try:
             self._client.wait_for_workers(1, timeout=FIRST_WORKER_S)
-            versions = self._client.get_versions(packages=list(self._needs))
+            asked = [NAME if package == PROGRAM else package for package in self._needs]
+            versions = self._client.get_versions(packages=asked)
         except (OSError, TimeoutError) as error:
             raise WorkersError(
                 PARAMETER,
@@ -119,7 +120,9 @@ class Cluster:
             ("the scheduler", versions["scheduler"]),
             *versions["workers"].items(),
         ]:
-            _refuse(_difference(self._needs, installed["packages"].get), f"{place} has")
+            present = installed["packages"]
+            present[PROGRAM] = present.get(NAME)
+            _refuse(_difference(self._needs, present.get), f"{place} has")
 
 
 @dataclass(frozen=True, repr=False)  # repr: dask logs the arguments of what fails, paths and all

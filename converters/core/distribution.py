@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 NAME = "lesion-detect"  # `detect` on the package index is another program
+PROGRAM = "detect"  # as lists of versions on disk name it
 _CHECKOUT = Path(__file__).parents[2] / "pyproject.toml"
 
 
@@ -38,4 +39,4 @@ def installed_version(package: str) -> str:
     Raises:
         PackageNotFoundError: the package is not installed.
     """
-    return program_version() if package == "detect" else version(package)
+    return program_version() if package == PROGRAM else version(package)
