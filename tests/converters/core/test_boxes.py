@@ -55,6 +55,38 @@ def test_iou_by_hand() -> None:
     assert iou(half, half).tolist() == [[1]]
 
 
+SQUARE = [[0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("xyxy", "label", "score", "problem"),
+    [
+        (SQUARE, [0], 0.5, r"xyxy: shape \(1, 4\) beside score \(\)"),
+        ([], [], 0.5, r"xyxy: shape \(0,\)|label: whole numbers"),
+        (SQUARE, [], [], r"xyxy: shape \(1, 4\)|label: whole numbers"),
+        (SQUARE, np.zeros(0, np.int64), [0.5], r"label: shape \(0,\) beside score \(1,\)"),
+        ([], np.zeros(1, np.int64), [], r"xyxy: shape \(0,\) beside score \(0,\)"),
+        ([], [0], [0.5], r"xyxy: shape \(0,\) beside score \(1,\)"),
+        ([[0, 0, 1]], [0], [0.5], r"xyxy: shape \(1, 3\)"),
+        (SQUARE, [0.0], [0.5], "label: whole numbers are needed, not float64"),
+        (SQUARE, [0], [np.nan], "score: not every number is finite"),
+        ([[0, 0, np.inf, 1]], [0], [0.5], "not finite, or ends before it begins"),
+        ([[2, 0, 1, 1]], [0], [0.5], "not finite, or ends before it begins"),
+        ([[0, 2, 1, 1]], [0], [0.5], "not finite, or ends before it begins"),
+    ],
+)
+def test_arrays_that_are_no_boxes_are_refused(xyxy, label, score, problem) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Boxes(xyxy, label, score)
+
+
+def test_a_box_without_area_and_no_boxes_at_all_are_boxes() -> None:
+    flat = Boxes([[3, 3, 3, 3]], np.array([1], np.uint8), [1])
+    assert (flat.xyxy.dtype, flat.label.dtype, flat.score.dtype) == (float, np.int64, float)
+    none = Boxes([], [], [])
+    assert (none.xyxy.shape, none.label.dtype, len(none)) == ((0, 4), np.int64, 0)
+
+
 def test_boxes_are_selected_by_mask_indices_or_slice() -> None:
     three = boxes((0, 0, 1, 1, 2, 0.1), (0, 0, 2, 2, 1, 0.2), (0, 0, 3, 3, 0, 0.3))
     for index in (np.array([False, True, True]), np.array([1, 2]), slice(1, None)):

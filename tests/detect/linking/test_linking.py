@@ -244,6 +244,15 @@ def test_of_two_near_boxes_the_nearer_in_sides_continues() -> None:
     assert members(lesions) == [[(1, 1)], [(0, 0), (1, 0)]]
 
 
+def test_sides_below_a_pixel_are_sides() -> None:
+    """Distances: 0.6 px over 0.5, and 1 px over (0.5 + 1.5) / 2."""
+    first = one_box(xyxy=(10, 10, 10.5, 10.5))
+    second = boxes(((10.6, 10, 11.1, 10.5), 0, 0.9), ((10.5, 9.5, 12, 11), 0, 0.3))
+    assert members(link([first, second], Linking(max_distance=4))) == [
+        [(1, 0)], [(0, 0), (1, 1)],
+    ]  # fmt: skip
+
+
 def test_boxes_without_area_are_as_far_as_pixels() -> None:
     flat = [one_box(xyxy=(5, 5, 5, 9)), one_box(xyxy=(5, 5, 5, 9))]
     with np.errstate(all="raise"):
