@@ -120,6 +120,7 @@ def test_a_box_has_the_diameter_of_all_its_pixels(mask: np.ndarray) -> None:
     [
         (["...#", "####"], (4, 1)),  # from the left edge of one pixel to the right edge of another
         (["####", "...#"], (4, 1)),
+        (["###"], (3, 0)),  # on the first row of the slice alone
         (["..#.", ".##.", "#.##", "...#"], (1, 4)),
         (["...##", "..#..", "##..."], (5, 2)),
     ],
