@@ -50,13 +50,12 @@ EQUIVALENT = {
     r"self.(width|height) <= ": "a side that keeps its size is not interpolated",
     r"threshold\(grey.reshape\(-1, 1\),": "Otsu's rule sets the threshold; the picture is not used",
     r"reshape\((1, )?-2(, 4)?\)": "numpy takes any negative number for the rest",
-    r"[xy]\[-1\] \+ 2(,|\]\))": "a row or column of background more",
     r"width >=? 0\) [&|] \(height >=? 0": "only products above 0 count as an overlap",
     r"None, :\] - edges": "a pixel has the middle of an edge on either side",
     r"k : k \+ 2\]": "a second row is not read",
     r"len\(score\) if score.ndim else -2|np.zeros\(\(0, [05]\)\)": "no shape is -2; none is (0, 4)",
     r"argsort\(boxes.score, kind=\"stable\"\)\]": "OpenCV sorts by score itself",
-    r"floodFill|append=-2|prepend=-3": "all that lies outside serves alike",
+    r"[xy]\[-1\] \+ 2(,|\]\))|floodFill|append=-2|prepend=-3": "all that lies outside serves alike",
     r"_PAIRS_AT_ONCE =|lru_cache": "how many at once is a matter of memory",
 }
 
